@@ -1,0 +1,127 @@
+// The limit that bench/calls.ts compares with: the addon that one would write by hand for these very
+// functions, each called through a pointer that dlsym(3) found, with the checks that a careful author
+// makes and not one more.
+
+#include <dlfcn.h>
+#include <node_api.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+static void (*call_noop)(void);
+static int32_t (*call_add)(int32_t, int32_t);
+static double (*call_mul)(double, double);
+static uint64_t (*call_length)(const char*);
+static uint64_t (*call_sum)(const uint8_t*, uint64_t);
+
+static napi_value Refuse(napi_env env) {
+  napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", "wrong arguments");
+  return NULL;
+}
+
+static napi_value Noop(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  if (napi_get_cb_info(env, info, &count, NULL, NULL, NULL) != napi_ok || count != 0) {
+    return Refuse(env);
+  }
+  call_noop();
+  return NULL;
+}
+
+static napi_value Add(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int32_t a, b;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_value_int32(env, arguments[0], &a) != napi_ok ||
+      napi_get_value_int32(env, arguments[1], &b) != napi_ok) {
+    return Refuse(env);
+  }
+  napi_value result;
+  napi_create_int32(env, call_add(a, b), &result);
+  return result;
+}
+
+static napi_value Mul(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  double a, b;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_value_double(env, arguments[0], &a) != napi_ok ||
+      napi_get_value_double(env, arguments[1], &b) != napi_ok) {
+    return Refuse(env);
+  }
+  napi_value result;
+  napi_create_double(env, call_mul(a, b), &result);
+  return result;
+}
+
+static napi_value Length(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  size_t length;
+  if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count != 1 ||
+      napi_get_value_string_utf8(env, argument, NULL, 0, &length) != napi_ok) {
+    return Refuse(env);
+  }
+  char small[256];
+  char* text = length < sizeof(small) ? small : malloc(length + 1);
+  napi_get_value_string_utf8(env, argument, text, length + 1, &length);
+  napi_value result;
+  napi_create_bigint_uint64(env, call_length(text), &result);
+  if (text != small) free(text);
+  return result;
+}
+
+static napi_value Sum(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  void* data;
+  size_t length;
+  double wanted;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_buffer_info(env, arguments[0], &data, &length) != napi_ok ||
+      napi_get_value_double(env, arguments[1], &wanted) != napi_ok) {
+    return Refuse(env);
+  }
+  napi_value result;
+  napi_create_bigint_uint64(env, call_sum(data, (uint64_t)wanted), &result);
+  return result;
+}
+
+// load(path): dlopen(3) and dlsym(3), once.
+static napi_value Load(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument;
+  char path[4096];
+  size_t length;
+  if (napi_get_cb_info(env, info, &count, &argument, NULL, NULL) != napi_ok || count != 1 ||
+      napi_get_value_string_utf8(env, argument, path, sizeof(path), &length) != napi_ok) {
+    return Refuse(env);
+  }
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library == NULL) {
+    napi_throw_error(env, NULL, dlerror());
+    return NULL;
+  }
+  *(void**)&call_noop = dlsym(library, "noop");
+  *(void**)&call_add = dlsym(library, "add");
+  *(void**)&call_mul = dlsym(library, "mul");
+  *(void**)&call_length = dlsym(library, "length_of");
+  *(void**)&call_sum = dlsym(library, "sum_bytes");
+  return NULL;
+}
+
+NAPI_MODULE_INIT() {
+  const struct {
+    const char* name;
+    napi_callback callback;
+  } functions[] = {{"load", Load}, {"noop", Noop},     {"add", Add},
+                   {"mul", Mul},   {"length", Length}, {"sum", Sum}};
+  for (size_t index = 0; index < sizeof(functions) / sizeof(*functions); ++index) {
+    napi_value function;
+    napi_create_function(env, functions[index].name, NAPI_AUTO_LENGTH, functions[index].callback, NULL,
+                         &function);
+    napi_set_named_property(env, exports, functions[index].name, function);
+  }
+  return exports;
+}

@@ -1,0 +1,71 @@
+/**
+ * The raw calls of dlopen(3), thin and unsafe: a handle, an address or a signature that is wrong crashes the
+ * process, a function of an unmapped library too. Here to show the hazards, to measure, and for what
+ * `SoHandle` does not cover.
+ *
+ * @module
+ */
+
+import { dlopenFlags } from './dlopen-flags.js';
+import { argumentTypeError } from './errors.js';
+import { type BoundFunction, native } from './native.js';
+import {
+  checkDefinitions,
+  checkSymbolName,
+  type Definition,
+  encodeSignature,
+  type FunctionFor,
+} from './signature.js';
+
+export { dlopenFlags as constants };
+
+/**
+ * Loads a shared object, as dlopen(3).
+ *
+ * @param path A path or a bare name; `null` is the main program.
+ * @param flags Of {@link dlopenFlags}, combined with `|`. Default `RTLD_NOW`.
+ * @returns The handle.
+ * @throws {SoError} `ERR_SOSWAP_LOADER` with the text of dlerror(3).
+ */
+export function dlopen(path: string | null, flags: number = dlopenFlags.RTLD_NOW): bigint {
+  if (path !== null && (typeof path !== 'string' || path.includes('\0'))) {
+    throw argumentTypeError('path', 'a string without null bytes, or null', path);
+  }
+  if (!Number.isInteger(flags)) throw argumentTypeError('flags', 'an integer', flags);
+  return native.dlopen(path, flags);
+}
+
+/**
+ * The address of a symbol, as dlsym(3).
+ *
+ * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL` with the text of dlerror(3).
+ */
+export function dlsym(handle: bigint, symbol: string): bigint {
+  checkAddress('handle', handle);
+  checkSymbolName(symbol);
+  return native.dlsym(handle, symbol);
+}
+
+/** Closes a handle, as dlclose(3). The value proves nothing: 0 comes whether or not anything was unmapped. */
+export function dlclose(handle: bigint): number {
+  checkAddress('handle', handle);
+  return native.dlclose(handle);
+}
+
+/** A function that calls whatever is at `address` at that moment. */
+export function functionAt<const S extends Definition>(
+  address: bigint,
+  signature: S,
+): NonNullable<FunctionFor<S>> {
+  checkAddress('address', address);
+  const name = `0x${address.toString(16)}`;
+  checkDefinitions({ [name]: signature });
+  const call: BoundFunction = native.functionAt(address, name, encodeSignature(name, signature));
+  return call as NonNullable<FunctionFor<S>>;
+}
+
+function checkAddress(name: string, value: unknown): void {
+  if (typeof value !== 'bigint' || value <= 0n || value >= 2n ** 64n) {
+    throw argumentTypeError(name, 'a bigint from 1 to 2^64 - 1', value);
+  }
+}

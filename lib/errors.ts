@@ -1,0 +1,94 @@
+import { inspect } from 'node:util';
+
+/**
+ * Everything that soswap itself refuses or fails at. `code` is stable; the message is for people.
+ * Mistakes in arguments are a `TypeError` or `RangeError` with Node's own code instead.
+ */
+export class SoError extends Error {
+  /** `ERR_SOSWAP_…`, see {@link SoErrorCode}. */
+  readonly code: SoErrorCode;
+  /** The library that it is about. */
+  readonly path: string;
+  /** The symbol that it is about, where there is one. */
+  readonly symbol?: string;
+
+  /** The previous image was loaded again, because the loader failed after it had been closed. */
+  readonly rolledBack: boolean;
+
+  constructor(
+    code: SoErrorCode,
+    message: string,
+    path: string,
+    symbol?: string,
+    options: ErrorOptions & { rolledBack?: boolean } = {},
+  ) {
+    super(message, options);
+    this.code = code;
+    this.path = path;
+    if (symbol !== undefined) this.symbol = symbol;
+    this.rolledBack = options.rolledBack ?? false;
+  }
+
+  /** The same error with more said about it. */
+  with(more: string, options: { rolledBack?: boolean } = {}): SoError {
+    const { code, message, path, symbol } = this;
+    return new SoError(code, `${message}; ${more}`, path, symbol, { cause: this, ...options });
+  }
+
+  static {
+    SoError.prototype.name = 'SoError';
+  }
+}
+
+/** Why soswap refused or failed. */
+export type SoErrorCode =
+  /** No such file, or a bare name that dlopen(3)'s lookup does not find. */
+  | 'ERR_SOSWAP_NOT_FOUND'
+  /** A directory, a FIFO, a socket or a device. */
+  | 'ERR_SOSWAP_NOT_A_FILE'
+  /** The system does not let us read it: permissions, an I/O error. */
+  | 'ERR_SOSWAP_UNREADABLE'
+  /** Somebody is writing the file: it is open for writing, or it changed while it was read. */
+  | 'ERR_SOSWAP_BEING_WRITTEN'
+  /** The file ends before its own headers say; an empty file too. */
+  | 'ERR_SOSWAP_TRUNCATED'
+  /** Not an ELF file. */
+  | 'ERR_SOSWAP_NOT_ELF'
+  /** Built for another processor, word size or byte order. */
+  | 'ERR_SOSWAP_WRONG_MACHINE'
+  /** ELF, but a program or an object file. */
+  | 'ERR_SOSWAP_NOT_SHARED_OBJECT'
+  /** ELF whose tables are damaged. */
+  | 'ERR_SOSWAP_MALFORMED'
+  /** Symbols that the definitions ask for are absent; `symbol` names the first, the message all. */
+  | 'ERR_SOSWAP_MISSING_SYMBOL'
+  /** The loader refused it: dlopen(3)'s own text is in the message. */
+  | 'ERR_SOSWAP_LOADER'
+  /** The handle was closed. */
+  | 'ERR_SOSWAP_CLOSED'
+  /** A call is in flight, or the handle is being swapped. */
+  | 'ERR_SOSWAP_BUSY'
+  /** `image: 'direct'`, and the old image cannot be unmapped, so that new code could not take effect. */
+  | 'ERR_SOSWAP_STILL_LOADED'
+  /** A swap failed and the previous image could not be loaded again: swap once more. */
+  | 'ERR_SOSWAP_NOT_LOADED'
+  /** A native function threw a C++ exception. */
+  | 'ERR_SOSWAP_NATIVE_EXCEPTION'
+  /** A system call failed that has nothing to do with the file: no memory, no descriptors. */
+  | 'ERR_SOSWAP_SYSTEM';
+
+/** A mistake in an argument, with Node's own code and name. */
+export function argumentTypeError(name: string, expected: string, value: unknown): TypeError {
+  const error = new TypeError(
+    `The "${name}" argument must be ${expected}. Received ${inspect(value, { depth: 0 })}`,
+  );
+  return Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
+}
+
+/** A value of the right type that is not one of the allowed ones. */
+export function argumentValueError(name: string, reason: string, value: unknown): TypeError {
+  const error = new TypeError(
+    `The argument "${name}" ${reason}. Received ${inspect(value, { depth: 0 })}`,
+  );
+  return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+}

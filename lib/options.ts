@@ -1,0 +1,24 @@
+import { argumentTypeError, argumentValueError } from './errors.js';
+
+/** An options object, or a `TypeError`. */
+export function checkOptions(options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw argumentTypeError('options', 'an object', options);
+  }
+}
+
+/** `value`, or the first of `allowed` where it is absent. */
+export function oneOf<const T extends string>(
+  name: string,
+  value: unknown,
+  allowed: readonly [T, ...T[]],
+): T {
+  if (value === undefined) return allowed[0];
+  const found = allowed.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw argumentValueError(
+    name,
+    `must be one of ${allowed.map((each) => `'${each}'`).join(', ')}`,
+    value,
+  );
+}

@@ -1,0 +1,29 @@
+#include <napi.h>
+
+#include "addon_data.h"
+#include "dl_wrap.h"
+#include "image_wrap.h"
+#include "js_error.h"
+#include "slots_wrap.h"
+#include "snapshot_wrap.h"
+
+namespace {
+
+// initialize(SoError): must come before any other call.
+void Initialize(const Napi::CallbackInfo& info) {
+  soswap::SetErrorClass(info.Env(), info[0].As<Napi::Function>());
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new soswap::AddonData());
+  exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");
+  soswap::SnapshotWrap::Init(env, exports);
+  soswap::ImageWrap::Init(env, exports);
+  soswap::SlotsWrap::Init(env, exports);
+  soswap::InitDl(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(soswap, Init)

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <napi.h>
+
+namespace soswap {
+
+// What one environment (the main thread or a worker) keeps; freed with it.
+struct AddonData {
+  Napi::FunctionReference so_error;
+  Napi::FunctionReference snapshot;
+  Napi::FunctionReference image;
+};
+
+}  // namespace soswap

@@ -1,0 +1,228 @@
+#include "bound_function.h"
+
+#include <cxxabi.h>
+
+#include <array>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "call_error.h"
+#include "convert.h"
+#include "nonblocking_call.h"
+
+namespace soswap {
+namespace {
+
+// What a bound function carries. Freed with the JavaScript function.
+struct BoundFunction {
+  std::shared_ptr<SlotTable> table;
+  const Slot* slot;
+};
+
+// Counts a call in flight, also when an exception ends it. A swap or close() that JavaScript asks
+// for during the call, from a callback, sees the count and refuses.
+class InFlight final {
+ public:
+  explicit InFlight(SlotTable& table) noexcept : table_(table) { table_.Enter(); }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+  ~InFlight() { table_.Leave(); }
+
+ private:
+  SlotTable& table_;
+};
+
+// Runs `call`, which returns a CallResult, and makes the JavaScript result of it.
+template <typename NativeCall>
+inline napi_value Complete(napi_env env, const BoundFunction& function, NativeCall call) {
+  const InFlight in_flight(*function.table);
+  try {
+    // An exception that a callback into JavaScript left pending stays as it is: making the result
+    // does not touch it.
+    return ToResult(env, function.slot->signature.return_type, call());
+  } catch (const abi::__forced_unwind&) {
+    throw;  // the thread is being cancelled
+  } catch (const std::exception& exception) {
+    ThrowNativeException(env, *function.slot, exception.what());
+  } catch (...) {
+    ThrowNativeException(env, *function.slot, nullptr);
+  }
+  return nullptr;
+}
+
+// The callbacks behind bound functions, from the most general one to the cheapest. CallbackFor()
+// chooses when the function is made. They differ in speed only; bench/calls.ts measures it.
+
+// Any signature.
+napi_value CallAny(napi_env env, napi_callback_info info) {
+  std::array<napi_value, 8> few;
+  size_t count = few.size();
+  void* data;
+  napi_get_cb_info(env, info, &count, few.data(), nullptr, &data);
+  const auto& function = *static_cast<const BoundFunction*>(data);
+  const Slot& slot = *function.slot;
+  const Signature& signature = slot.signature;
+  void* const address = slot.address;
+  if (address == nullptr || count != signature.argument_types.size()) [[unlikely]] {
+    ThrowRefusal(env, slot, count);
+    return nullptr;
+  }
+  napi_value* arguments = few.data();
+  std::vector<napi_value> many;
+  if (count > few.size()) {
+    many.resize(count);
+    arguments = many.data();
+    napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  }
+
+  CallFrame frame(signature.plan);
+  TemporaryStrings strings;
+  for (size_t index = 0; index < count; ++index) {
+    const Type type = signature.argument_types[index];
+    uint64_t* word = &frame.words()[signature.plan.word(index)];
+    const bool fits = IsPointerLike(type)
+                          ? ToPointerWord(env, arguments[index], type, strings, word)
+                          : ToScalarWord(env, arguments[index], type, word);
+    if (!fits) [[unlikely]]
+      ThrowArgument(env, slot, index, arguments[index]);
+    return nullptr;
+  }
+  return Complete(env, function, [&] { return frame.Call(address); });
+}
+
+// What the cheaper callbacks begin with: room for exactly the arguments there should be. Null: the
+// call was refused.
+template <size_t kCount>
+inline const BoundFunction* Begin(napi_env env, napi_callback_info info,
+                                  std::array<napi_value, kCount>& arguments) {
+  size_t count = kCount;
+  void* data;
+  napi_get_cb_info(env, info, &count, kCount > 0 ? arguments.data() : nullptr, nullptr, &data);
+  const auto* function = static_cast<const BoundFunction*>(data);
+  if (function->slot->address == nullptr || count != kCount) [[unlikely]] {
+    ThrowRefusal(env, *function->slot, count);
+    return nullptr;
+  }
+  return function;
+}
+
+// Numbers that all travel in registers.
+template <size_t kCount>
+napi_value CallScalars(napi_env env, napi_callback_info info) {
+  std::array<napi_value, kCount> arguments;
+  const BoundFunction* function = Begin(env, info, arguments);
+  if (function == nullptr) return nullptr;
+  const Slot& slot = *function->slot;
+  uint64_t words[kRegisterWords];
+  const Type* types = slot.signature.argument_types.data();
+  const CallPlan& plan = slot.signature.plan;
+  for (size_t index = 0; index < kCount; ++index) {
+    if (!ToScalarWord(env, arguments[index], types[index], &words[plan.word(index)])) [[unlikely]] {
+      ThrowArgument(env, slot, index, arguments[index]);
+      return nullptr;
+    }
+  }
+  return Complete(env, *function,
+                  [&] { return soswap_call(slot.address, words, 0, plan.floating_count()); });
+}
+
+// Integers of at most 32 bits, and no floating-point result. All of them travel in integer
+// registers, widened to 64 bits, so a function pointer with 64-bit parameters calls any such
+// function.
+template <size_t... kIndexes>
+napi_value CallIntegers(napi_env env, napi_callback_info info) {
+  constexpr size_t kCount = sizeof...(kIndexes);
+  std::array<napi_value, kCount> arguments;
+  const BoundFunction* function = Begin(env, info, arguments);
+  if (function == nullptr) return nullptr;
+  const Slot& slot = *function->slot;
+  std::array<uint64_t, kCount> words;
+  const Type* types = slot.signature.argument_types.data();
+  for (size_t index = 0; index < kCount; ++index) {
+    if (!ToNarrowWord(env, arguments[index], NarrowRange(types[index]), &words[index]))
+        [[unlikely]] {
+      ThrowArgument(env, slot, index, arguments[index]);
+      return nullptr;
+    }
+  }
+  return Complete(env, *function, [&] {
+    using Native = uint64_t (*)(decltype(uint64_t{kIndexes})...);
+    return CallResult{reinterpret_cast<Native>(slot.address)(words[kIndexes]...), 0};
+  });
+}
+
+// Doubles only, and a double returned.
+template <size_t... kIndexes>
+napi_value CallDoubles(napi_env env, napi_callback_info info) {
+  constexpr size_t kCount = sizeof...(kIndexes);
+  std::array<napi_value, kCount> arguments;
+  const BoundFunction* function = Begin(env, info, arguments);
+  if (function == nullptr) return nullptr;
+  const Slot& slot = *function->slot;
+  std::array<double, kCount> numbers;
+  for (size_t index = 0; index < kCount; ++index) {
+    if (napi_get_value_double(env, arguments[index], &numbers[index]) != napi_ok) [[unlikely]] {
+      ThrowArgument(env, slot, index, arguments[index]);
+      return nullptr;
+    }
+  }
+  return Complete(env, *function, [&] {
+    using Native = double (*)(decltype(kIndexes, double{})...);
+    return CallResult{0, reinterpret_cast<Native>(slot.address)(numbers[kIndexes]...)};
+  });
+}
+
+constexpr std::array<napi_callback, 7> kScalars = {CallScalars<0>, CallScalars<1>, CallScalars<2>,
+                                                   CallScalars<3>, CallScalars<4>, CallScalars<5>,
+                                                   CallScalars<6>};
+constexpr std::array<napi_callback, 5> kIntegers = {CallIntegers<>, CallIntegers<0>,
+                                                    CallIntegers<0, 1>, CallIntegers<0, 1, 2>,
+                                                    CallIntegers<0, 1, 2, 3>};
+constexpr std::array<napi_callback, 5> kDoubles = {CallDoubles<>, CallDoubles<0>, CallDoubles<0, 1>,
+                                                   CallDoubles<0, 1, 2>, CallDoubles<0, 1, 2, 3>};
+
+template <typename Predicate>
+bool All(const std::vector<Type>& types, Predicate predicate) {
+  for (const Type type : types) {
+    if (!predicate(type)) return false;
+  }
+  return true;
+}
+
+napi_callback CallbackFor(const Signature& signature) {
+  const std::vector<Type>& types = signature.argument_types;
+  const size_t count = types.size();
+  const Type result = signature.return_type;
+  const bool floating_result = result == Type::kFloat32 || result == Type::kFloat64;
+  if (count < kIntegers.size() && !floating_result && All(types, IsNarrow)) {
+    return kIntegers[count];
+  }
+  if (count < kDoubles.size() && result == Type::kFloat64 &&
+      All(types, [](Type type) { return type == Type::kFloat64; })) {
+    return kDoubles[count];
+  }
+  if (count < kScalars.size() && signature.plan.stack_count() == 0 &&
+      All(types, [](Type type) { return !IsPointerLike(type); })) {
+    return kScalars[count];
+  }
+  return CallAny;
+}
+
+void Free(napi_env, void* data, void*) { delete static_cast<BoundFunction*>(data); }
+
+}  // namespace
+
+napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, const Slot* slot) {
+  auto function = std::make_unique<BoundFunction>(BoundFunction{std::move(table), slot});
+  napi_value value;
+  if (napi_create_function(env, slot->symbol.data(), slot->symbol.size(),
+                           CallbackFor(slot->signature), function.get(), &value) != napi_ok ||
+      napi_add_finalizer(env, value, function.get(), Free, nullptr, nullptr) != napi_ok) {
+    return nullptr;
+  }
+  function.release();
+  return value;
+}
+
+}  // namespace soswap

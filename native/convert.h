@@ -1,0 +1,204 @@
+#pragma once
+
+#include <node_api.h>
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#include "call_error.h"
+#include "signature.h"
+
+// How JavaScript values become words of a call frame, and results become JavaScript values. Nothing
+// in here runs JavaScript: no valueOf(), no getter, no proxy trap. What a word must look like is
+// told at CallPlan::word().
+
+namespace soswap {
+
+inline constexpr double kMaxSafeInteger = 9007199254740991;  // Number.MAX_SAFE_INTEGER
+
+constexpr bool IsPointerLike(Type type) { return type >= Type::kPointer; }
+constexpr bool IsNarrow(Type type) { return type >= Type::kBool && type <= Type::kUint32; }
+
+// What an integer of 32 bits or less may be.
+struct IntegerRange {
+  double least;
+  double greatest;
+};
+
+template <typename Integer>
+constexpr IntegerRange RangeOf() {
+  return {std::numeric_limits<Integer>::min(), std::numeric_limits<Integer>::max()};
+}
+
+inline constexpr std::array<IntegerRange, 8> kNarrowRanges = {
+    RangeOf<uint8_t>(),  // bool
+    RangeOf<char>(),     RangeOf<int8_t>(),  RangeOf<uint8_t>(), RangeOf<int16_t>(),
+    RangeOf<uint16_t>(), RangeOf<int32_t>(), RangeOf<uint32_t>()};
+
+constexpr IntegerRange NarrowRange(Type type) {
+  return kNarrowRanges[static_cast<size_t>(type) - static_cast<size_t>(Type::kBool)];
+}
+
+// An integral number within `range`, sign-extended. -0 is 0.
+inline bool ToNarrowWord(napi_env env, napi_value value, IntegerRange range, uint64_t* word) {
+  double number;
+  if (napi_get_value_double(env, value, &number) != napi_ok) return false;
+  if (!(number >= range.least && number <= range.greatest)) return false;  // NaN neither
+  const auto integer = static_cast<int64_t>(number);
+  *word = static_cast<uint64_t>(integer);
+  return static_cast<double>(integer) == number;
+}
+
+// An integral number that is exact, or a bigint within the range of `Integer`.
+template <typename Integer>
+bool ToWideWord(napi_env env, napi_value value, uint64_t* word) {
+  constexpr double kLeast = std::is_signed_v<Integer> ? -kMaxSafeInteger : 0;
+  double number;
+  if (napi_get_value_double(env, value, &number) == napi_ok) {
+    if (!(number >= kLeast && number <= kMaxSafeInteger)) return false;
+    const auto integer = static_cast<int64_t>(number);
+    *word = static_cast<uint64_t>(integer);
+    return static_cast<double>(integer) == number;
+  }
+  bool lossless = false;
+  if constexpr (std::is_signed_v<Integer>) {
+    int64_t integer;
+    if (napi_get_value_bigint_int64(env, value, &integer, &lossless) != napi_ok) return false;
+    *word = static_cast<uint64_t>(integer);
+  } else {
+    if (napi_get_value_bigint_uint64(env, value, word, &lossless) != napi_ok) return false;
+  }
+  return lossless;
+}
+
+// Any type but void and the pointer-like ones. False: the value does not fit; no exception is
+// pending.
+inline bool ToScalarWord(napi_env env, napi_value value, Type type, uint64_t* word) {
+  switch (type) {
+    case Type::kFloat64: {
+      double number;
+      if (napi_get_value_double(env, value, &number) != napi_ok) return false;
+      *word = std::bit_cast<uint64_t>(number);
+      return true;
+    }
+    case Type::kFloat32: {
+      double number;
+      if (napi_get_value_double(env, value, &number) != napi_ok) return false;
+      *word = std::bit_cast<uint32_t>(static_cast<float>(number));
+      return true;
+    }
+    case Type::kInt64:
+      return ToWideWord<int64_t>(env, value, word);
+    case Type::kUint64:
+      return ToWideWord<uint64_t>(env, value, word);
+    default:
+      return ToNarrowWord(env, value, NarrowRange(type), word);
+  }
+}
+
+// The strings of one call: UTF-8, NUL-terminated, gone when the call has returned. Short ones need
+// no memory but the caller's stack.
+class TemporaryStrings final {
+ public:
+  enum class Outcome { kCopied, kNotAString, kContainsNul };
+
+  TemporaryStrings() = default;
+  TemporaryStrings(const TemporaryStrings&) = delete;
+  TemporaryStrings& operator=(const TemporaryStrings&) = delete;
+
+  // Puts the address of the copy into `word`. A lone surrogate becomes U+FFFD.
+  Outcome Add(napi_env env, napi_value value, uint64_t* word);
+
+ private:
+  std::vector<std::unique_ptr<char[]>> large_;
+  size_t used_ = 0;
+  char small_[256];
+};
+
+// The memory behind a typed array, DataView or ArrayBuffer. `arraybuffer` is what backs it, and may
+// be a SharedArrayBuffer if the value is a view.
+struct Memory {
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  size_t offset = 0;  // of `data` in `arraybuffer`
+  napi_value arraybuffer = nullptr;
+};
+
+// False: the value is none of these, or it is detached.
+bool GetMemory(napi_env env, napi_value value, Memory* memory);
+
+// A pointer-like type. The address of an object's memory is good for as long as JavaScript can
+// reach the object and does not run. False as with ToScalarWord().
+bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& strings,
+                   uint64_t* word);
+
+// The JavaScript value of what a call returned. A string is copied at once, because the bytes may
+// lie in an image that a swap unmaps. Null, with an exception pending, if there is no room for it.
+inline napi_value ToResult(napi_env env, Type type, const CallResult& result) {
+  napi_value value = nullptr;  // undefined
+  // The commonest first: a branch that is always taken costs less than the jump of a switch.
+  if (type == Type::kInt32) {
+    napi_create_int32(env, static_cast<int32_t>(result.integer), &value);
+    return value;
+  }
+  if (type == Type::kFloat64) {
+    napi_create_double(env, result.floating, &value);
+    return value;
+  }
+  switch (type) {
+    case Type::kVoid:
+    case Type::kInt32:
+    case Type::kFloat64:
+      break;
+    case Type::kUint32:
+      napi_create_uint32(env, static_cast<uint32_t>(result.integer), &value);
+      break;
+    case Type::kFloat32: {
+      const auto low = static_cast<uint32_t>(std::bit_cast<uint64_t>(result.floating));
+      napi_create_double(env, std::bit_cast<float>(low), &value);
+      break;
+    }
+    case Type::kInt64:
+      napi_create_bigint_int64(env, static_cast<int64_t>(result.integer), &value);
+      break;
+    case Type::kChar:
+      napi_create_int32(env, static_cast<char>(result.integer), &value);
+      break;
+    case Type::kInt8:
+      napi_create_int32(env, static_cast<int8_t>(result.integer), &value);
+      break;
+    case Type::kUint8:
+    case Type::kBool:
+      napi_create_uint32(env, static_cast<uint8_t>(result.integer), &value);
+      break;
+    case Type::kInt16:
+      napi_create_int32(env, static_cast<int16_t>(result.integer), &value);
+      break;
+    case Type::kUint16:
+      napi_create_uint32(env, static_cast<uint16_t>(result.integer), &value);
+      break;
+    case Type::kString:
+      if (result.integer == 0) {
+        napi_get_null(env, &value);
+      } else if (napi_create_string_utf8(env, reinterpret_cast<const char*>(result.integer),
+                                         NAPI_AUTO_LENGTH, &value) != napi_ok) {
+        ThrowStringTooLong(env);
+      }
+      break;
+    case Type::kUint64:
+    case Type::kPointer:
+    case Type::kBuffer:
+    case Type::kArrayBuffer:
+    case Type::kFunction:
+      napi_create_bigint_uint64(env, result.integer, &value);
+      break;
+  }
+  return value;
+}
+
+}  // namespace soswap

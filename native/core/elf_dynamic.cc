@@ -1,0 +1,37 @@
+#include "elf_dynamic.h"
+
+#include <string>
+
+namespace soswap::elf {
+
+Dynamic::Dynamic(View section) : section_(section) {
+  while (count_ < capacity() && At(count_).d_tag != DT_NULL) ++count_;
+  if (count_ == capacity()) Malformed("the dynamic section does not end in DT_NULL");
+}
+
+std::optional<std::size_t> Dynamic::IndexOf(std::int64_t tag) const {
+  for (std::size_t i = count_; i > 0; --i) {
+    if (At(i - 1).d_tag == tag) return i - 1;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> Dynamic::Find(std::int64_t tag) const {
+  const auto index = IndexOf(tag);
+  if (!index) return std::nullopt;
+  return At(*index).d_un.d_val;
+}
+
+std::uint64_t Dynamic::Require(std::int64_t tag, const char* name) const {
+  const auto value = Find(tag);
+  if (!value) Malformed(std::string("the dynamic section has no ") + name);
+  return *value;
+}
+
+Strings::Strings(View table) : table_(table) {
+  if (table.size() == 0 || table.At<char>(table.size() - 1) != '\0') {
+    Malformed("DT_STRTAB does not end in NUL");
+  }
+}
+
+}  // namespace soswap::elf

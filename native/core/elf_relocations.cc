@@ -1,0 +1,366 @@
+#include "elf_relocations.h"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <string>
+
+namespace soswap::elf {
+namespace {
+
+enum class Effect {
+  kNone,
+  kRelative,  // base plus addend
+  kIndirect,  // what the function at base plus addend returns
+  kSymbol,    // an address that another object may supply
+  kSlot,      // the same in the global offset table, which is aligned
+  kThread,    // a place in thread-local storage
+  kCopy,      // as many bytes as the symbol has
+  kUnknown,   // the loader refuses it by itself
+};
+
+struct Kind {
+  Effect effect;
+  std::uint64_t width;  // bytes written
+};
+
+#if defined(__x86_64__)
+Kind KindOf(std::uint64_t type) {
+  switch (type) {
+    case R_X86_64_NONE:
+      return {Effect::kNone, 0};
+    case R_X86_64_RELATIVE:
+      return {Effect::kRelative, 8};
+    case R_X86_64_IRELATIVE:
+      return {Effect::kIndirect, 8};
+    case R_X86_64_GLOB_DAT:
+    case R_X86_64_JUMP_SLOT:
+      return {Effect::kSlot, 8};
+    case R_X86_64_64:
+    case R_X86_64_PC64:
+    case R_X86_64_SIZE64:
+      return {Effect::kSymbol, 8};
+    case R_X86_64_32:
+    case R_X86_64_PC32:
+    case R_X86_64_SIZE32:
+      return {Effect::kSymbol, 4};
+    case R_X86_64_DTPMOD64:
+    case R_X86_64_DTPOFF64:
+    case R_X86_64_TPOFF64:
+      return {Effect::kThread, 8};
+    case R_X86_64_TLSDESC:
+      return {Effect::kThread, 16};
+    case R_X86_64_COPY:
+      return {Effect::kCopy, 0};
+    default:
+      return {Effect::kUnknown, 0};
+  }
+}
+#elif defined(__aarch64__)
+Kind KindOf(std::uint64_t type) {
+  switch (type) {
+    case R_AARCH64_NONE:
+      return {Effect::kNone, 0};
+    case R_AARCH64_RELATIVE:
+      return {Effect::kRelative, 8};
+    case R_AARCH64_IRELATIVE:
+      return {Effect::kIndirect, 8};
+    case R_AARCH64_GLOB_DAT:
+    case R_AARCH64_JUMP_SLOT:
+      return {Effect::kSlot, 8};
+    case R_AARCH64_ABS64:
+      return {Effect::kSymbol, 8};
+    case R_AARCH64_ABS32:
+      return {Effect::kSymbol, 4};
+    case R_AARCH64_TLS_DTPMOD:
+    case R_AARCH64_TLS_DTPREL:
+    case R_AARCH64_TLS_TPREL:
+      return {Effect::kThread, 8};
+    case R_AARCH64_TLSDESC:
+      return {Effect::kThread, 16};
+    case R_AARCH64_COPY:
+      return {Effect::kCopy, 0};
+    default:
+      return {Effect::kUnknown, 0};
+  }
+}
+#else
+#error "soswap knows the relocations of x86-64 and AArch64"
+#endif
+
+// DT_INIT_ARRAY and its kin: each slot has to hold the address of code once relocated.
+class CallTable final {
+ public:
+  CallTable(const Startup& startup, std::int64_t tag, std::int64_t size_tag, const char* name)
+      : name_(name) {
+    const auto address = startup.dynamic.Find(tag);
+    if (!address) return;
+    range_ = {*address, startup.dynamic.Require(size_tag, name)};
+    if (range_.size == 0) return;
+    content_ = startup.memory.Read(range_.start, range_.size, name);
+    is_code_.assign(content_.Count<Elf64_Addr>(), false);
+  }
+
+  bool Overlaps(std::uint64_t address, std::uint64_t size) const noexcept {
+    return range_.Overlaps(address, size);
+  }
+
+  void Fill(std::uint64_t address, std::uint64_t width, bool is_code) {
+    const std::uint64_t place = address - range_.start;
+    if (place % sizeof(Elf64_Addr) != 0 || width != sizeof(Elf64_Addr)) {
+      Malformed(std::string("a relocation cuts through a slot of ") + name_);
+    }
+    if (place / sizeof(Elf64_Addr) < is_code_.size())
+      is_code_[place / sizeof(Elf64_Addr)] = is_code;
+  }
+
+  std::uint64_t ContentAt(std::uint64_t address) const {
+    return content_.Read<Elf64_Addr>(address - range_.start);
+  }
+
+  void CheckFilled() const {
+    if (std::find(is_code_.begin(), is_code_.end(), false) == is_code_.end()) return;
+    Malformed(std::string(name_) + " has a slot that no relocation makes the address of code");
+  }
+
+ private:
+  const char* name_;
+  Range range_;
+  View content_;
+  std::vector<bool> is_code_;
+};
+
+class Checker final {
+ public:
+  explicit Checker(const Startup& startup) : startup_(startup) {
+    ReadFlags();
+    FindGuarded();
+    tables_.emplace_back(startup, DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ, "DT_PREINIT_ARRAY");
+    tables_.emplace_back(startup, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, "DT_INIT_ARRAY");
+    tables_.emplace_back(startup, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, "DT_FINI_ARRAY");
+  }
+
+  void Run() {
+    CheckSupported();
+    CheckRelative();
+    CheckTable(DT_RELA, DT_RELASZ, "DT_RELA");
+    CheckProcedureLinkage();
+    CheckCode(DT_INIT, "DT_INIT");
+    CheckCode(DT_FINI, "DT_FINI");
+    for (const CallTable& table : tables_) table.CheckFilled();
+  }
+
+ private:
+  const Dynamic& dynamic() const { return startup_.dynamic; }
+  const Memory& memory() const { return startup_.memory; }
+
+  void ReadFlags() {
+    const std::uint64_t flags = dynamic().Find(DT_FLAGS).value_or(0);
+    const std::uint64_t flags_1 = dynamic().Find(DT_FLAGS_1).value_or(0);
+    changes_text_ = dynamic().Has(DT_TEXTREL) || (flags & DF_TEXTREL) != 0;
+    binds_now_ =
+        dynamic().Has(DT_BIND_NOW) || (flags & DF_BIND_NOW) != 0 || (flags_1 & DF_1_NOW) != 0;
+    relro_ = {PageFloor(startup_.relro.start), 0};
+    relro_.size = PageFloor(startup_.relro.start + startup_.relro.size) - relro_.start;
+  }
+
+  // Memory that the loader itself goes by while it relocates.
+  void FindGuarded() {
+    guarded_.push_back(startup_.dynamic_section);
+    if (dynamic().Has(DT_JMPREL) && !binds_now_) {
+      guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
+    }
+  }
+
+  void CheckSupported() const {
+    // glibc asserts each of these, and an assertion in the loader ends the process.
+    CheckEntrySize(DT_RELA, DT_RELAENT, sizeof(Elf64_Rela), "DT_RELAENT");
+    CheckEntrySize(DT_RELR, DT_RELRENT, sizeof(Elf64_Relr), "DT_RELRENT");
+    if (dynamic().Find(DT_RELSZ).value_or(0) != 0) {
+      Malformed("DT_REL is not a kind of relocation this machine has");
+    }
+    if (const auto kind = dynamic().Find(DT_PLTREL); kind && *kind != DT_RELA) {
+      Malformed("DT_PLTREL is not DT_RELA");
+    }
+  }
+
+  void CheckEntrySize(std::int64_t table, std::int64_t tag, std::uint64_t size,
+                      const char* name) const {
+    if (dynamic().Has(table) && dynamic().Require(tag, name) != size) {
+      Malformed(std::string(name) + " is not " + std::to_string(size));
+    }
+  }
+
+  void CheckTable(std::int64_t tag, std::int64_t size_tag, const char* name) {
+    const auto address = dynamic().Find(tag);
+    if (!address) return;
+    const std::uint64_t size = dynamic().Require(size_tag, name);
+    if (size == 0) return;
+    if (size % sizeof(Elf64_Rela) != 0) Malformed(std::string(name) + " ends within an entry");
+    const View table = memory().Read(*address, size, name);
+    for (std::size_t i = 0; i < table.Count<Elf64_Rela>(); ++i) Check(table.At<Elf64_Rela>(i));
+    if (tag == DT_RELA) CheckRelativeCount(table);
+  }
+
+  // The loader applies the first DT_RELACOUNT entries without a look at their type.
+  void CheckRelativeCount(const View& table) const {
+    const std::uint64_t count = dynamic().Find(DT_RELACOUNT).value_or(0);
+    if (count > table.Count<Elf64_Rela>()) Malformed("DT_RELACOUNT counts more than DT_RELA holds");
+    for (std::size_t i = 0; i < count; ++i) {
+      if (KindOf(ELF64_R_TYPE(table.At<Elf64_Rela>(i).r_info)).effect != Effect::kRelative) {
+        Malformed("DT_RELACOUNT counts an entry that is not relative");
+      }
+    }
+  }
+
+  void CheckProcedureLinkage() {
+    if (!dynamic().Has(DT_PLTREL) && !dynamic().Has(DT_JMPREL)) return;
+    dynamic().Require(DT_PLTREL, "DT_PLTREL");
+    dynamic().Require(DT_JMPREL, "DT_JMPREL");
+    dynamic().Require(DT_PLTRELSZ, "DT_PLTRELSZ");
+    if (!binds_now_) {
+      const std::uint64_t got = dynamic().Require(DT_PLTGOT, "DT_PLTGOT");
+      if (!memory().Holds(got, 3 * sizeof(Elf64_Addr), PF_R | PF_W)) {
+        Malformed("DT_PLTGOT lies outside writable memory");
+      }
+    }
+    CheckTable(DT_JMPREL, DT_PLTRELSZ, "DT_JMPREL");
+  }
+
+  void Check(const Elf64_Rela& entry) {
+    Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
+    if (kind.effect == Effect::kNone || kind.effect == Effect::kUnknown) return;
+    const std::uint64_t index = ELF64_R_SYM(entry.r_info);
+    startup_.symbols.Admit(memory(), index);
+    const Elf64_Sym symbol = startup_.symbols.At(index);
+    if (kind.effect == Effect::kCopy) kind.width = symbol.st_size;
+    CheckTarget(entry.r_offset, kind.width);
+    CheckEffect(entry, kind, index, symbol);
+    const bool is_code = LeavesCode(entry, kind, symbol);
+    for (CallTable& table : tables_) {
+      if (table.Overlaps(entry.r_offset, kind.width)) {
+        table.Fill(entry.r_offset, kind.width, is_code);
+      }
+    }
+  }
+
+  void CheckEffect(const Elf64_Rela& entry, const Kind& kind, std::uint64_t index,
+                   const Elf64_Sym& symbol) const {
+    const auto addend = static_cast<std::uint64_t>(entry.r_addend);
+    switch (kind.effect) {
+      case Effect::kRelative:
+      case Effect::kIndirect:
+        if (index != 0) Malformed("a relative relocation refers to a symbol");
+        if (kind.effect == Effect::kIndirect && !IsCode(addend)) {
+          Malformed("an indirect function at " + Hex(addend) + " has no code");
+        }
+        break;
+      case Effect::kSlot:
+        if (entry.r_offset % sizeof(Elf64_Addr) != 0) {
+          Malformed("a slot of the global offset table is not aligned");
+        }
+        break;
+      case Effect::kThread:
+        CheckThread(symbol);
+        break;
+      default:
+        break;
+    }
+  }
+
+  // The loader divides by the alignment of the PT_TLS that belongs to the symbol. Local symbols,
+  // such as the sections that gold refers to, belong to this object.
+  void CheckThread(const Elf64_Sym& symbol) const {
+    const bool is_local = ELF64_ST_BIND(symbol.st_info) == STB_LOCAL;
+    if (!is_local && ELF64_ST_TYPE(symbol.st_info) != STT_TLS) {
+      Malformed("a thread-local relocation refers to a symbol that is not");
+    }
+    if ((is_local || symbol.st_shndx != SHN_UNDEF) && !startup_.has_tls) {
+      Malformed("a thread-local relocation, but no PT_TLS");
+    }
+  }
+
+  void CheckTarget(std::uint64_t address, std::uint64_t width) const {
+    if (!memory().Holds(address, width, changes_text_ ? 0U : PF_W)) {
+      Malformed("a relocation changes " + Hex(address) + ", which is not writable memory");
+    }
+    for (const Range& range : guarded_) {
+      if (range.Overlaps(address, width)) {
+        Malformed("a relocation changes " + Hex(address) + ", which belongs to the loader");
+      }
+    }
+  }
+
+  bool IsCode(std::uint64_t address) const {
+    return memory().Holds(address, 1, PF_X) && !relro_.Contains(address, 1);
+  }
+
+  bool LeavesCode(const Elf64_Rela& entry, const Kind& kind, const Elf64_Sym& symbol) const {
+    switch (kind.effect) {
+      case Effect::kRelative:
+        return IsCode(static_cast<std::uint64_t>(entry.r_addend));
+      case Effect::kIndirect:
+        return true;
+      case Effect::kSymbol:
+      case Effect::kSlot:
+        // An undefined symbol that nobody supplies is an error of its own, unless it is weak.
+        if (symbol.st_shndx == SHN_UNDEF) return ELF64_ST_BIND(symbol.st_info) != STB_WEAK;
+        return IsCode(symbol.st_value + static_cast<std::uint64_t>(entry.r_addend));
+      default:
+        return false;
+    }
+  }
+
+  // DT_RELR: an even entry is an address to relocate; an odd one is a bitmap of the 63 words after.
+  void CheckRelative() {
+    const auto address = dynamic().Find(DT_RELR);
+    if (!address) return;
+    const std::uint64_t size = dynamic().Require(DT_RELRSZ, "DT_RELRSZ");
+    if (size % sizeof(Elf64_Relr) != 0) Malformed("DT_RELR ends within an entry");
+    if (size == 0) return;
+    const View table = memory().Read(*address, size, "DT_RELR");
+    std::optional<std::uint64_t> next;
+    for (std::size_t i = 0; i < table.Count<Elf64_Relr>(); ++i) {
+      const auto entry = table.At<Elf64_Relr>(i);
+      if ((entry & 1) == 0) {
+        CheckRelativeAt(entry);
+        next = entry + sizeof(Elf64_Addr);
+        continue;
+      }
+      if (!next) Malformed("DT_RELR begins with a bitmap");
+      for (std::uint64_t bits = entry >> 1; bits != 0; bits &= bits - 1) {
+        CheckRelativeAt(*next + static_cast<std::uint64_t>(std::countr_zero(bits)) * 8);
+      }
+      *next += 63 * sizeof(Elf64_Addr);
+    }
+  }
+
+  void CheckRelativeAt(std::uint64_t address) {
+    CheckTarget(address, sizeof(Elf64_Addr));
+    for (CallTable& table : tables_) {
+      if (!table.Overlaps(address, sizeof(Elf64_Addr))) continue;
+      table.Fill(address, sizeof(Elf64_Addr), false);
+      table.Fill(address, sizeof(Elf64_Addr), IsCode(table.ContentAt(address)));
+    }
+  }
+
+  void CheckCode(std::int64_t tag, const char* name) const {
+    const auto address = dynamic().Find(tag);
+    if (address && !IsCode(*address)) Malformed(std::string(name) + " is not the address of code");
+  }
+
+  const Startup& startup_;
+  bool changes_text_ = false;
+  bool binds_now_ = false;
+  Range relro_;
+  std::vector<Range> guarded_;
+  std::vector<CallTable> tables_;
+};
+
+}  // namespace
+
+void CheckStartup(const Startup& startup) { Checker(startup).Run(); }
+
+}  // namespace soswap::elf

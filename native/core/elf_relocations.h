@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "elf_dynamic.h"
+#include "elf_memory.h"
+#include "elf_symbols.h"
+
+namespace soswap::elf {
+
+// What the loader does to an image before anybody can call it: apply the relocations, protect
+// PT_GNU_RELRO, call the initializers. Throws when it would crash on the way.
+struct Startup {
+  const Memory& memory;
+  const Dynamic& dynamic;
+  Symbols& symbols;
+  Range dynamic_section;
+  Range relro;
+  bool has_tls;
+};
+
+void CheckStartup(const Startup& startup);
+
+}  // namespace soswap::elf

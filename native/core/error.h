@@ -1,0 +1,41 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace soswap {
+
+// What went wrong, as far as a caller can act on it. The wraps turn each into one ERR_SOSWAP_…
+// code.
+enum class Fault {
+  kNotFound,          // no such file
+  kNotAFile,          // a directory, a FIFO, a device
+  kUnreadable,        // the system refused to open or read it
+  kChangedWhileRead,  // somebody was writing the file while it was copied
+  kTruncated,         // the file ends before its own headers say
+  kNotElf,            // no ELF magic
+  kWrongMachine,      // ELF for another processor, word size or byte order
+  kNotSharedObject,   // ELF, but a program, an object file or a core dump
+  kMalformed,         // ELF whose tables contradict each other
+  kLoader,            // dlopen(3) or dlsym(3) said no
+  kSystem,            // a system call failed that has nothing to do with the file
+};
+
+// The one exception type of the core: which operation failed, on what, and what the system said.
+class Error final : public std::runtime_error {
+ public:
+  Error(Fault fault, const std::string& operation, std::string subject, const std::string& reason)
+      : std::runtime_error("cannot " + operation + " '" + subject + "': " + reason),
+        fault_(fault),
+        subject_(std::move(subject)) {}
+
+  Fault fault() const noexcept { return fault_; }
+  const std::string& subject() const noexcept { return subject_; }
+
+ private:
+  Fault fault_;
+  std::string subject_;
+};
+
+}  // namespace soswap

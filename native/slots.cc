@@ -1,0 +1,59 @@
+#include "slots.h"
+
+#include "js_error.h"
+
+namespace soswap {
+
+Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
+  void* address = image_ != nullptr ? image_->Symbol(symbol).value_or(nullptr) : nullptr;
+  slots_.push_back(std::make_unique<Slot>(
+      Slot{this, std::move(symbol), std::move(signature), optional, address}));
+  return slots_.back().get();
+}
+
+std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
+                                           std::vector<std::string>& absent) {
+  std::vector<void*> addresses;
+  addresses.reserve(slots_.size());
+  std::vector<std::string> missing;
+  for (const auto& slot : slots_) {
+    void* address = image->Symbol(slot->symbol).value_or(nullptr);
+    if (address == nullptr) (slot->optional ? absent : missing).push_back(slot->symbol);
+    addresses.push_back(address);
+  }
+  if (!missing.empty()) return missing;
+
+  for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
+  image_ = std::move(image);
+  state_ = State::kLoaded;
+  return missing;
+}
+
+void SlotTable::Detach(State state) noexcept {
+  for (const auto& slot : slots_) slot->address = nullptr;
+  image_.reset();
+  state_ = state;
+}
+
+void ThrowUnavailable(napi_env env, const Slot& slot) {
+  const SlotTable& table = *slot.table;
+  const std::string call = "cannot call " + slot.symbol + "(): ";
+  switch (table.state()) {
+    case SlotTable::State::kClosed:
+      ThrowSoError(env, "ERR_SOSWAP_CLOSED",
+                   call + "the handle of '" + table.path() + "' is closed", table.path(),
+                   slot.symbol);
+      return;
+    case SlotTable::State::kUnloaded:
+      ThrowSoError(env, "ERR_SOSWAP_NOT_LOADED", call + "'" + table.path() + "' has no image now",
+                   table.path(), slot.symbol);
+      return;
+    case SlotTable::State::kLoaded:
+      ThrowSoError(env, "ERR_SOSWAP_MISSING_SYMBOL",
+                   call + "'" + table.path() + "' no longer has this symbol", table.path(),
+                   slot.symbol);
+      return;
+  }
+}
+
+}  // namespace soswap

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <node_api.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/image.h"
+#include "signature.h"
+
+namespace soswap {
+
+class SlotTable;
+
+// What one bound function points at. Stays at one address for as long as its table lives, so that a
+// call costs one load to find the current code.
+struct Slot {
+  SlotTable* table;
+  std::string symbol;
+  Signature signature;
+  bool optional;
+  void* address = nullptr;  // null: there is nothing to call, ThrowUnavailable() says why
+};
+
+// All slots of one SoHandle and the image they point into. Used on one JavaScript thread only.
+class SlotTable final : public std::enable_shared_from_this<SlotTable> {
+ public:
+  // kUnloaded: there is no image yet, or a swap has closed the old one and not opened the next.
+  enum class State { kUnloaded, kLoaded, kClosed };
+
+  explicit SlotTable(std::string path) : path_(std::move(path)) {}
+  SlotTable(const SlotTable&) = delete;
+  SlotTable& operator=(const SlotTable&) = delete;
+
+  // Adds a slot that points into the current image. Its address is null if the symbol is absent.
+  Slot* Add(std::string symbol, Signature signature, bool optional);
+
+  // Points all slots at `image`, or changes nothing and returns the names that it lacks and that
+  // are not optional. The names of absent optional symbols go into `absent`.
+  std::vector<std::string> Commit(std::shared_ptr<Image> image, std::vector<std::string>& absent);
+
+  // Points all slots at nothing and gives the image up.
+  void Detach(State state) noexcept;
+
+  State state() const noexcept { return state_; }
+  const std::string& path() const noexcept { return path_; }
+  const std::shared_ptr<Image>& image() const noexcept { return image_; }
+
+  // Calls that have entered native code, or wait on the thread pool, and have not settled yet.
+  uint32_t in_flight() const noexcept { return in_flight_; }
+  void Enter() noexcept { ++in_flight_; }
+  void Leave() noexcept { --in_flight_; }
+
+ private:
+  std::string path_;
+  State state_ = State::kUnloaded;
+  std::shared_ptr<Image> image_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  uint32_t in_flight_ = 0;
+};
+
+// Throws, into JavaScript, why `slot` cannot be called now.
+void ThrowUnavailable(napi_env env, const Slot& slot);
+
+}  // namespace soswap

@@ -1,0 +1,70 @@
+import type { SwapReport } from 'soswap';
+import t from 'tap';
+import { buildIdOf, twoBuilds } from '../../fixtures/build.js';
+import { exitedCleanly, runProgram } from '../../fixtures/child.js';
+
+const ones = `${'1111'.repeat(4)}\n`;
+const twos = `${'2222'.repeat(4)}\n`;
+
+// The old file stays open, so that the file system cannot give its inode number to the new one.
+const replace = `
+  import { execFileSync } from 'node:child_process';
+  import { openSync, statSync } from 'node:fs';
+  const inode = () => statSync('so.so', { bigint: true }).ino;
+  const replace = () => {
+    openSync('so.so');
+    execFileSync('rm', ['so.so']);
+    execFileSync('cp', ['so2.so', 'so.so']);
+  };
+`;
+
+t.test('raw: a loop that opens the new file without closing the old one never runs it', async (t) => {
+  const cwd = t.testdir();
+  twoBuilds(cwd);
+  const program = `${replace}
+    import * as dl from 'soswap/dl';
+    const load = () => {
+      const handle = dl.dlopen('./so.so');
+      dl.functionAt(dl.dlsym(handle, 'action'), { return: 'int32' })();
+    };
+    load();
+    const before = inode();
+    replace();
+    process.send(inode() !== before);
+    for (let round = 0; round < 10; round++) load();
+  `;
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, { ...exitedCleanly, stdout: ones.repeat(11) });
+  t.same(ended.messages, [true], 'it is another file');
+});
+
+t.test('SoHandle: the old code until swap(), then the new', async (t) => {
+  const cwd = t.testdir();
+  const { one, two } = twoBuilds(cwd);
+  const program = `${replace}
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('./so.so', { action: { return: 'int32' } });
+    const { action } = so.functions;
+    action();
+    process.send(inode());
+    replace();
+    process.send(inode());
+    action();
+    process.send(so.status());
+    process.send(await so.swap());
+    action();
+    action();
+    so.close();
+  `;
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
+  const [before, after, status, report] = ended.messages;
+  t.not(before, after);
+  t.equal(status, 'replaced');
+  t.match(report as SwapReport, {
+    generation: 2,
+    unmapped: true,
+    previous: { inode: before, buildId: buildIdOf(one) },
+    current: { inode: after, buildId: buildIdOf(two) },
+  });
+});
