@@ -72,6 +72,16 @@ export type SoErrorCode =
   | 'ERR_SOSWAP_STILL_LOADED'
   /** A swap failed and the previous image could not be loaded again: swap once more. */
   | 'ERR_SOSWAP_NOT_LOADED'
+  /** `verify()` refused the candidate; `cause` is what it threw. */
+  | 'ERR_SOSWAP_VERIFY'
+  /** The candidate crashed, hung or failed in a child process. */
+  | 'ERR_SOSWAP_QUARANTINE'
+  /** More old images would stay mapped than `maxRetained` allows. */
+  | 'ERR_SOSWAP_RETAINED_LIMIT'
+  /** A library that the candidate needs is not found. */
+  | 'ERR_SOSWAP_MISSING_DEPENDENCY'
+  /** The candidate needs symbols that nothing provides; `symbol` is the first. */
+  | 'ERR_SOSWAP_UNDEFINED_SYMBOL'
   /** A native function threw a C++ exception. */
   | 'ERR_SOSWAP_NATIVE_EXCEPTION'
   /** A system call failed that has nothing to do with the file: no memory, no descriptors. */

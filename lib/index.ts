@@ -8,4 +8,5 @@ export type {
   FunctionFor,
   ReturnType,
 } from './signature.js';
-export { type FileStatus, type OpenOptions, SoHandle, type SwapOptions } from './so-handle.js';
+export { type FileStatus, type OpenOptions, SoHandle } from './so-handle.js';
+export type { SwapOptions, UnloadPolicy } from './swap-options.js';

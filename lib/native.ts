@@ -3,10 +3,20 @@
 import { fileURLToPath } from 'node:url';
 import bindings from 'bindings';
 import { SoError } from './errors.js';
+import type { RetainReason } from './report.js';
 import type { EncodedSignature } from './signature.js';
 
-/** A sealed private copy of a library file, inspected; native/snapshot_wrap.h. */
-export interface NativeSnapshot {
+/** What a snapshot is kept in, and how it may differ from the file: core/snapshot.h, core/elf_edit.h. */
+export interface SnapshotOptions {
+  readonly inPrivateFile: boolean;
+  readonly demoteUnique: boolean;
+  readonly clearNoDelete: boolean;
+  readonly symbolic: boolean;
+}
+
+/** What a snapshot tells of the file that it was taken from. */
+export interface SnapshotFacts {
+  readonly id: number;
   readonly device: bigint;
   readonly inode: bigint;
   readonly size: number;
@@ -15,31 +25,90 @@ export interface NativeSnapshot {
   /** Somebody had the file open for writing, as far as the system tells. */
   readonly openForWriting: boolean;
   readonly buildId: string | null;
-  readonly noDelete: boolean;
-  /** Whether the object itself, not one of its dependencies, exports the symbol. */
-  defines(symbol: string): boolean;
-  sameBytesAs(other: NativeSnapshot): boolean;
-  /** Gives the copy up; an image that was opened from it keeps its own. */
-  release(): void;
+  /** Descriptor of the copy. */
+  readonly descriptor: number;
+  /** Why unmapping an image of it could crash the process; empty if nothing speaks against it. */
+  readonly unmapHazards: readonly RetainReason[];
 }
 
-/** One loaded copy of a library; native/image_wrap.h. */
-export interface NativeImage {
+/** What the loader says of an image. */
+export interface ImageFacts {
+  readonly id: number;
   readonly base: bigint;
   readonly loaderName: string;
-  symbol(name: string): bigint | undefined;
-  /** dlclose(3). True if the image is gone afterwards. Closing again does nothing. */
-  close(): boolean;
-  readonly closed: boolean;
+}
+
+/** What binding would find. */
+export interface Resolution {
+  /** Of the symbols asked for, those that neither the library nor a dependency has. */
+  readonly missing: readonly string[];
+  /** Imports that nothing provides. */
+  readonly undefined: readonly {
+    readonly name: string;
+    readonly version: string;
+    readonly neededBy: string;
+  }[];
+}
+
+/** All snapshots and images of one handle, by number; native/library_wrap.h. */
+export interface NativeLibrary {
+  takeSnapshot(path: string, origin: string, options: SnapshotOptions): SnapshotFacts;
+  takeSnapshotAsync(path: string, origin: string, options: SnapshotOptions): Promise<SnapshotFacts>;
+  /** `leaving` is the loader's name of the image that will be closed before. */
+  resolve(
+    snapshot: number,
+    symbols: readonly string[],
+    bindNow: boolean,
+    leaving: string,
+  ): Resolution;
+  resolveAsync(
+    snapshot: number,
+    symbols: readonly string[],
+    bindNow: boolean,
+    leaving: string,
+  ): Promise<Resolution>;
+  sameBytes(one: number, other: number): boolean;
+  /** An image that was opened from it keeps the copy. */
+  releaseSnapshot(snapshot: number): void;
+  openImage(snapshot: number, mode: number, generation: number, direct: boolean): ImageFacts;
+  symbol(image: number, name: string): bigint | undefined;
+  callsInFlight(image: number): number;
+  /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */
+  closeImage(image: number): RetainReason[];
+  /** Gives the image up and leaves it mapped, for these reasons. */
+  keepImage(image: number, reasons: readonly RetainReason[]): void;
+}
+
+/** One entry of the process-wide list; native/core/loaded_images.h. */
+export interface NativeLoadedImage {
+  readonly path: string;
+  readonly generation: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly buildId: string | null;
+  readonly base: bigint;
+  readonly mappedFrom: string;
+  readonly memorySize: number;
+  readonly thread: number;
+  readonly callsInFlight: number;
+  readonly retained: readonly RetainReason[];
 }
 
 /** What the bound functions of one handle point at; native/slots_wrap.h. */
 export interface NativeSlots {
-  readonly inFlight: number;
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
-  commit(image: NativeImage): { missing: string[]; absent: string[] };
+  commit(image: number): { missing: string[]; absent: string[] };
+  /** Until the next commit every call throws `ERR_SOSWAP_NOT_LOADED`. */
   detach(): void;
+  /** For ever every call throws `ERR_SOSWAP_CLOSED`. */
   close(): void;
+  /** Nonblocking calls made from now on wait for `release()`. */
+  hold(): void;
+  release(): void;
+  /** Resolves when the next nonblocking call has settled. */
+  nextSettled(): Promise<void>;
 }
 
 /** A JavaScript function for one symbol and one signature. */
@@ -47,14 +116,12 @@ export type BoundFunction = (...args: unknown[]) => unknown;
 
 interface Addon {
   initialize(soError: typeof SoError): void;
-  takeSnapshot(path: string, inPrivateFile: boolean): NativeSnapshot;
-  takeSnapshotAsync(path: string, inPrivateFile: boolean): Promise<NativeSnapshot>;
-  openImage(path: string, snapshot: NativeSnapshot, mode: number): NativeImage;
-  openImageDirect(path: string, mode: number): NativeImage;
+  Library: new () => NativeLibrary;
+  Slots: new (path: string, library: NativeLibrary) => NativeSlots;
+  loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
-  Slots: new (path: string) => NativeSlots;
   dlopen(path: string | null, flags: number): bigint;
   dlsym(handle: bigint, symbol: string): bigint;
   dlclose(handle: bigint): number;

@@ -16,11 +16,12 @@ export function* openHandles(): Generator<SoHandle> {
   }
 }
 
-export function addHandle(handle: object): void {
+export function addHandle(handle: object, calls: Iterable<BoundFunction>): void {
   const reference = new WeakRef(handle as SoHandle);
   handles.add(reference);
   references.set(handle, reference);
   forget.register(handle, reference, reference);
+  for (const call of calls) keepAlive(call, handle);
 }
 
 export function removeHandle(handle: object): void {

@@ -27,6 +27,7 @@ export interface RetainReason {
     | 'opened-elsewhere'
     | 'may-run-threads'
     | 'libc-never-unmaps'
+    | 'kept'
     | 'unknown';
   /** One sentence for people. */
   readonly detail: string;

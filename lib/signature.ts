@@ -113,9 +113,9 @@ export interface Definition {
 export type Definitions = Readonly<Record<string, Definition>>;
 
 /** The function that a definition gives: `null` too if it is optional. */
-export type FunctionFor<S extends Definition> = Definition extends S
+export type FunctionFor<S extends Definition> = [keyof Definition, Definition] extends [keyof S, S]
   ? AnyFunction | null
-  : CallFor<S> | (S extends { readonly optional: true } ? null : OptionalUnknown<S>);
+  : CallFor<S> | (true extends Flag<S, 'optional'> ? null : never);
 
 /** The functions that definitions give. */
 export type BoundFunctions<D extends Definitions> = {
@@ -134,14 +134,15 @@ type ResultOf<S extends Definition> = S extends { readonly return: infer Name ex
   ? ReturnTypes[Name]
   : undefined;
 
-type Settled<S extends Definition, Result> = S extends { readonly nonblocking: true }
-  ? Promise<Result>
-  : boolean extends S['nonblocking']
-    ? Result | Promise<Result>
+type Settled<S extends Definition, Result> =
+  true extends Flag<S, 'nonblocking'>
+    ? Promise<Result> | (Flag<S, 'nonblocking'> extends true ? never : Result)
     : Result;
 
-/** `optional` that is known to be a boolean only. */
-type OptionalUnknown<S extends Definition> = boolean extends S['optional'] ? null : never;
+/** What is known of a flag: `true`, `false`, or no more than `boolean`. */
+type Flag<S extends Definition, Name extends 'nonblocking' | 'optional'> = Name extends keyof S
+  ? S[Name]
+  : false;
 
 /** Of definitions that are known at run time only. A method, so that every bound function is one. */
 type AnyFunction = {

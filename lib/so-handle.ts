@@ -1,23 +1,32 @@
 import { statSync } from 'node:fs';
 import { Candidate, type Loading, missingSymbols } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
-import { argumentValueError, SoError } from './errors.js';
+import { SoError } from './errors.js';
+import { FunctionTable } from './function-table.js';
+import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
-import { type BoundFunction, type NativeImage, type NativeSlots, native } from './native.js';
+import { type NativeLibrary, native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
 import { checkOptions, oneOf } from './options.js';
-import type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
-import { retainReasons } from './retain-reasons.js';
+import { quarantineAsync, quarantineSync } from './quarantine.js';
+import type { ImageInfo, RetainReason, SwapReport } from './report.js';
+import { RetainedImages, retainedLimit } from './retained-images.js';
 import {
   type BoundFunctions,
   checkDefinitions,
   checkSymbolName,
   type Definition,
   type Definitions,
-  encodeSignature,
   type FunctionFor,
-  signatureKey,
 } from './signature.js';
+import {
+  planSwap,
+  type SwapOptions,
+  type SwapPlan,
+  type UnloadPolicy,
+  unloadPolicy,
+} from './swap-options.js';
+import { verifyAsync, verifySync } from './verify.js';
 
 /** How {@link SoHandle.open} loads the library, now and at every swap. */
 export interface OpenOptions {
@@ -31,12 +40,18 @@ export interface OpenOptions {
    * then kill the process. `auto` (default) is `snapshot`.
    */
   readonly image?: 'auto' | 'snapshot' | 'direct';
-}
-
-/** How {@link SoHandle.swap} and {@link SoHandle.swapSync} go about it. */
-export interface SwapOptions {
-  /** Default `close-first`. */
-  readonly order?: SwapOrder;
+  /** What becomes of old images. Default `auto`. With `always`, DF_1_NODELETE is ignored, but for Go. */
+  readonly unload?: UnloadPolicy;
+  /**
+   * STB_GNU_UNIQUE symbols keep an image mapped for ever, and have the next one use its static data. `global`
+   * (default) makes them STB_GLOBAL in the private copy, `unique` leaves them.
+   */
+  readonly uniqueSymbols?: 'global' | 'unique';
+  /**
+   * How many old images, and how many bytes of them, may stay mapped before a swap is refused with
+   * `ERR_SOSWAP_RETAINED_LIMIT`. Default 1,000 images and 1 GiB.
+   */
+  readonly maxRetained?: { readonly images?: number; readonly bytes?: number };
 }
 
 /** What the file at the handle's path is, beside the image that runs. */
@@ -52,15 +67,19 @@ export type FileStatus =
 
 /** An image and the candidate that it was loaded from. */
 interface Loaded {
-  readonly image: NativeImage;
+  readonly image: Image;
   readonly candidate: Candidate;
   readonly info: ImageInfo;
 }
 
-interface Binding {
-  readonly call: BoundFunction;
-  readonly key: string;
-  readonly optional: boolean;
+/** What an exchange has done, for its report. */
+interface Exchange {
+  readonly previous: Loaded;
+  readonly current: ImageInfo;
+  readonly missing: readonly string[];
+  /** Why the previous image stays; `undefined` while it is open. */
+  readonly retained: readonly RetainReason[] | undefined;
+  readonly pause: bigint;
 }
 
 /**
@@ -76,14 +95,16 @@ export class SoHandle<D extends Definitions = Definitions> {
   /** The absolute path that every image is taken from. Symbolic links are followed anew at each swap. */
   readonly path: string;
   /** The bound functions. They may be kept for ever: each follows every swap. */
-  readonly functions: BoundFunctions<D> = Object.create(null);
+  readonly functions: BoundFunctions<D>;
 
-  readonly #loading: Loading;
-  readonly #slots: NativeSlots;
-  readonly #bindings = new Map<string, Binding>();
+  readonly #options: HandleOptions;
+  readonly #definitions: D;
+  readonly #library: NativeLibrary = new native.Library();
+  readonly #table: FunctionTable<D>;
+  readonly #retained: RetainedImages;
   #current: Loaded | undefined;
   #generation = 0;
-  #swapping = false;
+  #exchanging = false;
   #lastSwap: Promise<unknown> = Promise.resolve();
 
   /**
@@ -95,29 +116,29 @@ export class SoHandle<D extends Definitions = Definitions> {
    */
   static open<const D extends Definitions = Record<never, never>>(
     path: string | URL,
-    definitions?: D,
+    definitions: D = {} as D,
     options: OpenOptions = {},
   ): SoHandle<D> {
-    checkOptions(options);
-    return new SoHandle(libraryPath(path), definitions ?? ({} as D), loadingOf(options));
+    return new SoHandle(libraryPath(path), definitions, handleOptions(options));
   }
 
-  private constructor(path: string, definitions: D, loading: Loading) {
-    checkDefinitions(definitions);
+  private constructor(path: string, definitions: D, options: HandleOptions) {
     this.path = path;
-    this.#loading = loading;
-    this.#slots = new native.Slots(path);
-    for (const [symbol, definition] of Object.entries(definitions)) this.#bind(symbol, definition);
+    this.#options = options;
+    this.#definitions = definitions;
+    this.#retained = new RetainedImages(path, options.maxRetained);
+    this.#table = new FunctionTable(path, this.#library, definitions);
+    this.functions = this.#table.functions;
 
-    const candidate = Candidate.take(path, loading);
+    const candidate = Candidate.take(path, this.#library, options.loading);
     try {
-      candidate.requireSymbols(this.#requiredSymbols());
+      candidate.check(this.#table.required());
       this.#load(candidate, 1);
     } catch (error) {
       candidate.release();
       throw error;
     }
-    addHandle(this);
+    addHandle(this, this.#table.calls());
   }
 
   /** 1 for the first image, one more with every swap. */
@@ -146,15 +167,11 @@ export class SoHandle<D extends Definitions = Definitions> {
     const { image } = this.#open();
     checkSymbolName(symbol);
     checkDefinitions({ [symbol]: definition });
-    const key = signatureKey(symbol, definition);
-    const bound = this.#bindings.get(symbol);
-    if (bound !== undefined && bound.key !== key) {
-      throw argumentValueError('definition', `must be the one that ${symbol} is bound with`, key);
-    }
     const present = image.symbol(symbol) !== undefined;
     if (!present && !definition.optional) throw missingSymbols(this.path, [symbol]);
-    const call = bound?.call ?? this.#bind(symbol, definition);
-    if (present) this.#publish(symbol, call);
+    const call = this.#table.bind(symbol, definition);
+    keepAlive(call, this);
+    if (present) this.#table.publish(symbol, call);
     return (present ? call : null) as FunctionFor<S>;
   }
 
@@ -178,22 +195,18 @@ export class SoHandle<D extends Definitions = Definitions> {
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    */
   status(): FileStatus {
-    const { snapshot } = this.#open().candidate;
+    const current = this.#open();
+    const { facts } = current.candidate;
     const file = statFile(this.path);
     if (file === undefined) return 'missing';
     // A file system may give a new file the inode number of a removed one at once.
-    const sameInode = file.dev === snapshot.device && file.ino === snapshot.inode;
-    if (!sameInode || file.birthtimeNs > snapshot.ctimeNs) return 'replaced';
-    const sameSize = file.size === BigInt(snapshot.size);
-    if (!sameSize || file.mtimeNs !== snapshot.mtimeNs) return 'overwritten';
-    if (file.ctimeNs === snapshot.ctimeNs) return 'current';
-    // Its mode or links changed, or somebody wrote and put the time back: the bytes decide.
-    const now = Candidate.take(this.path, this.#loading);
-    try {
-      return now.snapshot.sameBytesAs(snapshot) ? 'current' : 'overwritten';
-    } finally {
-      now.release();
-    }
+    const sameInode = file.dev === facts.device && file.ino === facts.inode;
+    if (!sameInode || file.birthtimeNs > facts.ctimeNs) return 'replaced';
+    if (file.size !== BigInt(facts.size)) return 'overwritten';
+    const { mtimeNs, ctimeNs } = facts;
+    if (file.mtimeNs === mtimeNs && file.ctimeNs === ctimeNs) return 'current';
+    // Touched, or written: the bytes decide.
+    return current.candidate.stillInFile() ? 'current' : 'overwritten';
   }
 
   /**
@@ -202,81 +215,125 @@ export class SoHandle<D extends Definitions = Definitions> {
    * @throws {SoError} The candidate is refused, and nothing changed; or, with `rolledBack`, the old image
    * was loaded anew because the loader failed after it was closed. `ERR_SOSWAP_BUSY` while a call is in flight.
    */
-  swapSync(options: SwapOptions = {}): SwapReport {
+  swapSync(options: SwapOptions<D> = {}): SwapReport {
     const started = process.hrtime.bigint();
-    const order = orderOf(options);
+    const plan = planSwap(options, this.#options.unload);
     this.#assertIdle();
-    return this.#exchange(Candidate.take(this.path, this.#loading), order, started);
+    const candidate = Candidate.take(this.path, this.#library, this.#options.loading);
+    try {
+      this.#assertReplaceable(plan);
+      candidate.check(this.#table.required(), this.#leaving(plan));
+      if (plan.quarantine !== undefined) quarantineSync(candidate, plan.quarantine);
+      if (plan.verify !== undefined) verifySync(candidate, this.#definitions, plan.verify);
+      this.#assertIdle();
+      return this.#report(this.#exchange(candidate, plan), plan, started);
+    } catch (error) {
+      candidate.release();
+      throw error;
+    }
   }
 
   /**
-   * Makes the file that is at {@link path} now take effect. The copy is made and inspected off the main
-   * thread. Swaps of one handle line up.
+   * Makes the file that is at {@link path} now take effect. It is copied, inspected and put into quarantine
+   * off the main thread. Then `close-first` waits for calls in flight, while new nonblocking calls wait
+   * for the new image; `open-first` has the new image take all calls at once, and closes the old one when
+   * its last call has returned. Swaps of one handle line up.
    *
-   * @returns Rejects as {@link swapSync} throws.
+   * @returns Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
    */
-  async swap(options: SwapOptions = {}): Promise<SwapReport> {
+  async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
     const started = process.hrtime.bigint();
-    const order = orderOf(options);
-    const swap = this.#lastSwap.then(async () => {
-      this.#open();
-      const candidate = await Candidate.takeAsync(this.path, this.#loading);
-      this.#assertIdle();
-      return this.#exchange(candidate, order, started);
-    });
+    const plan = planSwap(options, this.#options.unload);
+    const swap = this.#lastSwap.then(() => this.#swapInTurn(plan, started));
     this.#lastSwap = swap.catch(() => {});
     return swap;
   }
 
-  /** The swap transaction. Up to the commit nothing has changed, or what has is taken back. */
-  #exchange(candidate: Candidate, order: SwapOrder, started: bigint): SwapReport {
-    const previous = this.#open();
-    let paused = started;
-    let unmapped = false;
-    let missing: readonly string[];
-    this.#swapping = true;
+  async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
+    this.#open();
+    const candidate = await Candidate.takeAsync(this.path, this.#library, this.#options.loading);
     try {
-      candidate.requireSymbols(this.#requiredSymbols());
-      this.#assertReplaceable(previous, order);
-      paused = process.hrtime.bigint();
-      if (order === 'close-first') unmapped = this.#retire(previous);
-      missing = this.#load(candidate, this.#generation + 1);
+      this.#assertReplaceable(plan);
+      await candidate.checkAsync(this.#table.required(), this.#leaving(plan));
+      if (plan.quarantine !== undefined) await quarantineAsync(candidate, plan.quarantine);
+      if (plan.verify !== undefined) await verifyAsync(candidate, this.#definitions, plan.verify);
+      if (plan.order === 'close-first') {
+        this.#table.hold();
+        await this.#table.idle(this.#open().image, plan.timeout);
+        this.#assertIdle();
+      }
+      const exchange = this.#exchange(candidate, plan);
+      this.#table.release();
+      await this.#table.idle(exchange.previous.image);
+      return this.#report(exchange, plan, started);
     } catch (error) {
       candidate.release();
-      throw previous.image.closed ? this.#restore(previous, error) : error;
+      throw error;
     } finally {
-      this.#swapping = false;
+      this.#table.release();
     }
-    const { info } = this.#open();
-    if (order === 'open-first') unmapped = previous.image.close();
+  }
+
+  /** The image that a swap closes before it opens the next, as the loader calls it. */
+  #leaving({ order, unload }: SwapPlan<D>): string {
+    const { image, candidate } = this.#open();
+    const closed = order === 'close-first' && candidate.reasonsToKeep(unload).length === 0;
+    return closed ? image.loaderName : '';
+  }
+
+  /** The swap transaction. Up to the commit nothing has changed, or what has is taken back. */
+  #exchange(candidate: Candidate, { order, unload }: SwapPlan<D>): Exchange {
+    const started = process.hrtime.bigint();
+    const previous = this.#open();
+    const mustStay = previous.candidate.reasonsToKeep(unload);
+    let retained: readonly RetainReason[] | undefined;
+    let missing: readonly string[];
+    this.#exchanging = true;
+    try {
+      if (order === 'close-first' && mustStay.length === 0) retained = this.#retire(previous);
+      missing = this.#load(candidate, this.#generation + 1); // commits
+    } catch (error) {
+      throw previous.image.open ? error : this.#restore(previous, error);
+    } finally {
+      this.#exchanging = false;
+    }
+    const current = this.#open().info;
+    return { previous, current, missing, retained, pause: process.hrtime.bigint() - started };
+  }
+
+  /** Gives the previous image up, if that is not done yet, and tells what happened. */
+  #report(exchange: Exchange, plan: SwapPlan<D>, started: bigint): SwapReport {
+    const { previous, current, missing, pause } = exchange;
+    const closing = process.hrtime.bigint();
+    const retained = exchange.retained ?? previous.candidate.giveUp(previous.image, plan.unload);
     previous.candidate.release();
+    if (retained.length > 0) this.#retained.add(previous.image);
+    const ended = process.hrtime.bigint();
     return {
       path: this.path,
-      generation: info.generation,
-      order,
+      generation: current.generation,
+      order: plan.order,
       previous: previous.info,
-      current: info,
-      unmapped,
-      retained: unmapped ? [] : retainReasons(previous.candidate),
+      current,
+      unmapped: retained.length === 0,
+      retained,
       missing,
-      pauseMicroseconds: microsecondsSince(paused),
-      totalMicroseconds: microsecondsSince(started),
+      pauseMicroseconds: Number(pause + ended - closing) / 1000,
+      totalMicroseconds: Number(ended - started) / 1000,
     };
   }
 
   /** Closes the old image before the next one is opened. No function can be called until the commit. */
-  #retire(previous: Loaded): boolean {
-    this.#slots.detach();
-    const unmapped = previous.image.close();
-    if (!unmapped && this.#loading.direct) {
-      throw this.#stillLoaded(retainReasons(previous.candidate));
-    }
-    return unmapped;
+  #retire(previous: Loaded): readonly RetainReason[] {
+    this.#table.detach();
+    const retained = previous.image.close();
+    if (retained.length > 0 && this.#options.loading.direct) throw this.#stillLoaded(retained);
+    return retained;
   }
 
   /** Opens the candidate and commits it. Throws with nothing of it left, and nothing committed. */
   #load(candidate: Candidate, generation: number): readonly string[] {
-    const image = candidate.open();
+    const image = candidate.open(generation);
     try {
       return this.#commit({ image, candidate, info: candidate.describe(image, generation) });
     } catch (error) {
@@ -285,21 +342,12 @@ export class SoHandle<D extends Definitions = Definitions> {
     }
   }
 
-  /**
-   * The commit: from here on every bound function runs `next`. Returns the optional symbols that it lacks;
-   * throws, with the functions as they were, if it lacks a required one.
-   */
+  /** The commit: from here on every bound function runs `next`, or, if this throws, what it ran before. */
   #commit(next: Loaded): readonly string[] {
-    const { missing, absent } = this.#slots.commit(next.image);
-    if (missing.length > 0) throw missingSymbols(this.path, missing);
+    const missing = this.#table.commit(next.image);
     this.#current = next;
     this.#generation = next.info.generation;
-    for (const [symbol, { call }] of this.#bindings) {
-      // Where there was no symbol there is null; a function that was given out stays one.
-      if (!absent.includes(symbol)) this.#publish(symbol, call);
-      else if (!(symbol in this.functions)) this.#publish(symbol, null);
-    }
-    return absent;
+    return missing;
   }
 
   /** Loads the previous image again, after the loader refused the next one, and says so in the error. */
@@ -308,7 +356,9 @@ export class SoHandle<D extends Definitions = Definitions> {
     try {
       const { candidate, info } = previous;
       const stayed = native.isLoaded(previous.image.loaderName);
-      const image = stayed ? candidate.open() : candidate.openPrivately();
+      const image = stayed
+        ? candidate.open(info.generation)
+        : candidate.openPrivately(info.generation);
       this.#commit({ image, candidate, info: candidate.describe(image, info.generation) });
       const state = stayed ? 'as it was' : 'and its static state began anew';
       return cause.with(`the previous image was loaded again, ${state}`, { rolledBack: true });
@@ -327,9 +377,9 @@ export class SoHandle<D extends Definitions = Definitions> {
     if (last === undefined) return;
     this.#assertIdle();
     this.#current = undefined;
-    this.#slots.close();
+    this.#table.close();
     removeHandle(this);
-    last.image.close();
+    last.candidate.giveUp(last.image, this.#options.unload);
     last.candidate.release();
   }
 
@@ -343,16 +393,17 @@ export class SoHandle<D extends Definitions = Definitions> {
   }
 
   #assertIdle(): void {
-    this.#open();
-    const calls = this.#slots.inFlight;
-    if (calls === 0 && !this.#swapping) return;
+    const calls = this.#open().image.callsInFlight;
+    if (calls === 0 && !this.#exchanging) return;
     const reason = calls > 0 ? `${calls} call(s) in flight` : 'a swap is under way';
     throw new SoError('ERR_SOSWAP_BUSY', `'${this.path}' is busy: ${reason}`, this.path);
   }
 
-  /** In direct mode the old image must go before its name can be opened: refuses what is sure to fail. */
-  #assertReplaceable({ info }: Loaded, order: SwapOrder): void {
-    if (!this.#loading.direct) return;
+  /** Refuses what is sure to fail later: in direct mode the old image must go before its name can be opened. */
+  #assertReplaceable({ order, unload }: SwapPlan<D>): void {
+    this.#retained.assertRoom();
+    if (!this.#options.loading.direct) return;
+    const { info, candidate } = this.#open();
     const holders = [...openHandles()].filter(({ image }) => image?.mappedFrom === info.mappedFrom);
     if (holders.length > 1) {
       const detail = `${holders.length - 1} other handle(s) of this thread have it open`;
@@ -362,6 +413,8 @@ export class SoHandle<D extends Definitions = Definitions> {
       const detail = 'open-first keeps it open meanwhile';
       throw this.#stillLoaded([{ code: 'opened-elsewhere', detail }]);
     }
+    const mustStay = candidate.reasonsToKeep(unload);
+    if (mustStay.length > 0) throw this.#stillLoaded(mustStay);
   }
 
   #stillLoaded(reasons: readonly RetainReason[]): SoError {
@@ -373,37 +426,38 @@ export class SoHandle<D extends Definitions = Definitions> {
       this.path,
     );
   }
-
-  #requiredSymbols(): string[] {
-    return [...this.#bindings].filter(([, { optional }]) => !optional).map(([symbol]) => symbol);
-  }
-
-  #bind(symbol: string, definition: Definition): BoundFunction {
-    const optional = definition.optional ?? false;
-    const call = this.#slots.bind(symbol, encodeSignature(symbol, definition), optional);
-    this.#bindings.set(symbol, { call, key: signatureKey(symbol, definition), optional });
-    keepAlive(call, this);
-    return call;
-  }
-
-  #publish(symbol: string, value: BoundFunction | null): void {
-    Object.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
-  }
 }
 
-function loadingOf(options: OpenOptions): Loading {
+/** {@link OpenOptions} with every default filled in. */
+interface HandleOptions {
+  readonly loading: Loading;
+  readonly unload: UnloadPolicy;
+  readonly maxRetained: { readonly images: number; readonly bytes: number };
+}
+
+function handleOptions(options: OpenOptions): HandleOptions {
+  checkOptions(options);
   const scope = oneOf('options.scope', options.scope, ['local', 'global']);
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
+  const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
+  const unload = unloadPolicy(options.unload);
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
-  const mode =
-    (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW);
-  return { mode, direct: image === 'direct' };
-}
-
-function orderOf(options: SwapOptions): SwapOrder {
-  checkOptions(options);
-  return oneOf('options.order', options.order, ['close-first', 'open-first']);
+  return {
+    loading: {
+      mode:
+        (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) |
+        (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
+      direct: image === 'direct',
+      edits: {
+        demoteUnique: unique === 'global',
+        clearNoDelete: unload === 'always',
+        symbolic: scope === 'global',
+      },
+    },
+    unload,
+    maxRetained: retainedLimit(options.maxRetained),
+  };
 }
 
 function statFile(path: string) {
@@ -414,8 +468,4 @@ function statFile(path: string) {
       cause,
     });
   }
-}
-
-function microsecondsSince(start: bigint): number {
-  return Number(process.hrtime.bigint() - start) / 1000;
 }

@@ -2,10 +2,11 @@
 
 #include "addon_data.h"
 #include "dl_wrap.h"
-#include "image_wrap.h"
 #include "js_error.h"
+#include "library_wrap.h"
+#include "loaded_wrap.h"
+#include "lookup_wrap.h"
 #include "slots_wrap.h"
-#include "snapshot_wrap.h"
 
 namespace {
 
@@ -17,9 +18,10 @@ void Initialize(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new soswap::AddonData());
   exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");
-  soswap::SnapshotWrap::Init(env, exports);
-  soswap::ImageWrap::Init(env, exports);
+  soswap::LibraryWrap::Init(env, exports);
   soswap::SlotsWrap::Init(env, exports);
+  soswap::InitLoaded(env, exports);
+  soswap::InitLookup(env, exports);
   soswap::InitDl(env, exports);
   return exports;
 }

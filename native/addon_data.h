@@ -7,8 +7,6 @@ namespace soswap {
 // What one environment (the main thread or a worker) keeps; freed with it.
 struct AddonData {
   Napi::FunctionReference so_error;
-  Napi::FunctionReference snapshot;
-  Napi::FunctionReference image;
 };
 
 }  // namespace soswap

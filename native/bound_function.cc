@@ -4,6 +4,7 @@
 
 #include <array>
 #include <exception>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -24,13 +25,13 @@ struct BoundFunction {
 // for during the call, from a callback, sees the count and refuses.
 class InFlight final {
  public:
-  explicit InFlight(SlotTable& table) noexcept : table_(table) { table_.Enter(); }
+  explicit InFlight(SlotTable& table) noexcept : calls_(table.calls()) { calls_.Enter(); }
   InFlight(const InFlight&) = delete;
   InFlight& operator=(const InFlight&) = delete;
-  ~InFlight() { table_.Leave(); }
+  ~InFlight() { calls_.Leave(); }
 
  private:
-  SlotTable& table_;
+  CallCount& calls_;
 };
 
 // Runs `call`, which returns a CallResult, and makes the JavaScript result of it.
@@ -84,11 +85,50 @@ napi_value CallAny(napi_env env, napi_callback_info info) {
     const bool fits = IsPointerLike(type)
                           ? ToPointerWord(env, arguments[index], type, strings, word)
                           : ToScalarWord(env, arguments[index], type, word);
-    if (!fits) [[unlikely]]
+    if (!fits) [[unlikely]] {
       ThrowArgument(env, slot, index, arguments[index]);
-    return nullptr;
+      return nullptr;
+    }
   }
   return Complete(env, function, [&] { return frame.Call(address); });
+}
+
+napi_value RejectedWithPending(napi_env env) {
+  napi_value error;
+  napi_value promise = nullptr;
+  napi_deferred deferred;
+  if (napi_get_and_clear_last_exception(env, &error) == napi_ok &&
+      napi_create_promise(env, &deferred, &promise) == napi_ok) {
+    napi_reject_deferred(env, deferred, error);
+  }
+  return promise;
+}
+
+// Any signature, on the thread pool. Whatever is wrong rejects the promise.
+napi_value CallNonblocking(napi_env env, napi_callback_info info) {
+  size_t count = 0;
+  void* data;
+  napi_get_cb_info(env, info, &count, nullptr, nullptr, &data);
+  const auto& function = *static_cast<const BoundFunction*>(data);
+  const Slot& slot = *function.slot;
+  SlotTable& table = *function.table;
+  const bool callable = slot.address != nullptr || table.held();
+  if (!callable || count != slot.signature.argument_types.size()) {
+    ThrowRefusal(env, slot, count);
+    return RejectedWithPending(env);
+  }
+  try {
+    std::vector<napi_value> arguments(count);
+    napi_get_cb_info(env, info, &count, arguments.data(), nullptr, nullptr);
+    auto call = NonblockingCall::Make(env, slot, arguments.data());
+    if (call == nullptr) return RejectedWithPending(env);
+    napi_value promise = call->promise();
+    table.Begin(std::move(call));
+    return promise;
+  } catch (const std::bad_alloc&) {
+    napi_throw_error(env, "ERR_SOSWAP_SYSTEM", "not enough memory for the arguments of the call");
+    return RejectedWithPending(env);
+  }
 }
 
 // What the cheaper callbacks begin with: room for exactly the arguments there should be. Null: the
@@ -191,6 +231,7 @@ bool All(const std::vector<Type>& types, Predicate predicate) {
 }
 
 napi_callback CallbackFor(const Signature& signature) {
+  if (signature.nonblocking) return CallNonblocking;
   const std::vector<Type>& types = signature.argument_types;
   const size_t count = types.size();
   const Type result = signature.return_type;
@@ -222,7 +263,12 @@ napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, c
     return nullptr;
   }
   function.release();
-  return value;
+
+  napi_value count;
+  napi_create_uint32(env, static_cast<uint32_t>(slot->signature.argument_types.size()), &count);
+  const napi_property_descriptor length = {"length", nullptr, nullptr,           nullptr,
+                                           nullptr,  count,   napi_configurable, nullptr};
+  return napi_define_properties(env, value, 1, &length) == napi_ok ? value : nullptr;
 }
 
 }  // namespace soswap

@@ -156,11 +156,21 @@ std::string Wanted(napi_env env, Type type, napi_value value) {
   return "a value";
 }
 
+// An SoError is made in JavaScript, which does not run any more in an environment that is being
+// torn down. Then nobody is left to see the error either.
+template <typename Throw>
+void UnlessTornDown(Throw throw_error) {
+  try {
+    throw_error();
+  } catch (const Napi::Error&) {
+  }
+}
+
 }  // namespace
 
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
   if (slot.address == nullptr) {
-    ThrowUnavailable(env, slot);
+    UnlessTornDown([&] { ThrowUnavailable(env, slot); });
     return;
   }
   const size_t expected = slot.signature.argument_types.size();
@@ -180,9 +190,11 @@ void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value valu
 }
 
 void ThrowNativeException(napi_env env, const Slot& slot, const char* what) {
-  ThrowSoError(env, "ERR_SOSWAP_NATIVE_EXCEPTION",
-               slot.symbol + "() threw a C++ exception" + (what ? std::string(": ") + what : ""),
-               slot.table->path(), slot.symbol);
+  UnlessTornDown([&] {
+    ThrowSoError(env, "ERR_SOSWAP_NATIVE_EXCEPTION",
+                 slot.symbol + "() threw a C++ exception" + (what ? std::string(": ") + what : ""),
+                 slot.table->path(), slot.symbol);
+  });
 }
 
 void ThrowStringTooLong(napi_env env) {

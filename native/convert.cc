@@ -12,24 +12,23 @@ bool IsDetached(napi_env env, napi_value arraybuffer) {
 }
 
 // A typed array is by far the most common object, so it is asked for first and with one call.
-bool TypedArrayMemory(napi_env env, napi_value value, Memory* memory) {
-  return napi_get_typedarray_info(env, value, nullptr, &memory->length,
+bool TypedArrayMemory(napi_env env, napi_value value, Memory* memory, size_t* length) {
+  return napi_get_typedarray_info(env, value, nullptr, length,
                                   reinterpret_cast<void**>(&memory->data), &memory->arraybuffer,
                                   &memory->offset) == napi_ok;
 }
 
-bool OtherMemory(napi_env env, napi_value value, Memory* memory) {
+bool OtherMemory(napi_env env, napi_value value, Memory* memory, size_t* length) {
   bool yes = false;
   if (napi_is_dataview(env, value, &yes) == napi_ok && yes) {
-    return napi_get_dataview_info(env, value, &memory->length,
-                                  reinterpret_cast<void**>(&memory->data), &memory->arraybuffer,
-                                  &memory->offset) == napi_ok;
+    return napi_get_dataview_info(env, value, length, reinterpret_cast<void**>(&memory->data),
+                                  &memory->arraybuffer, &memory->offset) == napi_ok;
   }
   // A bare SharedArrayBuffer is refused, as node:ffi refuses it.
   if (napi_is_arraybuffer(env, value, &yes) == napi_ok && yes) {
     memory->arraybuffer = value;
-    return napi_get_arraybuffer_info(env, value, reinterpret_cast<void**>(&memory->data),
-                                     &memory->length) == napi_ok;
+    return napi_get_arraybuffer_info(env, value, reinterpret_cast<void**>(&memory->data), length) ==
+           napi_ok;
   }
   return false;
 }
@@ -69,8 +68,25 @@ TemporaryStrings::Outcome TemporaryStrings::Add(napi_env env, napi_value value, 
 }
 
 bool GetMemory(napi_env env, napi_value value, Memory* memory) {
-  if (!TypedArrayMemory(env, value, memory) && !OtherMemory(env, value, memory)) return false;
-  return memory->length > 0 || !IsDetached(env, memory->arraybuffer);
+  size_t length = 0;  // in elements or in bytes; what is detached has none
+  if (!TypedArrayMemory(env, value, memory, &length) && !OtherMemory(env, value, memory, &length)) {
+    return false;
+  }
+  return length > 0 || !IsDetached(env, memory->arraybuffer);
+}
+
+size_t ByteLength(napi_env env, napi_value value) {
+  // Node-API counts typed arrays in elements, and what an element of a newer kind takes it does not
+  // tell. Its notion of a buffer covers all views, in bytes.
+  bool is_view = false;
+  size_t length = 0;
+  napi_is_buffer(env, value, &is_view);
+  if (is_view) {
+    napi_get_buffer_info(env, value, nullptr, &length);
+  } else {
+    napi_get_arraybuffer_info(env, value, nullptr, &length);
+  }
+  return length;
 }
 
 bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& strings,

@@ -124,13 +124,15 @@ class TemporaryStrings final {
 // be a SharedArrayBuffer if the value is a view.
 struct Memory {
   uint8_t* data = nullptr;
-  size_t length = 0;
   size_t offset = 0;  // of `data` in `arraybuffer`
   napi_value arraybuffer = nullptr;
 };
 
 // False: the value is none of these, or it is detached.
 bool GetMemory(napi_env env, napi_value value, Memory* memory);
+
+// Of a value that has memory. Not for the way of every call.
+size_t ByteLength(napi_env env, napi_value value);
 
 // A pointer-like type. The address of an object's memory is good for as long as JavaScript can
 // reach the object and does not run. False as with ToScalarWord().

@@ -25,6 +25,8 @@ const char* CodeOf(Fault fault) {
       return "ERR_SOSWAP_NOT_SHARED_OBJECT";
     case Fault::kMalformed:
       return "ERR_SOSWAP_MALFORMED";
+    case Fault::kMissingDependency:
+      return "ERR_SOSWAP_MISSING_DEPENDENCY";
     case Fault::kLoader:
       return "ERR_SOSWAP_LOADER";
     case Fault::kSystem:

@@ -55,7 +55,10 @@ NonblockingCall::~NonblockingCall() {
   for (const Region& region : regions_) napi_delete_reference(env_, region.arraybuffer);
   for (napi_ref reference : references_) napi_delete_reference(env_, reference);
   if (work_ != nullptr) napi_delete_async_work(env_, work_);
-  if (table_ != nullptr) table_->Leave();
+  if (table_ != nullptr) {
+    calls_->Leave();
+    table_->TellSettled(env_);
+  }
 }
 
 bool NonblockingCall::TakeArgument(napi_value value, Type type, uint64_t* word) {
@@ -81,7 +84,7 @@ void NonblockingCall::TakeMemory(napi_value value, const Memory& memory, uint64_
   // Arguments that share an ArrayBuffer share the copy, so that they overlap as they did.
   const uint8_t* base = memory.data - memory.offset;
   const size_t begin = memory.offset & ~(kAlignment - 1);
-  const size_t end = memory.offset + memory.length;
+  const size_t end = memory.offset + ByteLength(env_, value);
   const auto known = std::find_if(regions_.begin(), regions_.end(),
                                   [&](const Region& region) { return region.base == base; });
   pointers_.push_back({word, static_cast<size_t>(known - regions_.begin()), memory.offset});
@@ -127,14 +130,15 @@ void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
   napi_env env = call->env_;
   const Slot& slot = call->slot_;
   if (slot.address == nullptr) {
-    ThrowUnavailable(env, slot);
+    ThrowRefusal(env, slot, 0);
     call->Reject();
     return;
   }
   call->address_ = slot.address;
   call->image_ = slot.table->image();
   call->table_ = slot.table->shared_from_this();
-  call->table_->Enter();
+  call->calls_ = &call->table_->calls();
+  call->calls_->Enter();
 
   napi_value name;
   napi_create_string_utf8(env, "soswap", NAPI_AUTO_LENGTH, &name);

@@ -90,6 +90,7 @@ class NonblockingCall final {
   napi_async_work work_ = nullptr;
   std::shared_ptr<SlotTable> table_;
   std::shared_ptr<Image> image_;
+  CallCount* calls_ = nullptr;  // of the image
   void* address_ = nullptr;
 
   // What came of it. Written on the pool's thread, read after it is done.

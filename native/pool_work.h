@@ -9,17 +9,16 @@
 
 namespace soswap {
 
-// Runs `work` on libuv's thread pool, without touching JavaScript, and settles a promise on the
-// JavaScript thread with what `finish` makes of its result.
 template <typename Work, typename Finish>
 class PoolWork final : public Napi::AsyncWorker {
  public:
-  static Napi::Promise Run(Napi::Env env, Work work, Finish finish) {
-    auto* worker = new PoolWork(env, std::move(work), std::move(finish));
-    const Napi::Promise promise = worker->deferred_.Promise();
-    worker->Queue();
-    return promise;
-  }
+  PoolWork(Napi::Env env, Work work, Finish finish)
+      : Napi::AsyncWorker(env),
+        deferred_(env),
+        work_(std::move(work)),
+        finish_(std::move(finish)) {}
+
+  Napi::Promise Promise() const { return deferred_.Promise(); }
 
  protected:
   void Execute() override {
@@ -38,17 +37,21 @@ class PoolWork final : public Napi::AsyncWorker {
   }
 
  private:
-  PoolWork(Napi::Env env, Work work, Finish finish)
-      : Napi::AsyncWorker(env),
-        deferred_(env),
-        work_(std::move(work)),
-        finish_(std::move(finish)) {}
-
   Napi::Promise::Deferred deferred_;
   Work work_;
   Finish finish_;
   std::optional<decltype(std::declval<Work>()())> result_;
   std::optional<Error> error_;
 };
+
+// Runs `work` on libuv's thread pool, without touching JavaScript, and settles a promise on the
+// JavaScript thread with what `finish(env, result)` makes of its result.
+template <typename Work, typename Finish>
+Napi::Promise RunOnPool(Napi::Env env, Work work, Finish finish) {
+  auto* worker = new PoolWork<Work, Finish>(env, std::move(work), std::move(finish));
+  const Napi::Promise promise = worker->Promise();
+  worker->Queue();  // it deletes itself when it is done
+  return promise;
+}
 
 }  // namespace soswap

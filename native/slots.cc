@@ -1,8 +1,13 @@
 #include "slots.h"
 
 #include "js_error.h"
+#include "nonblocking_call.h"
 
 namespace soswap {
+
+SlotTable::SlotTable(std::string path) : path_(std::move(path)) {}
+
+SlotTable::~SlotTable() = default;
 
 Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
   void* address = image_ != nullptr ? image_->Symbol(symbol).value_or(nullptr) : nullptr;
@@ -25,14 +30,45 @@ std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
 
   for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
   image_ = std::move(image);
+  calls_ = &image_->calls();
   state_ = State::kLoaded;
   return missing;
 }
 
 void SlotTable::Detach(State state) noexcept {
   for (const auto& slot : slots_) slot->address = nullptr;
+  calls_ = &calls_without_image_;
   image_.reset();
   state_ = state;
+}
+
+void SlotTable::Release() {
+  held_ = false;
+  for (auto& call : std::exchange(waiting_, {})) NonblockingCall::Begin(std::move(call));
+}
+
+void SlotTable::Begin(std::unique_ptr<NonblockingCall> call) {
+  if (held_) {
+    waiting_.push_back(std::move(call));
+  } else {
+    NonblockingCall::Begin(std::move(call));
+  }
+}
+
+napi_value SlotTable::NextSettled(napi_env env) {
+  napi_deferred deferred;
+  napi_value promise;
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok) return nullptr;
+  settled_.push_back(deferred);
+  return promise;
+}
+
+void SlotTable::TellSettled(napi_env env) {
+  napi_value undefined;
+  napi_get_undefined(env, &undefined);
+  for (napi_deferred deferred : std::exchange(settled_, {})) {
+    napi_resolve_deferred(env, deferred, undefined);
+  }
 }
 
 void ThrowUnavailable(napi_env env, const Slot& slot) {

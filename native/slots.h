@@ -13,6 +13,7 @@
 
 namespace soswap {
 
+class NonblockingCall;
 class SlotTable;
 
 // What one bound function points at. Stays at one address for as long as its table lives, so that a
@@ -31,9 +32,10 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   // kUnloaded: there is no image yet, or a swap has closed the old one and not opened the next.
   enum class State { kUnloaded, kLoaded, kClosed };
 
-  explicit SlotTable(std::string path) : path_(std::move(path)) {}
+  explicit SlotTable(std::string path);
   SlotTable(const SlotTable&) = delete;
   SlotTable& operator=(const SlotTable&) = delete;
+  ~SlotTable();
 
   // Adds a slot that points into the current image. Its address is null if the symbol is absent.
   Slot* Add(std::string symbol, Signature signature, bool optional);
@@ -49,17 +51,33 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   const std::string& path() const noexcept { return path_; }
   const std::shared_ptr<Image>& image() const noexcept { return image_; }
 
-  // Calls that have entered native code, or wait on the thread pool, and have not settled yet.
-  uint32_t in_flight() const noexcept { return in_flight_; }
-  void Enter() noexcept { ++in_flight_; }
-  void Leave() noexcept { --in_flight_; }
+  // The calls in flight in the current image.
+  CallCount& calls() noexcept { return *calls_; }
+
+  // From Hold() to Release() nonblocking calls are taken but not begun, so that a swap can wait for
+  // those in flight and nothing has to be refused meanwhile. Held calls are not in flight. Release()
+  // begins them with what is loaded then, or rejects them if nothing is.
+  bool held() const noexcept { return held_; }
+  void Hold() noexcept { held_ = true; }
+  void Release();
+
+  // Begins the call, or keeps it until Release().
+  void Begin(std::unique_ptr<NonblockingCall> call);
+
+  // A promise that is resolved when a nonblocking call of any image has settled.
+  napi_value NextSettled(napi_env env);
+  void TellSettled(napi_env env);
 
  private:
   std::string path_;
   State state_ = State::kUnloaded;
   std::shared_ptr<Image> image_;
   std::vector<std::unique_ptr<Slot>> slots_;
-  uint32_t in_flight_ = 0;
+  CallCount calls_without_image_;  // of functions at a bare address
+  CallCount* calls_ = &calls_without_image_;
+  bool held_ = false;
+  std::vector<std::unique_ptr<NonblockingCall>> waiting_;
+  std::vector<napi_deferred> settled_;
 };
 
 // Throws, into JavaScript, why `slot` cannot be called now.

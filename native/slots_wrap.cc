@@ -5,31 +5,24 @@
 #include <vector>
 
 #include "bound_function.h"
-#include "image_wrap.h"
+#include "convert_js.h"
 
 namespace soswap {
-namespace {
-
-Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& names) {
-  Napi::Array array = Napi::Array::New(env, names.size());
-  for (uint32_t index = 0; index < names.size(); ++index) array[index] = names[index];
-  return array;
-}
-
-}  // namespace
 
 void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Slots"] = DefineClass(
-      env, kName,
+      env, "Slots",
       {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Commit>("commit"),
        InstanceMethod<&SlotsWrap::Detach>("detach"), InstanceMethod<&SlotsWrap::Close>("close"),
-       InstanceAccessor<&SlotsWrap::InFlight>("inFlight")});
+       InstanceMethod<&SlotsWrap::Hold>("hold"), InstanceMethod<&SlotsWrap::Release>("release"),
+       InstanceMethod<&SlotsWrap::NextSettled>("nextSettled")});
 }
 
-// new Slots(path)
+// new Slots(path, library)
 SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SlotsWrap>(info),
-      table_(std::make_shared<SlotTable>(info[0].As<Napi::String>())) {}
+      table_(std::make_shared<SlotTable>(info[0].As<Napi::String>())),
+      library_(LibraryWrap::Get(info[1])) {}
 
 // bind(symbol, signature, optional): a new function, or null where the symbol is absent now.
 Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
@@ -43,7 +36,7 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
 Napi::Value SlotsWrap::Commit(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::vector<std::string> absent;
-  const std::vector<std::string> missing = table_->Commit(ImageWrap::Get(info[0]), absent);
+  const std::vector<std::string> missing = table_->Commit(library_->images.Get(info[0]), absent);
   Napi::Object result = Napi::Object::New(env);
   result["missing"] = ToArray(env, missing);
   result["absent"] = ToArray(env, absent);
@@ -56,8 +49,15 @@ void SlotsWrap::Detach(const Napi::CallbackInfo&) { table_->Detach(SlotTable::St
 // close(): every call throws ERR_SOSWAP_CLOSED.
 void SlotsWrap::Close(const Napi::CallbackInfo&) { table_->Detach(SlotTable::State::kClosed); }
 
-Napi::Value SlotsWrap::InFlight(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), table_->in_flight());
+// hold(): nonblocking calls made from now on wait for release().
+void SlotsWrap::Hold(const Napi::CallbackInfo&) { table_->Hold(); }
+
+// release(): begins the calls that wait, with what is loaded now.
+void SlotsWrap::Release(const Napi::CallbackInfo&) { table_->Release(); }
+
+// nextSettled(): a promise for the moment when the next nonblocking call has settled.
+Napi::Value SlotsWrap::NextSettled(const Napi::CallbackInfo& info) {
+  return Napi::Value(info.Env(), table_->NextSettled(info.Env()));
 }
 
 }  // namespace soswap

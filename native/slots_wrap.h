@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "library_wrap.h"
 #include "slots.h"
 
 namespace soswap {
@@ -11,8 +12,6 @@ namespace soswap {
 // lib/native.ts: NativeSlots.
 class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
  public:
-  static constexpr const char* kName = "Slots";
-
   static void Init(Napi::Env env, Napi::Object exports);
 
   explicit SlotsWrap(const Napi::CallbackInfo& info);
@@ -22,9 +21,12 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   Napi::Value Commit(const Napi::CallbackInfo& info);
   void Detach(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
-  Napi::Value InFlight(const Napi::CallbackInfo& info);
+  void Hold(const Napi::CallbackInfo& info);
+  void Release(const Napi::CallbackInfo& info);
+  Napi::Value NextSettled(const Napi::CallbackInfo& info);
 
   std::shared_ptr<SlotTable> table_;
+  std::shared_ptr<LibraryObjects> library_;
 };
 
 }  // namespace soswap

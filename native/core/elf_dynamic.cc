@@ -1,5 +1,12 @@
 #include "elf_dynamic.h"
 
+#include <features.h>
+
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
+
+#include <charconv>
 #include <string>
 
 namespace soswap::elf {
@@ -22,9 +29,9 @@ std::optional<std::uint64_t> Dynamic::Find(std::int64_t tag) const {
   return At(*index).d_un.d_val;
 }
 
-std::uint64_t Dynamic::Require(std::int64_t tag, const char* name) const {
+std::uint64_t Dynamic::Require(std::int64_t tag, const std::string& name) const {
   const auto value = Find(tag);
-  if (!value) Malformed(std::string("the dynamic section has no ") + name);
+  if (!value) Malformed("the dynamic section has no " + name);
   return *value;
 }
 
@@ -32,6 +39,20 @@ Strings::Strings(View table) : table_(table) {
   if (table.size() == 0 || table.At<char>(table.size() - 1) != '\0') {
     Malformed("DT_STRTAB does not end in NUL");
   }
+}
+
+void RequireGlibc([[maybe_unused]] unsigned minor, [[maybe_unused]] const char* what) {
+#ifdef __GLIBC__
+  const std::string_view version = ::gnu_get_libc_version();
+  const std::string_view prefix = "2.";
+  unsigned running = minor;
+  if (version.starts_with(prefix)) {
+    std::from_chars(version.data() + prefix.size(), version.data() + version.size(), running);
+  }
+  if (running >= minor) return;
+  throw Defect(Fault::kLoader, std::string(what) + " needs glibc 2." + std::to_string(minor) +
+                                   ", this process runs " + std::string(version));
+#endif
 }
 
 }  // namespace soswap::elf

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "elf_view.h"
@@ -26,7 +27,7 @@ class Dynamic final {
   // Of several entries with one tag the loader heeds the last.
   std::optional<std::size_t> IndexOf(std::int64_t tag) const;
   std::optional<std::uint64_t> Find(std::int64_t tag) const;
-  std::uint64_t Require(std::int64_t tag, const char* name) const;
+  std::uint64_t Require(std::int64_t tag, const std::string& name) const;
   bool Has(std::int64_t tag) const { return IndexOf(tag).has_value(); }
 
  private:
@@ -46,5 +47,9 @@ class Strings final {
  private:
   View table_;
 };
+
+// Throws (kLoader) when this process runs a glibc older than 2.`minor`, in which dlopen(3) would
+// not refuse `what` but crash. Other libraries are taken to know all there is.
+void RequireGlibc(unsigned minor, const char* what);
 
 }  // namespace soswap::elf

@@ -25,11 +25,26 @@ void CheckSegment(const Segment& segment, std::size_t file_size) {
     Malformed(where + " and its file offset " + Hex(segment.offset) +
               " differ in their place on the page");
   }
+  if (segment.memory_size > segment.file_size && (segment.flags & PF_W) == 0) {
+    Malformed(where + " has zero-filled memory that cannot be written");
+  }
   // The loader zeroes the rest of the page on which the file's bytes end, through the file mapping.
   const std::uint64_t data_end = segment.offset + segment.file_size;
   if (segment.memory_size > segment.file_size && data_end != PageFloor(data_end) &&
       PageFloor(data_end) >= file_size) {
     Malformed(where + " has zero-filled memory that begins past the end of the file");
+  }
+}
+
+// Linkers give no two segments the same bytes, so one of the offsets is wrong.
+void CheckOverlap(const std::vector<Segment>& segments) {
+  std::uint64_t end = 0;
+  for (const Segment& segment : segments) {
+    if (segment.file_size == 0) continue;
+    if (segment.offset < end) {
+      Malformed("PT_LOAD at " + Hex(segment.address) + " takes bytes of the one before it");
+    }
+    end = segment.offset + segment.file_size;
   }
 }
 
@@ -49,7 +64,7 @@ void CheckOrder(const std::vector<Segment>& segments) {
 }  // namespace
 
 std::uint64_t PageSize() {
-  static const std::uint64_t size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  static const auto size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return size;
 }
 
@@ -58,7 +73,7 @@ std::uint64_t PageFloor(std::uint64_t address) { return address & ~(PageSize() -
 std::uint64_t PageCeiling(std::uint64_t address) { return PageFloor(address + PageSize() - 1); }
 
 std::string Hex(std::uint64_t value) {
-  std::array<char, 16> digits;
+  std::array<char, 16> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value, 16).ptr;
   return "0x" + std::string(digits.data(), end);
 }
@@ -67,6 +82,7 @@ Memory::Memory(std::span<const std::byte> file, std::vector<Segment> segments)
     : file_(file), segments_(std::move(segments)) {
   for (const Segment& segment : segments_) CheckSegment(segment, file.size());
   CheckOrder(segments_);
+  CheckOverlap(segments_);
 }
 
 const Segment& Memory::Find(std::uint64_t address, std::uint64_t size, const char* name) const {
@@ -92,6 +108,12 @@ View Memory::ReadAll(std::uint64_t address, const char* name) const {
 std::uint64_t Memory::FileOffset(std::uint64_t address, const char* name) const {
   const Segment& segment = Find(address, 1, name);
   return segment.offset + (address - segment.address);
+}
+
+bool Memory::Spans(std::uint64_t address) const noexcept {
+  if (segments_.empty()) return false;
+  const Segment& last = segments_.back();
+  return address >= segments_.front().address && address <= last.address + last.memory_size;
 }
 
 bool Memory::Holds(std::uint64_t address, std::uint64_t size, std::uint32_t flags) const noexcept {

@@ -19,6 +19,7 @@ struct Range {
     return address >= start && address - start <= size && length <= size - (address - start);
   }
   bool Overlaps(std::uint64_t address, std::uint64_t length) const noexcept {
+    if (size == 0) return false;
     return address >= start ? address - start < size : start - address < length;
   }
 };
@@ -52,6 +53,8 @@ class Memory final {
   View ReadAll(std::uint64_t address, const char* name) const;
   std::uint64_t FileOffset(std::uint64_t address, const char* name) const;
 
+  // From the first segment to the end of the last, which is an address that symbols may have too.
+  bool Spans(std::uint64_t address) const noexcept;
   // One segment holds the whole range, zero-filled memory included, with all of these PF_ flags.
   bool Holds(std::uint64_t address, std::uint64_t size, std::uint32_t flags) const noexcept;
 

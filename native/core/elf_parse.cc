@@ -219,16 +219,27 @@ class ElfFile::Parser final {
     return found;
   }
 
+  // The header has an offset and an address; the segments have to agree that these are one place.
+  void CheckPlace(const Elf64_Phdr& header, const char* name) const {
+    if (header.p_filesz == 0) return;
+    file_.memory_.Read(header.p_vaddr, header.p_filesz, name);
+    if (file_.memory_.FileOffset(header.p_vaddr, name) != header.p_offset) {
+      Malformed(std::string(name) + " and the PT_LOAD that holds it name different file offsets");
+    }
+  }
+
   void ReadDynamic() {
     const auto header = Only(PT_DYNAMIC, "PT_DYNAMIC");
     if (!header) Malformed("not linked dynamically: no PT_DYNAMIC");
     dynamic_header_ = *header;
+    CheckPlace(*header, "PT_DYNAMIC");
     file_.dynamic_ =
         elf::Dynamic(file_.memory_.Read(header->p_vaddr, header->p_filesz, "PT_DYNAMIC"));
     file_.dynamic_offset_ = file_.memory_.FileOffset(header->p_vaddr, "PT_DYNAMIC");
     // The loader adds the base address to the entries in place, unless this header says read-only.
-    if ((header->p_flags & PF_W) != 0 &&
-        !file_.memory_.Holds(header->p_vaddr, header->p_memsz, PF_R | PF_W)) {
+    if ((header->p_flags & PF_W) == 0) {
+      elf::RequireGlibc(35, "a read-only PT_DYNAMIC");
+    } else if (!file_.memory_.Holds(header->p_vaddr, header->p_memsz, PF_R | PF_W)) {
       Malformed("PT_DYNAMIC lies outside writable memory");
     }
   }
@@ -253,9 +264,7 @@ class ElfFile::Parser final {
     if (const auto header = Only(PT_PHDR, "PT_PHDR")) CheckOwnTable(*header);
     for (const Elf64_Phdr& header : headers_) {
       if (header.p_memsz == 0) continue;
-      if (header.p_type == PT_GNU_EH_FRAME) {
-        file_.memory_.Read(header.p_vaddr, header.p_memsz, "PT_GNU_EH_FRAME");
-      }
+      if (header.p_type == PT_GNU_EH_FRAME) CheckPlace(header, "PT_GNU_EH_FRAME");
       if (header.p_type == PT_NOTE || header.p_type == PT_GNU_PROPERTY) {
         elf::CheckProperties(file_.memory_.Read(header.p_vaddr, header.p_memsz, "PT_NOTE"),
                              header.p_align);
@@ -273,7 +282,11 @@ class ElfFile::Parser final {
     if (header.p_memsz > kMostThreadLocal || header.p_align > kMostThreadLocal) {
       Malformed("PT_TLS asks each thread for " + std::to_string(header.p_memsz) + " bytes");
     }
-    if (header.p_filesz > 0) file_.memory_.Read(header.p_vaddr, header.p_filesz, "PT_TLS");
+    CheckPlace(header, "PT_TLS");
+    // The loader takes the address 0 for "nothing to copy", but then copies.
+    if (header.p_filesz > 0 && header.p_vaddr == 0) {
+      Malformed("PT_TLS lies at the start of the file");
+    }
   }
 
   // The loader makes these pages read-only without asking whose they are.

@@ -16,6 +16,7 @@ enum class Effect {
   kIndirect,  // what the function at base plus addend returns
   kSymbol,    // an address that another object may supply
   kSlot,      // the same in the global offset table, which is aligned
+  kCall,      // the same for a call through DT_JMPREL, perhaps bound at the first one
   kThread,    // a place in thread-local storage
   kCopy,      // as many bytes as the symbol has
   kUnknown,   // the loader refuses it by itself
@@ -36,8 +37,9 @@ Kind KindOf(std::uint64_t type) {
     case R_X86_64_IRELATIVE:
       return {Effect::kIndirect, 8};
     case R_X86_64_GLOB_DAT:
-    case R_X86_64_JUMP_SLOT:
       return {Effect::kSlot, 8};
+    case R_X86_64_JUMP_SLOT:
+      return {Effect::kCall, 8};
     case R_X86_64_64:
     case R_X86_64_PC64:
     case R_X86_64_SIZE64:
@@ -68,8 +70,9 @@ Kind KindOf(std::uint64_t type) {
     case R_AARCH64_IRELATIVE:
       return {Effect::kIndirect, 8};
     case R_AARCH64_GLOB_DAT:
-    case R_AARCH64_JUMP_SLOT:
       return {Effect::kSlot, 8};
+    case R_AARCH64_JUMP_SLOT:
+      return {Effect::kCall, 8};
     case R_AARCH64_ABS64:
       return {Effect::kSymbol, 8};
     case R_AARCH64_ABS32:
@@ -97,7 +100,7 @@ class CallTable final {
       : name_(name) {
     const auto address = startup.dynamic.Find(tag);
     if (!address) return;
-    range_ = {*address, startup.dynamic.Require(size_tag, name)};
+    range_ = {*address, startup.dynamic.Require(size_tag, std::string(name) + "SZ")};
     if (range_.size == 0) return;
     content_ = startup.memory.Read(range_.start, range_.size, name);
     is_code_.assign(content_.Count<Elf64_Addr>(), false);
@@ -109,11 +112,14 @@ class CallTable final {
 
   void Fill(std::uint64_t address, std::uint64_t width, bool is_code) {
     const std::uint64_t place = address - range_.start;
-    if (place % sizeof(Elf64_Addr) != 0 || width != sizeof(Elf64_Addr)) {
+    const std::uint64_t slot = place / sizeof(Elf64_Addr);
+    if (place % sizeof(Elf64_Addr) != 0 || width != sizeof(Elf64_Addr) || slot >= is_code_.size()) {
       Malformed(std::string("a relocation cuts through a slot of ") + name_);
     }
-    if (place / sizeof(Elf64_Addr) < is_code_.size())
-      is_code_[place / sizeof(Elf64_Addr)] = is_code;
+    if (!is_code || is_code_[slot]) {
+      Malformed(std::string("a relocation spoils a slot of ") + name_);
+    }
+    is_code_[slot] = true;
   }
 
   std::uint64_t ContentAt(std::uint64_t address) const {
@@ -132,10 +138,33 @@ class CallTable final {
   std::vector<bool> is_code_;
 };
 
+// Memory that relocations may change. Entries do not add up on these machines: where two change the
+// same word, one was meant for another place, which stays unrelocated.
+struct Target {
+  explicit Target(const Segment& segment)
+      : memory{segment.address, segment.memory_size},
+        first_word(segment.address / sizeof(Elf64_Addr)),
+        relocated(segment.file_size / sizeof(Elf64_Addr) + 1) {}
+
+  // Whether the word was unmarked. Counts aligned words that come from the file.
+  bool Mark(std::uint64_t address) {
+    const std::uint64_t word = address / sizeof(Elf64_Addr) - first_word;
+    if (address % sizeof(Elf64_Addr) != 0 || word >= relocated.size()) return true;
+    if (relocated[word]) return false;
+    relocated[word] = true;
+    return true;
+  }
+
+  Range memory;
+  std::uint64_t first_word;
+  std::vector<bool> relocated;
+};
+
 class Checker final {
  public:
   explicit Checker(const Startup& startup) : startup_(startup) {
     ReadFlags();
+    FindTargets();
     FindGuarded();
     tables_.emplace_back(startup, DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ, "DT_PREINIT_ARRAY");
     tables_.emplace_back(startup, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, "DT_INIT_ARRAY");
@@ -145,7 +174,7 @@ class Checker final {
   void Run() {
     CheckSupported();
     CheckRelative();
-    CheckTable(DT_RELA, DT_RELASZ, "DT_RELA");
+    CheckTable(DT_RELA, "DT_RELA", DT_RELASZ, "DT_RELASZ");
     CheckProcedureLinkage();
     CheckCode(DT_INIT, "DT_INIT");
     CheckCode(DT_FINI, "DT_FINI");
@@ -166,9 +195,33 @@ class Checker final {
     relro_.size = PageFloor(startup_.relro.start + startup_.relro.size) - relro_.start;
   }
 
+  void FindTargets() {
+    for (const Segment& segment : memory().segments()) {
+      if (changes_text_ || (segment.flags & PF_W) != 0) targets_.emplace_back(segment);
+    }
+  }
+
+  // Tables are read-only in all but odd objects, and then need no guard.
+  void Guard(std::int64_t tag, std::uint64_t size) {
+    const auto address = dynamic().Find(tag);
+    if (!address || size == 0) return;
+    const bool can_change =
+        std::any_of(targets_.begin(), targets_.end(),
+                    [&](const Target& target) { return target.memory.Overlaps(*address, size); });
+    if (can_change) guarded_.push_back({*address, size});
+  }
+
   // Memory that the loader itself goes by while it relocates.
   void FindGuarded() {
     guarded_.push_back(startup_.dynamic_section);
+    Guard(DT_STRTAB, dynamic().Find(DT_STRSZ).value_or(0));
+    Guard(DT_SYMTAB, startup_.symbols.count() * sizeof(Elf64_Sym));
+    Guard(DT_VERSYM, startup_.symbols.count() * sizeof(Elf64_Half));
+    Guard(DT_HASH, startup_.symbols.sysv_hash_size());
+    Guard(DT_GNU_HASH, startup_.symbols.gnu_hash_size());
+    Guard(DT_RELA, dynamic().Find(DT_RELASZ).value_or(0));
+    Guard(DT_JMPREL, dynamic().Find(DT_PLTRELSZ).value_or(0));
+    Guard(DT_RELR, dynamic().Find(DT_RELRSZ).value_or(0));
     if (dynamic().Has(DT_JMPREL) && !binds_now_) {
       guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
     }
@@ -193,15 +246,29 @@ class Checker final {
     }
   }
 
-  void CheckTable(std::int64_t tag, std::int64_t size_tag, const char* name) {
+  void CheckTable(std::int64_t tag, const char* name, std::int64_t size_tag,
+                  const char* size_name) {
     const auto address = dynamic().Find(tag);
     if (!address) return;
-    const std::uint64_t size = dynamic().Require(size_tag, name);
+    std::uint64_t size = dynamic().Require(size_tag, size_name);
+    if (tag == DT_RELA) size -= SizeCountedTwice(*address, size);
     if (size == 0) return;
     if (size % sizeof(Elf64_Rela) != 0) Malformed(std::string(name) + " ends within an entry");
     const View table = memory().Read(*address, size, name);
-    for (std::size_t i = 0; i < table.Count<Elf64_Rela>(); ++i) Check(table.At<Elf64_Rela>(i));
+    for (std::size_t i = 0; i < table.Count<Elf64_Rela>(); ++i) {
+      const auto entry = table.At<Elf64_Rela>(i);
+      if (tag == DT_JMPREL) CheckIsCall(entry);
+      Check(entry);
+    }
     if (tag == DT_RELA) CheckRelativeCount(table);
+  }
+
+  // Some linkers count DT_JMPREL, when it is the end of DT_RELA, in both.
+  std::uint64_t SizeCountedTwice(std::uint64_t address, std::uint64_t size) const {
+    const auto calls = dynamic().Find(DT_JMPREL);
+    const std::uint64_t calls_size = dynamic().Find(DT_PLTRELSZ).value_or(0);
+    if (!calls || calls_size > size || *calls - address != size - calls_size) return 0;
+    return calls_size;
   }
 
   // The loader applies the first DT_RELACOUNT entries without a look at their type.
@@ -219,21 +286,43 @@ class Checker final {
     if (!dynamic().Has(DT_PLTREL) && !dynamic().Has(DT_JMPREL)) return;
     dynamic().Require(DT_PLTREL, "DT_PLTREL");
     dynamic().Require(DT_JMPREL, "DT_JMPREL");
-    dynamic().Require(DT_PLTRELSZ, "DT_PLTRELSZ");
     if (!binds_now_) {
       const std::uint64_t got = dynamic().Require(DT_PLTGOT, "DT_PLTGOT");
       if (!memory().Holds(got, 3 * sizeof(Elf64_Addr), PF_R | PF_W)) {
         Malformed("DT_PLTGOT lies outside writable memory");
       }
+      CheckReserved(got);
     }
-    CheckTable(DT_JMPREL, DT_PLTRELSZ, "DT_JMPREL");
+    CheckTable(DT_JMPREL, "DT_JMPREL", DT_PLTRELSZ, "DT_PLTRELSZ");
+  }
+
+  // The loader keeps itself and its resolver in the second and the third word. It takes a second
+  // word that is not 0 for an address that prelink(8) left there.
+  void CheckReserved(std::uint64_t got) const {
+    const View words = memory().Read(got, 3 * sizeof(Elf64_Addr), "DT_PLTGOT");
+    if (words.At<Elf64_Addr>(1) != 0 || words.At<Elf64_Addr>(2) != 0) {
+      Malformed("DT_PLTGOT does not begin with the words reserved for the loader");
+    }
+  }
+
+  // Lazy binding knows these kinds, and writes the slot at the first call, long after PT_GNU_RELRO
+  // took effect.
+  void CheckIsCall(const Elf64_Rela& entry) const {
+    const Effect effect = KindOf(ELF64_R_TYPE(entry.r_info)).effect;
+    if (effect != Effect::kCall && effect != Effect::kIndirect && effect != Effect::kThread) {
+      Malformed("DT_JMPREL holds a relocation that is not for a call");
+    }
+    if (!binds_now_ && effect == Effect::kCall && relro_.Contains(entry.r_offset, 1)) {
+      Malformed("a slot that is bound lazily lies in PT_GNU_RELRO");
+    }
   }
 
   void Check(const Elf64_Rela& entry) {
     Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
-    if (kind.effect == Effect::kNone || kind.effect == Effect::kUnknown) return;
     const std::uint64_t index = ELF64_R_SYM(entry.r_info);
+    // The loader looks up the version of the symbol before it heeds the type.
     startup_.symbols.Admit(memory(), index);
+    if (kind.effect == Effect::kNone || kind.effect == Effect::kUnknown) return;
     const Elf64_Sym symbol = startup_.symbols.At(index);
     if (kind.effect == Effect::kCopy) kind.width = symbol.st_size;
     CheckTarget(entry.r_offset, kind.width);
@@ -258,8 +347,9 @@ class Checker final {
         }
         break;
       case Effect::kSlot:
-        if (entry.r_offset % sizeof(Elf64_Addr) != 0) {
-          Malformed("a slot of the global offset table is not aligned");
+      case Effect::kCall:
+        if (entry.r_offset % sizeof(Elf64_Addr) != 0 || index == STN_UNDEF) {
+          Malformed("a slot of the global offset table is not aligned or has no symbol");
         }
         break;
       case Effect::kThread:
@@ -282,15 +372,23 @@ class Checker final {
     }
   }
 
-  void CheckTarget(std::uint64_t address, std::uint64_t width) const {
-    if (!memory().Holds(address, width, changes_text_ ? 0U : PF_W)) {
-      Malformed("a relocation changes " + Hex(address) + ", which is not writable memory");
-    }
+  void CheckTarget(std::uint64_t address, std::uint64_t width) {
+    Target& target = TargetAt(address, width);
     for (const Range& range : guarded_) {
       if (range.Overlaps(address, width)) {
         Malformed("a relocation changes " + Hex(address) + ", which belongs to the loader");
       }
     }
+    if (width == sizeof(Elf64_Addr) && !target.Mark(address)) {
+      Malformed("two relocations change " + Hex(address));
+    }
+  }
+
+  Target& TargetAt(std::uint64_t address, std::uint64_t width) {
+    for (Target& target : targets_) {
+      if (target.memory.Contains(address, width)) return target;
+    }
+    Malformed("a relocation changes " + Hex(address) + ", which is not writable memory");
   }
 
   bool IsCode(std::uint64_t address) const {
@@ -304,7 +402,6 @@ class Checker final {
       case Effect::kIndirect:
         return true;
       case Effect::kSymbol:
-      case Effect::kSlot:
         // An undefined symbol that nobody supplies is an error of its own, unless it is weak.
         if (symbol.st_shndx == SHN_UNDEF) return ELF64_ST_BIND(symbol.st_info) != STB_WEAK;
         return IsCode(symbol.st_value + static_cast<std::uint64_t>(entry.r_addend));
@@ -320,6 +417,7 @@ class Checker final {
     const std::uint64_t size = dynamic().Require(DT_RELRSZ, "DT_RELRSZ");
     if (size % sizeof(Elf64_Relr) != 0) Malformed("DT_RELR ends within an entry");
     if (size == 0) return;
+    RequireGlibc(36, "DT_RELR");
     const View table = memory().Read(*address, size, "DT_RELR");
     std::optional<std::uint64_t> next;
     for (std::size_t i = 0; i < table.Count<Elf64_Relr>(); ++i) {
@@ -341,7 +439,6 @@ class Checker final {
     CheckTarget(address, sizeof(Elf64_Addr));
     for (CallTable& table : tables_) {
       if (!table.Overlaps(address, sizeof(Elf64_Addr))) continue;
-      table.Fill(address, sizeof(Elf64_Addr), false);
       table.Fill(address, sizeof(Elf64_Addr), IsCode(table.ContentAt(address)));
     }
   }
@@ -357,6 +454,7 @@ class Checker final {
   Range relro_;
   std::vector<Range> guarded_;
   std::vector<CallTable> tables_;
+  std::vector<Target> targets_;
 };
 
 }  // namespace

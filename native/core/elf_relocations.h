@@ -17,7 +17,7 @@ struct Startup {
   Symbols& symbols;
   Range dynamic_section;
   Range relro;
-  bool has_tls;
+  bool has_tls = false;
 };
 
 void CheckStartup(const Startup& startup);

@@ -42,7 +42,7 @@ void CheckChains(const SysvHash& hash) {
   const std::size_t count = hash.chain.Count<Elf64_Word>();
   std::vector<std::size_t> walked_by(count, 0);
   for (std::size_t bucket = 0; bucket < hash.buckets.Count<Elf64_Word>(); ++bucket) {
-    std::uint32_t symbol = hash.buckets.At<Elf64_Word>(bucket);
+    auto symbol = hash.buckets.At<Elf64_Word>(bucket);
     while (symbol != STN_UNDEF) {
       if (symbol >= count) Malformed("DT_HASH refers to a symbol past its count");
       if (walked_by[symbol] == bucket + 1) Malformed("a chain of DT_HASH loops");
@@ -58,7 +58,7 @@ void CheckChains(const SysvHash& hash) {
 Versions::Versions(const Memory& memory, const Dynamic& dynamic, const Strings& strings) {
   ReadDefined(memory, dynamic, strings);
   ReadNeeded(memory, dynamic, strings);
-  if (names_.empty()) return;
+  if (names_.empty() && !dynamic.Has(DT_VERSYM)) return;
   indices_ = memory.ReadAll(dynamic.Require(DT_VERSYM, "DT_VERSYM"), "DT_VERSYM");
 }
 
@@ -105,25 +105,26 @@ void Versions::Add(std::uint16_t index, std::string_view name) {
 }
 
 std::string_view Versions::NameOf(std::size_t symbol) const {
-  if (names_.empty()) return {};
+  if (!Exist()) return {};
   const std::size_t index = IndexOf(symbol) & kVersionMask;
   return index >= kFirstNamedVersion && index < names_.size() ? names_[index] : std::string_view();
 }
 
 bool Versions::Hidden(std::size_t symbol) const {
-  return !names_.empty() && (IndexOf(symbol) & kHiddenVersion) != 0;
+  return Exist() && (IndexOf(symbol) & kHiddenVersion) != 0;
 }
 
 bool Versions::FoundByDlsym(std::size_t symbol) const {
-  if (names_.empty()) return true;
+  if (!Exist()) return true;
   const std::uint16_t index = IndexOf(symbol);
   return (index & kVersionMask) < kFirstNamedVersion || (index & kHiddenVersion) == 0;
 }
 
 void Versions::Check(std::size_t symbol) const {
-  if (names_.empty()) return;
+  if (!Exist()) return;
   const std::size_t index = IndexOf(symbol) & kVersionMask;
-  if (index >= std::max<std::size_t>(names_.size(), kFirstNamedVersion)) {
+  // The loader's own table of versions ends with the highest one; without any, there is none.
+  if (index != VER_NDX_LOCAL && index >= names_.size()) {
     Malformed("DT_VERSYM gives symbol " + std::to_string(symbol) + " the unknown version " +
               std::to_string(index));
   }
@@ -202,13 +203,30 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
     Malformed("symbol " + std::to_string(index) + " has its name outside DT_STRTAB");
   }
   versions_.Check(index);
-  if (symbol.st_shndx == SHN_UNDEF) return;
+  if (symbol.st_shndx == SHN_UNDEF) {
+    if (index != STN_UNDEF) CheckImport(symbol);
+    return;
+  }
   const unsigned type = ELF64_ST_TYPE(symbol.st_info);
   if (type == STT_GNU_IFUNC && !memory.Holds(symbol.st_value, 1, PF_X)) {
     Malformed("indirect function '" + std::string(NameOf(symbol)) + "' has no code");
   }
-  if (type == STT_TLS && symbol.st_value > tls_size_) {
-    Malformed("thread-local '" + std::string(NameOf(symbol)) + "' lies outside PT_TLS");
+  if (type == STT_TLS) {
+    if (symbol.st_value > tls_size_) {
+      Malformed("thread-local '" + std::string(NameOf(symbol)) + "' lies outside PT_TLS");
+    }
+  } else if (symbol.st_shndx != SHN_ABS && !memory.Spans(symbol.st_value)) {
+    Malformed("symbol '" + std::string(NameOf(symbol)) + "' lies outside the segments");
+  }
+}
+
+// The loader would take one that no other object can supply for the address of the ELF header.
+void Symbols::CheckImport(const Elf64_Sym& symbol) const {
+  const unsigned visibility = ELF64_ST_VISIBILITY(symbol.st_other);
+  if (ELF64_ST_BIND(symbol.st_info) == STB_LOCAL || visibility == STV_HIDDEN ||
+      visibility == STV_INTERNAL || NameOf(symbol).empty()) {
+    Malformed("undefined symbol '" + std::string(NameOf(symbol)) +
+              "' cannot be found in other objects");
   }
 }
 
@@ -219,6 +237,18 @@ void Symbols::Admit(const Memory& memory, std::size_t index) {
               std::to_string(count_));
   }
   for (; count_ <= index; ++count_) Check(memory, count_);
+}
+
+std::uint64_t Symbols::gnu_hash_size() const noexcept {
+  if (!gnu_hash_) return 0;
+  const std::size_t chain = count_ > gnu_hash_->first_symbol ? count_ - gnu_hash_->first_symbol : 0;
+  return 4 * sizeof(std::uint32_t) + gnu_hash_->bloom.size() + gnu_hash_->buckets.size() +
+         chain * sizeof(std::uint32_t);
+}
+
+std::uint64_t Symbols::sysv_hash_size() const noexcept {
+  if (!sysv_hash_) return 0;
+  return 2 * sizeof(Elf64_Word) + sysv_hash_->buckets.size() + sysv_hash_->chain.size();
 }
 
 bool Symbols::Matches(std::size_t index, std::string_view name) const {

@@ -31,6 +31,7 @@ class Versions final {
   void ReadDefined(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
   void ReadNeeded(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
   void Add(std::uint16_t index, std::string_view name);
+  bool Exist() const noexcept { return indices_.size() > 0; }
   std::uint16_t IndexOf(std::size_t symbol) const { return indices_.At<Elf64_Half>(symbol); }
 
   View indices_;
@@ -63,6 +64,9 @@ class Symbols final {
   std::size_t count() const noexcept { return count_; }
   Elf64_Sym At(std::size_t index) const { return table_.At<Elf64_Sym>(index); }
   std::string_view NameOf(const Elf64_Sym& symbol) const { return strings_.At(symbol.st_name); }
+  // How long the tables are, 0 without one.
+  std::uint64_t gnu_hash_size() const noexcept;
+  std::uint64_t sysv_hash_size() const noexcept;
   const Versions& versions() const noexcept { return versions_; }
   const Strings& strings() const noexcept { return strings_; }
 
@@ -77,6 +81,7 @@ class Symbols final {
   void ReadGnuHash(const Memory& memory, std::uint64_t address);
   void ReadSysvHash(const Memory& memory, std::uint64_t address);
   void Check(const Memory& memory, std::size_t index) const;
+  void CheckImport(const Elf64_Sym& symbol) const;
   bool Matches(std::size_t index, std::string_view name) const;
   std::optional<std::size_t> FindByGnuHash(std::string_view name) const;
   std::optional<std::size_t> FindBySysvHash(std::string_view name) const;

@@ -46,7 +46,7 @@ class View final {
   T Read(std::uint64_t offset) const {
     static_assert(std::is_trivially_copyable_v<T>);
     if (offset > bytes_.size() || bytes_.size() - offset < sizeof(T)) PastTheEnd();
-    T value;
+    T value{};
     std::memcpy(&value, bytes_.data() + offset, sizeof(T));
     return value;
   }

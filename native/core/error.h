@@ -9,24 +9,25 @@ namespace soswap {
 // What went wrong, as far as a caller can act on it. The wraps turn each into one ERR_SOSWAP_…
 // code.
 enum class Fault {
-  kNotFound,          // no such file
-  kNotAFile,          // a directory, a FIFO, a device
-  kUnreadable,        // the system refused to open or read it
-  kChangedWhileRead,  // somebody was writing the file while it was copied
-  kTruncated,         // the file ends before its own headers say
-  kNotElf,            // no ELF magic
-  kWrongMachine,      // ELF for another processor, word size or byte order
-  kNotSharedObject,   // ELF, but a program, an object file or a core dump
-  kMalformed,         // ELF whose tables contradict each other
-  kLoader,            // dlopen(3) or dlsym(3) said no
-  kSystem,            // a system call failed that has nothing to do with the file
+  kNotFound,           // no such file
+  kNotAFile,           // a directory, a FIFO, a device
+  kUnreadable,         // the system refused to open or read it
+  kChangedWhileRead,   // somebody was writing the file while it was copied
+  kTruncated,          // the file ends before its own headers say
+  kNotElf,             // no ELF magic
+  kWrongMachine,       // ELF for another processor, word size or byte order
+  kNotSharedObject,    // ELF, but a program, an object file or a core dump
+  kMalformed,          // ELF whose tables contradict each other
+  kMissingDependency,  // a shared object that it needs is nowhere to be found, or useless
+  kLoader,             // dlopen(3) or dlsym(3) said no
+  kSystem,             // a system call failed that has nothing to do with the file
 };
 
 // The one exception type of the core: which operation failed, on what, and what the system said.
 class Error final : public std::runtime_error {
  public:
   Error(Fault fault, const std::string& operation, std::string subject, const std::string& reason)
-      : std::runtime_error("cannot " + operation + " '" + subject + "': " + reason),
+      : std::runtime_error("cannot " + operation + " '" + Shortened(subject) + "': " + reason),
         fault_(fault),
         subject_(std::move(subject)) {}
 
@@ -34,6 +35,11 @@ class Error final : public std::runtime_error {
   const std::string& subject() const noexcept { return subject_; }
 
  private:
+  static std::string Shortened(const std::string& subject) {
+    constexpr size_t kMost = 300;
+    return subject.size() <= kMost ? subject : subject.substr(0, kMost) + "…";
+  }
+
   Fault fault_;
   std::string subject_;
 };

@@ -2,9 +2,12 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <utility>
 
+#include "dependencies.h"
 #include "error.h"
 
 namespace soswap {
@@ -18,41 +21,41 @@ std::string LoaderText() {
 
 }  // namespace
 
-std::shared_ptr<Image> Image::Open(const std::string& path, std::shared_ptr<Snapshot> snapshot,
-                                   int mode) {
-  std::string name = snapshot->NewLoaderName();
-  return std::shared_ptr<Image>(new Image(path, std::move(name), std::move(snapshot), mode));
+std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
+                                   const ElfFacts& elf, int mode) {
+  void* handle = LoadSnapshot(origin.path, elf, snapshot->NewLoaderName(), mode);
+  return std::shared_ptr<Image>(new Image(std::move(origin), handle, std::move(snapshot)));
 }
 
-std::shared_ptr<Image> Image::OpenDirect(const std::string& path, int mode) {
-  return std::shared_ptr<Image>(new Image(path, path, nullptr, mode));
+std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
+  void* handle = dlopen(origin.path.c_str(), mode);
+  if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
 }
 
-Image::Image(std::string path, std::string loader_name, std::shared_ptr<Snapshot> snapshot,
-             int mode)
-    : path_(std::move(path)), snapshot_(std::move(snapshot)) {
-  handle_ = dlopen(loader_name.c_str(), mode);
-  if (handle_ == nullptr) {
-    std::string text = LoaderText();
-    // The loader knows the copy; the reader knows the file.
-    const auto at = text.find(loader_name);
-    if (at != std::string::npos) text.replace(at, loader_name.size(), path_);
-    throw Error(Fault::kLoader, "load", path_, text);
-  }
+Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapshot)
+    : snapshot_(std::move(snapshot)), handle_(handle), record_(std::make_shared<LoadedImage>()) {
   link_map* map = nullptr;
   if (dlinfo(handle_, RTLD_DI_LINKMAP, &map) != 0) {
     const std::string text = LoaderText();
     dlclose(handle_);
-    throw Error(Fault::kLoader, "load", path_, text);
+    throw Error(Fault::kLoader, "load", origin.path, text);
   }
-  // What the loader calls it, not what we asked for: it may have found an image that was there
-  // before.
-  loader_name_ = map->l_name;
-  base_ = map->l_addr;
+  record_->origin = std::move(origin);
+  // What the loader calls it, not what we asked for: it may have found an image that was there before.
+  record_->loader_name = map->l_name;
+  record_->base = map->l_addr;
+  record_->thread = static_cast<pid_t>(syscall(SYS_gettid));
+  AddLoadedImage(record_);
 }
 
 Image::~Image() {
-  if (handle_ != nullptr) dlclose(handle_);
+  if (handle_ == nullptr) return;
+  if (auto hazards = UnmapHazards(record_->origin.unload); !hazards.empty()) {
+    Keep(std::move(hazards));
+  } else {
+    Close();
+  }
 }
 
 std::optional<void*> Image::Symbol(const std::string& name) const {
@@ -62,20 +65,26 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
   return address;
 }
 
-bool Image::Close() {
+std::vector<RetainReason> Image::Close() {
   dlclose(std::exchange(handle_, nullptr));
-  snapshot_.reset();
-  return !IsLoaded(loader_name_);
+  const bool private_name = std::exchange(snapshot_, nullptr) != nullptr;
+  if (!IsLoaded(record_->loader_name)) {
+    RemoveLoadedImage(*record_);
+    return {};
+  }
+  auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name, private_name);
+  if (reasons.front().code == "opened-elsewhere") {
+    RemoveLoadedImage(*record_);  // whoever has it open answers for it
+  } else {
+    MarkRetained(*record_, reasons);
+  }
+  return reasons;
 }
 
-void Image::Keep() noexcept { handle_ = nullptr; }
-
-bool Image::IsLoaded(const std::string& loader_name) {
-  return dl_iterate_phdr(
-             [](dl_phdr_info* info, size_t, void* name) {
-               return *static_cast<const std::string*>(name) == info->dlpi_name ? 1 : 0;
-             },
-             const_cast<std::string*>(&loader_name)) != 0;
+void Image::Keep(std::vector<RetainReason> reasons) {
+  handle_ = nullptr;
+  snapshot_.reset();
+  MarkRetained(*record_, std::move(reasons));
 }
 
 }  // namespace soswap

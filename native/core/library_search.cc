@@ -140,15 +140,24 @@ Directories SearchDirectoriesOf(void* handle) {
 }
 
 // The list of directories does not tell which of them come from where, so an object with a RUNPATH
-// of our choice goes first: LD_LIBRARY_PATH comes before it, the standard directories after it.
-void SplitAtMarker(LoaderPaths& paths) {
-  constexpr const char* kMarker = "/proc/self/fdinfo";
-  const StubObject stub({.needed = {}, .search_path = kMarker}, RTLD_LAZY | RTLD_LOCAL);
+// of our choice is asked for its own: LD_LIBRARY_PATH comes before it, the standard directories
+// after it.
+void AskForSharedPaths(LoaderPaths& paths) {
+  const std::string marker = "/proc/self/fdinfo";
+  const std::string lib = marker + "/lib=";
+  const std::string platform = marker + "/platform=";
+  const StubObject stub(
+      {.needed = {}, .search_path = marker + ":" + lib + "$LIB:" + platform + "$PLATFORM"},
+      RTLD_LAZY | RTLD_LOCAL);
   if (!stub.loaded()) return;
   bool before = true;
   for (std::string& directory : SearchDirectoriesOf(stub.handle())) {
-    if (before && directory == kMarker) {
+    if (before && directory == marker) {
       before = false;
+    } else if (directory.starts_with(lib)) {
+      paths.lib = directory.substr(lib.size());
+    } else if (directory.starts_with(platform)) {
+      paths.platform = directory.substr(platform.size());
     } else {
       (before ? paths.environment : paths.standard).push_back(std::move(directory));
     }
@@ -182,7 +191,7 @@ void ReadProgram(LoaderPaths& paths) {
 
 LoaderPaths ReadLoaderPaths() {
   LoaderPaths paths;
-  SplitAtMarker(paths);
+  AskForSharedPaths(paths);
   ReadProgram(paths);
   return paths;
 }

@@ -20,6 +20,8 @@ struct LoaderPaths {
   std::vector<std::string> environment;    // LD_LIBRARY_PATH
   std::vector<std::string> program_runpath;  // DT_RUNPATH of the main program, which serves itself
   std::vector<std::string> standard;         // /lib, /usr/lib, and what the system adds
+  std::string lib;                           // what $LIB stands for; empty if unknown
+  std::string platform;                      // what $PLATFORM stands for; empty if unknown
 };
 
 // Any thread. Asks the loader once.

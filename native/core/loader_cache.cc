@@ -11,7 +11,8 @@
 namespace soswap {
 namespace {
 
-// Measured against files that ldconfig of glibc 2.36 wrote. All offsets count from the magic.
+// Measured against files that ldconfig of glibc 2.36 wrote. Offsets of strings count from the
+// magic, those of extensions from the beginning of the file.
 constexpr std::string_view kMagic = "glibc-ld.so.cache1.1";
 constexpr std::string_view kOldMagic = "ld.so-1.7.0";
 
@@ -78,14 +79,14 @@ elf::View SkipOldFormat(const elf::View& file) {
   return size < file.size() ? file.Part(size, file.size() - size) : elf::View();
 }
 
-elf::View FindSubdirectoryNames(const elf::View& cache, const Header& header) {
+elf::View FindSubdirectoryNames(const elf::View& file, const Header& header) {
   if (header.extensions == 0) return {};
-  const auto extensions = cache.Read<ExtensionHeader>(header.extensions);
+  const auto extensions = file.Read<ExtensionHeader>(header.extensions);
   if (extensions.magic != kExtensionMagic) return {};
   const uint64_t first = uint64_t{header.extensions} + sizeof(ExtensionHeader);
   for (uint32_t i = 0; i < extensions.count; ++i) {
-    const auto extension = cache.Read<Extension>(first + uint64_t{i} * sizeof(Extension));
-    if (extension.tag == kSubdirectoryNames) return cache.Part(extension.offset, extension.size);
+    const auto extension = file.Read<Extension>(first + uint64_t{i} * sizeof(Extension));
+    if (extension.tag == kSubdirectoryNames) return file.Part(extension.offset, extension.size);
   }
   return {};
 }
@@ -102,12 +103,13 @@ size_t Rank(const elf::View& cache, const elf::View& names, uint64_t hardware,
                                        : static_cast<size_t>(found - subdirectories.begin());
 }
 
-std::optional<std::string> Find(const elf::View& cache, const std::string& name,
+std::optional<std::string> Find(const elf::View& file, const std::string& name,
                                 const std::vector<std::string>& subdirectories) {
+  const elf::View cache = SkipOldFormat(file);
   if (!StartsWith(cache, kMagic)) return std::nullopt;
   const auto header = cache.Read<Header>(0);
   const elf::View entries = cache.Part(sizeof(Header), uint64_t{header.count} * sizeof(Entry));
-  const elf::View names = FindSubdirectoryNames(cache, header);
+  const elf::View names = FindSubdirectoryNames(file, header);
   std::optional<std::string> best;
   size_t best_rank = kUnusable;
   for (size_t i = 0; i < header.count; ++i) {
@@ -127,7 +129,7 @@ std::optional<std::string> FindInLoaderCache(std::span<const std::byte> cache,
                                              const std::string& name,
                                              const std::vector<std::string>& subdirectories) {
   try {
-    return Find(SkipOldFormat(elf::View(cache, "the loader's cache")), name, subdirectories);
+    return Find(elf::View(cache, "the loader's cache"), name, subdirectories);
   } catch (const elf::Defect&) {
     return std::nullopt;
   }

@@ -34,9 +34,11 @@ constexpr int64_t kTimeStampStep = 2 * 10'000'000;
 std::string SystemText(int error_number) { return std::strerror(error_number); }
 
 [[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
-  const bool absent = error_number == ENOENT || error_number == ENOTDIR;
-  throw Error(absent ? Fault::kNotFound : Fault::kUnreadable, "read", path,
-              SystemText(error_number));
+  // ENXIO: a socket, or a device without hardware.
+  const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
+                      : error_number == ENXIO                           ? Fault::kNotAFile
+                                                                        : Fault::kUnreadable;
+  throw Error(fault, "read", path, SystemText(error_number));
 }
 
 [[noreturn]] void ThrowSystemError(const std::string& path, const char* what, int error_number) {

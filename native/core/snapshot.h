@@ -50,6 +50,8 @@ class Snapshot final {
   // The same bytes, to be edited before Seal().
   std::span<std::byte> editable() noexcept { return {data_, source_.size}; }
 
+  int descriptor() const noexcept { return fd_.get(); }
+
   // From here on the bytes stay as they are.
   void Seal();
 

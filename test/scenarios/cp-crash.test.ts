@@ -1,11 +1,10 @@
 import { statSync } from 'node:fs';
 import type { SwapReport } from 'soswap';
 import t from 'tap';
-import { buildIdOf, twoBuilds } from '../../fixtures/build.js';
+import { buildIdOf, copyBuilds, ones, twoBuilds, twos } from '../../fixtures/build.js';
 import { crashSignals, exitedCleanly, runProgram } from '../../fixtures/child.js';
 
-const ones = `${'1111'.repeat(4)}\n`;
-const twos = `${'2222'.repeat(4)}\n`;
+const builds = twoBuilds(t.testdir());
 
 const copied = { 'the other build': 'so2.so', 'the same bytes': 'so1.so' };
 
@@ -21,7 +20,7 @@ for (const [what, source] of Object.entries(copied)) {
   for (const [step, code] of Object.entries(steps)) {
     t.test(`raw: cp of ${what}, and the process that ${step} is killed`, async (t) => {
       const cwd = t.testdir();
-      twoBuilds(cwd);
+      copyBuilds(builds, cwd);
       const program = `
         import { execFileSync } from 'node:child_process';
         import * as dl from 'soswap/dl';
@@ -54,9 +53,9 @@ const open = `
   call();
 `;
 
-t.test('SoHandle: after cp of the other build, the old code until swap(), then the new', async (t) => {
+t.test('SoHandle: after cp of the other build, old code until swap(), then new', async (t) => {
   const cwd = t.testdir();
-  const { one, two, so } = twoBuilds(cwd);
+  const { one, two, so } = copyBuilds(builds, cwd);
   const { ino } = statSync(so, { bigint: true });
   const program = `${open}
     cp('so2.so');
@@ -69,7 +68,14 @@ t.test('SoHandle: after cp of the other build, the old code until swap(), then t
   const ended = await runProgram(program, { cwd });
   t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos });
   const [before, after, status, report, swapped] = ended.messages;
-  t.same([before, after, swapped], [[1111, 1], [1111, 2], [2222, 1]]);
+  t.same(
+    [before, after, swapped],
+    [
+      [1111, 1],
+      [1111, 2],
+      [2222, 1],
+    ],
+  );
   t.equal(status, 'overwritten');
   t.match(report as SwapReport, {
     generation: 2,
@@ -81,9 +87,9 @@ t.test('SoHandle: after cp of the other build, the old code until swap(), then t
   });
 });
 
-t.test('SoHandle: after cp of the same bytes, state stays until swap() and begins anew with it', async (t) => {
+t.test('SoHandle: after cp of the same bytes, old state until swap(), then new', async (t) => {
   const cwd = t.testdir();
-  const { one } = twoBuilds(cwd);
+  const { one } = copyBuilds(builds, cwd);
   const program = `${open}
     cp('so1.so');
     call();
@@ -94,7 +100,14 @@ t.test('SoHandle: after cp of the same bytes, state stays until swap() and begin
   const ended = await runProgram(program, { cwd });
   t.match(ended, { ...exitedCleanly, stdout: ones + ones + ones });
   const [before, after, report, swapped] = ended.messages;
-  t.same([before, after, swapped], [[1111, 1], [1111, 2], [1111, 1]]);
+  t.same(
+    [before, after, swapped],
+    [
+      [1111, 1],
+      [1111, 2],
+      [1111, 1],
+    ],
+  );
   const { previous, current } = report as SwapReport;
   t.same([previous.buildId, current.buildId], [buildIdOf(one), buildIdOf(one)]);
   t.equal(current.inode, previous.inode);
@@ -103,15 +116,18 @@ t.test('SoHandle: after cp of the same bytes, state stays until swap() and begin
 for (const [what, source] of Object.entries(copied)) {
   t.test(`SoHandle: a process that never swaps outlives cp of ${what}`, async (t) => {
     const cwd = t.testdir();
-    twoBuilds(cwd);
+    copyBuilds(builds, cwd);
     const ended = await runProgram(`${open} cp('${source}'); call();`, { cwd });
     t.match(ended, { ...exitedCleanly, stdout: ones + ones });
-    t.same(ended.messages, [[1111, 1], [1111, 2]]);
+    t.same(ended.messages, [
+      [1111, 1],
+      [1111, 2],
+    ]);
   });
 
   t.test(`SoHandle: close() after cp of ${what} is clean`, async (t) => {
     const cwd = t.testdir();
-    twoBuilds(cwd);
+    copyBuilds(builds, cwd);
     const ended = await runProgram(`${open} cp('${source}'); so.close();`, { cwd });
     t.match(ended, { ...exitedCleanly, stdout: ones });
   });

@@ -1,10 +1,9 @@
 import type { SwapReport } from 'soswap';
 import t from 'tap';
-import { buildIdOf, twoBuilds } from '../../fixtures/build.js';
+import { buildIdOf, copyBuilds, ones, twoBuilds, twos } from '../../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../../fixtures/child.js';
 
-const ones = `${'1111'.repeat(4)}\n`;
-const twos = `${'2222'.repeat(4)}\n`;
+const builds = twoBuilds(t.testdir());
 
 const replace = `
   import { execFileSync } from 'node:child_process';
@@ -18,7 +17,7 @@ const replace = `
 
 t.test('raw: a loop that closes before it opens again runs the new file', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const program = `${replace}
     import * as dl from 'soswap/dl';
     const round = () => {
@@ -38,15 +37,15 @@ t.test('raw: a loop that closes before it opens again runs the new file', async 
 
 t.test('SoHandle, direct: the same, and the report tells inode and build id of both', async (t) => {
   const cwd = t.testdir();
-  const { one, two, so } = twoBuilds(cwd);
+  const { one, two, so } = copyBuilds(builds, cwd);
   const program = `${replace}
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('./so.so', { action: { return: 'int32' } }, { image: 'direct' });
     const { action } = so.functions;
     action();
-    process.send(inode());
+    const before = inode();
     replace();
-    process.send(inode());
+    process.send([before, inode()]);
     action();
     process.send(so.swapSync());
     action();
@@ -55,7 +54,8 @@ t.test('SoHandle, direct: the same, and the report tells inode and build id of b
   `;
   const ended = await runProgram(program, { cwd });
   t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
-  const [before, after, report] = ended.messages;
+  const [inodes, report] = ended.messages;
+  const [before, after] = inodes as bigint[];
   // The old file was mapped when the new one was made, so its inode number was taken.
   t.not(before, after);
   t.match(report as SwapReport, {

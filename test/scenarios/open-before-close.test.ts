@@ -1,19 +1,18 @@
 import type { SwapReport } from 'soswap';
 import t from 'tap';
-import { twoBuilds } from '../../fixtures/build.js';
+import { copyBuilds, ones, twoBuilds, twos } from '../../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../../fixtures/child.js';
 
-const ones = `${'1111'.repeat(4)}\n`;
-const twos = `${'2222'.repeat(4)}\n`;
+const builds = twoBuilds(t.testdir());
 
 const replace = `
   import { execFileSync } from 'node:child_process';
   const replace = () => execFileSync('mv', ['so2.so', 'so.so']);
 `;
 
-t.test('raw: a loop that opens the new file before it closes the old one never runs it', async (t) => {
+t.test('raw: a loop that opens before it closes stays with the old code', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const program = `${replace}
     import * as dl from 'soswap/dl';
     let handle = dl.dlopen('./so.so');
@@ -46,10 +45,12 @@ const tryTo = `
 `;
 const definitions = `{ action: { return: 'int32' }, count: { return: 'int32' } }`;
 
-t.test('SoHandle, direct: a swap is refused while another handle has the library open', async (t) => {
-  const cwd = t.testdir();
-  twoBuilds(cwd);
-  const program = `${replace} ${tryTo}
+t.test(
+  'SoHandle, direct: a swap is refused while another handle has the library open',
+  async (t) => {
+    const cwd = t.testdir();
+    copyBuilds(builds, cwd);
+    const program = `${replace} ${tryTo}
     import { SoHandle } from 'soswap';
     const first = SoHandle.open('./so.so', ${definitions}, { image: 'direct' });
     const second = SoHandle.open('./so.so', ${definitions}, { image: 'direct' });
@@ -65,17 +66,18 @@ t.test('SoHandle, direct: a swap is refused while another handle has the library
     first.functions.action();
     first.close();
   `;
-  const ended = await runProgram(program, { cwd });
-  t.match(ended, { ...exitedCleanly, stdout: ones + ones + ones + twos });
-  const [refused, state, report] = ended.messages;
-  t.match(refused, { code: 'ERR_SOSWAP_STILL_LOADED', message: /1 other handle/ });
-  t.same(state, [1, 2], 'the generation, and what its image had counted');
-  t.match(report as SwapReport, { generation: 2, unmapped: true });
-});
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, stdout: ones + ones + ones + twos });
+    const [refused, state, report] = ended.messages;
+    t.match(refused, { code: 'ERR_SOSWAP_STILL_LOADED', message: /1 other handle/ });
+    t.same(state, [1, 2], 'the generation, and what its image had counted');
+    t.match(report as SwapReport, { generation: 2, unmapped: true });
+  },
+);
 
 t.test('SoHandle, direct: the order open-first is refused', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const program = `${replace} ${tryTo}
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('./so.so', ${definitions}, { image: 'direct' });
@@ -96,7 +98,7 @@ t.test('SoHandle, direct: the order open-first is refused', async (t) => {
 
 t.test('SoHandle, direct: a swap never returns the image that a raw handle holds', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const program = `${replace} ${tryTo}
     import { SoHandle } from 'soswap';
     import * as dl from 'soswap/dl';
@@ -120,10 +122,12 @@ t.test('SoHandle, direct: a swap never returns the image that a raw handle holds
   t.match(report as SwapReport, { generation: 2, unmapped: true });
 });
 
-t.test('SoHandle: private copies can be swapped in this order, and beside other handles', async (t) => {
-  const cwd = t.testdir();
-  twoBuilds(cwd);
-  const program = `${replace}
+t.test(
+  'SoHandle: private copies can be swapped in this order, and beside other handles',
+  async (t) => {
+    const cwd = t.testdir();
+    copyBuilds(builds, cwd);
+    const program = `${replace}
     import { SoHandle } from 'soswap';
     const first = SoHandle.open('./so.so', ${definitions});
     const second = SoHandle.open('./so.so', ${definitions});
@@ -135,10 +139,11 @@ t.test('SoHandle: private copies can be swapped in this order, and beside other 
     process.send(await second.swap({ order: 'open-first' }));
     second.functions.action();
   `;
-  const ended = await runProgram(program, { cwd });
-  t.match(ended, { ...exitedCleanly, stdout: ones + twos + ones + twos });
-  for (const report of ended.messages as SwapReport[]) {
-    t.match(report, { order: 'open-first', unmapped: true, retained: [] });
-    t.not(report.previous.base, report.current.base, 'both were loaded for a moment');
-  }
-});
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, stdout: ones + twos + ones + twos });
+    for (const report of ended.messages as SwapReport[]) {
+      t.match(report, { order: 'open-first', unmapped: true, retained: [] });
+      t.not(report.previous.base, report.current.base, 'both were loaded for a moment');
+    }
+  },
+);

@@ -1,11 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import type { SwapReport } from 'soswap';
 import t from 'tap';
-import { buildIdOf, twoBuilds } from '../../fixtures/build.js';
+import { buildIdOf, copyBuilds, ones, twoBuilds, twos } from '../../fixtures/build.js';
 import { crashSignals, exitedCleanly, runProgram } from '../../fixtures/child.js';
 
-const ones = `${'1111'.repeat(4)}\n`;
-const twos = `${'2222'.repeat(4)}\n`;
+const builds = twoBuilds(t.testdir());
 
 interface Replacement {
   readonly name: string;
@@ -14,7 +13,7 @@ interface Replacement {
   readonly path?: string;
   readonly command: string;
   readonly raw: 'is killed' | 'never runs the new code';
-  readonly status: 'replaced' | 'overwritten';
+  readonly status: 'replaced' | 'overwritten' | 'current';
   /** What action() returns after the swap, where it is not refused. */
   readonly after: 1111 | 2222;
   readonly sameInode: boolean;
@@ -68,7 +67,7 @@ const replacements: Replacement[] = [
     name: 'cp of the same bytes',
     command: 'cp so1.so so.so',
     raw: 'is killed',
-    status: 'overwritten',
+    status: 'current',
     after: 1111,
     sameInode: true,
   },
@@ -105,7 +104,7 @@ for (const replacement of replacements) {
 
   t.test(`raw: after ${name}, a loop that opens again ${replacement.raw}`, async (t) => {
     const cwd = t.testdir();
-    twoBuilds(cwd);
+    copyBuilds(builds, cwd);
     execFileSync('sh', ['-c', setup], { cwd });
     const ended = await runProgram(rawLoop(path, command), { cwd });
     if (replacement.raw === 'is killed') {
@@ -118,7 +117,7 @@ for (const replacement of replacements) {
 
   t.test(`SoHandle: after ${name}, the old code until swap(), then what is there`, async (t) => {
     const cwd = t.testdir();
-    const { one, two } = twoBuilds(cwd);
+    copyBuilds(builds, cwd);
     execFileSync('sh', ['-c', setup], { cwd });
     const program = `${open(path)}
       sh('${command}');
@@ -135,26 +134,25 @@ for (const replacement of replacements) {
     const [old, became, report, fresh, now] = ended.messages;
     t.same([old, became, fresh, now], [2, status, 1, 'current']);
     // strip(1) leaves the build id alone.
-    const [before] = [one, two].map(buildIdOf);
+    const next = buildIdOf(after === 2222 ? builds.two : builds.one);
     const { previous, current, unmapped } = report as SwapReport;
     t.equal(unmapped, true);
-    t.equal(previous.buildId, before);
-    t.equal(current.buildId, buildIdOf(after === 2222 ? two : one));
+    t.same([previous.buildId, current.buildId], [buildIdOf(builds.one), next]);
     t.equal(previous.inode === current.inode, sameInode, 'inode');
   });
 }
 
 t.test('raw: truncation to 0 bytes, and the process that calls is killed', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const ended = await runProgram(rawLoop('./so.so', 'truncate -s 0 so.so'), { cwd });
   t.match(ended, { code: null, stdout: ones });
   t.ok(crashSignals.includes(ended.signal), `killed by ${ended.signal}`);
 });
 
-t.test('SoHandle: truncation to 0 bytes changes nothing, the swap is refused, a later one works', async (t) => {
+t.test('SoHandle: truncation to 0 bytes changes nothing, and its swap is refused', async (t) => {
   const cwd = t.testdir();
-  const { two } = twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const program = `${open('./so.so')}
     sh('truncate -s 0 so.so');
     action();
@@ -170,12 +168,16 @@ t.test('SoHandle: truncation to 0 bytes changes nothing, the swap is refused, a 
   t.match(ended, { ...exitedCleanly, stdout: ones + ones + ones + twos });
   const [status, code, counted, report] = ended.messages;
   t.same([status, code, counted], ['overwritten', 'ERR_SOSWAP_TRUNCATED', 2]);
-  t.match(report as SwapReport, { generation: 2, unmapped: true, current: { buildId: buildIdOf(two) } });
+  t.match(report as SwapReport, {
+    generation: 2,
+    unmapped: true,
+    current: { buildId: buildIdOf(builds.two) },
+  });
 });
 
 t.test('SoHandle: a process whose library was truncated to 0 bytes exits cleanly', async (t) => {
   const cwd = t.testdir();
-  twoBuilds(cwd);
+  copyBuilds(builds, cwd);
   const ended = await runProgram(`${open('./so.so')} sh('truncate -s 0 so.so');`, { cwd });
   t.match(ended, { ...exitedCleanly, stdout: ones });
 });

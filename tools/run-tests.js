@@ -85,6 +85,7 @@ const readTap = async (stream) => {
   let closing;
   let bailedOut = false;
   const told = new Set();
+  const expired = new Set();
 
   const listen = (to) => {
     to.on('child', listen);
@@ -106,7 +107,10 @@ const readTap = async (stream) => {
   // A point at the top level closes a file. tap adds one, without a file, for each time out.
   parser.on('assert', (point) => {
     closing = point;
-    if (point.diag?.expired) return;
+    if (point.diag?.expired) {
+      expired.add(point.diag.expired);
+      return;
+    }
     told.add(point.name);
     tellFile(point, report, point.diag?.signal === 'SIGALRM');
     report = newReport();
@@ -117,7 +121,7 @@ const readTap = async (stream) => {
   });
   stream.setEncoding('utf8').pipe(parser);
   await once(parser, 'complete');
-  return { told, bailedOut };
+  return { told, expired, bailedOut };
 };
 
 const tap = fileURLToPath(new URL('../node_modules/.bin/tap', import.meta.url));
@@ -126,7 +130,7 @@ const runner = spawn(tap, ['run', '--reporter=tap', ...files], {
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 const exited = once(runner, 'close');
-const { told, bailedOut } = await readTap(runner.stdout);
+const { told, expired, bailedOut } = await readTap(runner.stdout);
 const [code, signal] = await exited;
 
 // A file that bails out stops the run; it was counted, those after it were not run. Apart from that,
@@ -134,7 +138,10 @@ const [code, signal] = await exited;
 if (!bailedOut) {
   const list = spawnSync(tap, ['list', ...files], { encoding: 'utf8' });
   for (const name of list.stdout.split('\n').filter(Boolean)) {
-    if (!told.has(name)) tellFailure(`${name}: nothing was heard of it`);
+    if (told.has(name)) continue;
+    const reason =
+      expired.size > 0 ? 'its result was lost to a time out' : 'nothing was heard of it';
+    tellFailure(`${name}: ${expired.has(name) ? 'timed out' : reason}`);
   }
 }
 if (total.passed + total.failed + total.skipped === 0) tellFailure('no test was run');

@@ -1,0 +1,87 @@
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { bold, dim, yellow } from '../paint.js';
+import { microseconds, pad } from '../table.js';
+import type { SwapAnswer, Swapped } from './handle-loop.js';
+import { Loop } from './loop.js';
+import { shell } from './shell.js';
+import type { Way } from './ways.js';
+
+/** What became of the two loops under one replacement. */
+export interface Outcome {
+  readonly way: Way;
+  readonly raw: {
+    readonly before: string;
+    readonly after: string;
+    /** The signal or the exit code that the process failed with, if it did. */
+    readonly failure: string | undefined;
+    readonly stale: boolean;
+  };
+  readonly soswap: { readonly before: string; readonly after: string };
+  readonly swapped: Swapped;
+}
+
+/**
+ * Replaces one library under two loops at once, and prints what they do as they do it.
+ *
+ * @param builds A directory with so1.so and so2.so.
+ * @param soswap Runs handle-loop.js, and goes on afterwards.
+ */
+export async function replace(way: Way, builds: string, soswap: Loop): Promise<Outcome> {
+  const directory = await prepare(way, builds);
+  const path = join(directory, way.path ?? 'so.so');
+  const raw = new Loop('raw-loop.js', path);
+  soswap.tell(`open ${path}`);
+
+  row(bold(way.name), dim('dlopen loop'), dim('soswap loop'));
+  row('before', await raw.around(), await soswap.around());
+  const before = { raw: raw.last, soswap: soswap.last };
+
+  let swapped: Swapped | undefined;
+  for (const command of way.commands) {
+    await shell(directory, command);
+    row(dim(`$ ${command}`), await raw.around(), await soswap.around());
+    const answer = await swap(soswap);
+    if ('refused' in answer) row('swap()', '', yellow(`refused: ${answer.refused}`));
+    else swapped = answer;
+  }
+  if (swapped === undefined) throw new Error(`no swap was made after ${way.name}`);
+
+  const [rawSeen, seen] = [await raw.around(), await soswap.around()];
+  const stale = raw.failure === undefined && raw.last !== soswap.last;
+  const time = dim(microseconds(swapped.microseconds));
+  row('swap()', stale ? `${rawSeen} ${yellow('stale')}` : rawSeen, `${seen}  ${time}`);
+  process.stdout.write('\n');
+  await raw.end();
+  return {
+    way,
+    raw: { before: before.raw, after: raw.last, failure: raw.failure, stale },
+    soswap: { before: before.soswap, after: soswap.last },
+    swapped,
+  };
+}
+
+async function prepare(way: Way, builds: string): Promise<string> {
+  const directory = join(builds, way.name.replaceAll(' ', '-'));
+  mkdirSync(directory);
+  for (const [build, name] of [
+    ['so1.so', 'so1.so'],
+    ['so2.so', 'so2.so'],
+    ['so1.so', 'so.so'],
+  ] as const) {
+    copyFileSync(join(builds, build), join(directory, name));
+  }
+  if (way.setup !== undefined) await shell(directory, way.setup);
+  return directory;
+}
+
+async function swap(soswap: Loop): Promise<SwapAnswer> {
+  const line = await soswap.ask('swap');
+  if (line === undefined) throw new Error(`the soswap loop crashed: ${soswap.failure}`);
+  return JSON.parse(line);
+}
+
+function row(label: string, raw: string, soswap: string): void {
+  process.stdout.write(`  ${pad(label, 30)}${pad(raw, 24)}${soswap}`.trimEnd());
+  process.stdout.write('\n');
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+// The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
+
+import { readFileSync } from 'node:fs';
+
+interface Command {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Loaded when it is asked for: help and version need no addon. */
+  readonly load: () => Promise<{ run(args: string[]): Promise<void> }>;
+}
+
+const commands: Readonly<Record<string, Command>> = {
+  demo: {
+    summary: 'replace libraries under running processes, with dlopen(3) alone and with soswap',
+    load: () => import('./demo.js'),
+  },
+};
+
+const usage = `usage: soswap COMMAND [OPTIONS]
+
+${Object.entries(commands)
+  .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
+  .join('\n')}
+
+  soswap COMMAND --help   tells the options of a command
+  soswap --version        tells the version
+`;
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const { version }: { version: string } = JSON.parse(text);
+  return version;
+}
+
+async function main([name, ...args]: string[]): Promise<void> {
+  if (name === '--help' || name === '-h') {
+    process.stdout.write(usage);
+  } else if (name === '--version' || name === '-v') {
+    process.stdout.write(`${version()}\n`);
+  } else if (name === undefined) {
+    process.stderr.write(usage);
+    process.exitCode = 2;
+  } else if (Object.hasOwn(commands, name)) {
+    await (await commands[name]?.load())?.run(args);
+  } else {
+    fail(`there is no command '${name}'; soswap --help lists them`, 2);
+  }
+}
+
+function fail(message: string, exitCode: number): void {
+  process.stderr.write(`soswap: ${message}\n`);
+  process.exitCode = exitCode;
+}
+
+// Whoever reads the output may stop early: `soswap demo | head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  const { code, message } = error as NodeJS.ErrnoException;
+  fail(message ?? String(error), code?.startsWith('ERR_PARSE_ARGS_') ? 2 : 1);
+});

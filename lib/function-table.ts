@@ -1,0 +1,122 @@
+import { missingSymbols } from './candidate.js';
+import { argumentValueError } from './errors.js';
+import type { Image } from './image.js';
+import { type BoundFunction, type NativeLibrary, native } from './native.js';
+import {
+  type BoundFunctions,
+  checkDefinitions,
+  type Definition,
+  type Definitions,
+  encodeSignature,
+  signatureKey,
+} from './signature.js';
+
+interface Binding {
+  readonly call: BoundFunction;
+  readonly key: string;
+  readonly optional: boolean;
+}
+
+/** The bound functions of one path, and the one image that all of them point into. */
+export class FunctionTable<D extends Definitions = Definitions> {
+  readonly functions: BoundFunctions<D> = Object.create(null);
+
+  readonly #path: string;
+  readonly #slots;
+  readonly #bindings = new Map<string, Binding>();
+
+  /** Binds the functions; they can be called after the first commit. */
+  constructor(path: string, library: NativeLibrary, definitions: D) {
+    checkDefinitions(definitions);
+    this.#path = path;
+    this.#slots = new native.Slots(path, library);
+    for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
+  }
+
+  /** The function of that name and signature, a new one if there is none. */
+  bind(symbol: string, definition: Definition): BoundFunction {
+    const key = signatureKey(symbol, definition);
+    const bound = this.#bindings.get(symbol);
+    if (bound?.key === key) return bound.call;
+    if (bound !== undefined) {
+      throw argumentValueError('definition', `must be the one that ${symbol} is bound with`, key);
+    }
+    const optional = definition.optional ?? false;
+    const call = this.#slots.bind(symbol, encodeSignature(symbol, definition), optional);
+    this.#bindings.set(symbol, { call, key, optional });
+    return call;
+  }
+
+  /** The symbols that every image must have. */
+  required(): string[] {
+    return [...this.#bindings].filter(([, { optional }]) => !optional).map(([symbol]) => symbol);
+  }
+
+  /** Every bound function. */
+  *calls(): Generator<BoundFunction> {
+    for (const { call } of this.#bindings.values()) yield call;
+  }
+
+  /**
+   * Points every function at `image`. Returns the optional symbols that it lacks; throws, with the functions
+   * as they were, if it lacks a required one.
+   */
+  commit(image: Image): readonly string[] {
+    const { missing, absent } = this.#slots.commit(image.id);
+    if (missing.length > 0) throw missingSymbols(this.#path, missing);
+    for (const [symbol, { call }] of this.#bindings) {
+      // Where there was no symbol there is null; a function that was given out stays one.
+      if (!absent.includes(symbol)) this.publish(symbol, call);
+      else if (!(symbol in this.functions)) this.publish(symbol, null);
+    }
+    return absent;
+  }
+
+  publish(symbol: string, value: BoundFunction | null): void {
+    Object.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
+  }
+
+  /** Points every function at nothing: until the next commit calls throw `ERR_SOSWAP_NOT_LOADED`. */
+  detach(): void {
+    this.#slots.detach();
+  }
+
+  /** For ever calls throw `ERR_SOSWAP_CLOSED`. */
+  close(): void {
+    this.#slots.close();
+  }
+
+  /** Nonblocking calls made from now on wait for {@link release}. */
+  hold(): void {
+    this.#slots.hold();
+  }
+
+  release(): void {
+    this.#slots.release();
+  }
+
+  /**
+   * Waits until no call is in flight in `image`.
+   *
+   * @param timeout Milliseconds.
+   * @returns Whether it came to that in time.
+   */
+  async idle(image: Image, timeout = Number.POSITIVE_INFINITY): Promise<boolean> {
+    let expired = false;
+    let wake: () => void = () => {};
+    const expiry = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    const timer = Number.isFinite(timeout)
+      ? setTimeout(() => {
+          expired = true;
+          wake();
+        }, timeout)
+      : undefined;
+    while (image.callsInFlight > 0 && !expired) {
+      await Promise.race([this.#slots.nextSettled(), expiry]);
+    }
+    clearTimeout(timer);
+    return image.callsInFlight === 0;
+  }
+}

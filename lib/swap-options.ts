@@ -1,0 +1,86 @@
+import { argumentTypeError } from './errors.js';
+import { checkOptions, oneOf } from './options.js';
+import type { SwapOrder } from './report.js';
+import type { BoundFunctions, Definitions } from './signature.js';
+
+/**
+ * What becomes of an old image. `auto`: it is unmapped, unless that could crash the process because code of it
+ * may still run (it can start threads, or registers destructors for a thread's end). `always`: it is unmapped
+ * all the same. `never`: it stays.
+ */
+export type UnloadPolicy = 'auto' | 'always' | 'never';
+
+/** How a swap goes about it. */
+export interface SwapOptions<D extends Definitions = Definitions> {
+  /** Default `close-first`. */
+  readonly order?: SwapOrder;
+  /**
+   * How long `swap()` waits for calls in flight, in milliseconds, before it gives up with
+   * `ERR_SOSWAP_BUSY`. Default 10,000. `swapSync()` never waits.
+   */
+  readonly timeout?: number;
+  /**
+   * Is given the candidate's functions, loaded beside the old image. Throwing, rejecting or returning `false`
+   * refuses the candidate with `ERR_SOSWAP_VERIFY`. The functions are dead afterwards, and unless the
+   * library cannot be unmapped safely, what they changed in its static data is too.
+   */
+  readonly verify?: (functions: BoundFunctions<D>) => unknown;
+  /**
+   * Load the candidate in a child process first: a crash, a hang or an error there refuses it with
+   * `ERR_SOSWAP_QUARANTINE`. `timeout` is in milliseconds, default 10,000.
+   */
+  readonly quarantine?: boolean | { readonly timeout?: number };
+  /** Default: as {@link SoHandle.open} was told. */
+  readonly unload?: UnloadPolicy;
+}
+
+/** The same with every default filled in. */
+export interface SwapPlan<D extends Definitions> {
+  readonly order: SwapOrder;
+  readonly timeout: number;
+  readonly verify: ((functions: BoundFunctions<D>) => unknown) | undefined;
+  /** Milliseconds; `undefined` without quarantine. */
+  readonly quarantine: number | undefined;
+  readonly unload: UnloadPolicy;
+}
+
+const defaultTimeout = 10_000;
+
+export function planSwap<D extends Definitions>(
+  options: SwapOptions<D>,
+  unload: UnloadPolicy,
+): SwapPlan<D> {
+  checkOptions(options);
+  const { verify, quarantine = false } = options;
+  if (verify !== undefined && typeof verify !== 'function') {
+    throw argumentTypeError('options.verify', 'a function', verify);
+  }
+  return {
+    order: oneOf('options.order', options.order, ['close-first', 'open-first']),
+    timeout: milliseconds('options.timeout', options.timeout),
+    verify,
+    quarantine: quarantineTimeout(quarantine),
+    unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
+  };
+}
+
+export function unloadPolicy(value: unknown): UnloadPolicy {
+  return oneOf('options.unload', value, ['auto', 'always', 'never']);
+}
+
+function quarantineTimeout(quarantine: unknown): number | undefined {
+  if (typeof quarantine === 'boolean') return quarantine ? defaultTimeout : undefined;
+  if (typeof quarantine !== 'object' || quarantine === null) {
+    throw argumentTypeError('options.quarantine', 'a boolean or an object', quarantine);
+  }
+  const timeout = 'timeout' in quarantine ? quarantine.timeout : undefined;
+  return milliseconds('options.quarantine.timeout', timeout);
+}
+
+function milliseconds(name: string, value: unknown): number {
+  if (value === undefined) return defaultTimeout;
+  if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
+  if (value >= 0) return value;
+  const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
+  throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/unload.h"
+
+// Lists that pass between C++ and JavaScript.
+
+namespace soswap {
+
+Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings);
+std::vector<std::string> ToStrings(const Napi::Value& value);
+
+// As lib/report.ts: RetainReason[].
+Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons);
+std::vector<RetainReason> ToRetainReasons(const Napi::Value& value);
+
+}  // namespace soswap

@@ -1,0 +1,182 @@
+#include "loaded_objects.h"
+
+#include <link.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+namespace soswap {
+namespace {
+
+// glibc has relocated the addresses in a dynamic section that it may write to, musl never does.
+const char* StringsOf(const ElfW(Dyn) * dynamic, uintptr_t base) {
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    if (dynamic->d_tag != DT_STRTAB) continue;
+    const auto address = static_cast<uintptr_t>(dynamic->d_un.d_ptr);
+    return reinterpret_cast<const char*>(address < base ? address + base : address);
+  }
+  return nullptr;
+}
+
+void ReadDynamic(const ElfW(Dyn) * dynamic, uintptr_t base, LoadedObject& object) {
+  const char* strings = StringsOf(dynamic, base);
+  if (strings == nullptr) return;
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    const char* text = strings + dynamic->d_un.d_val;
+    if (dynamic->d_tag == DT_NEEDED) object.needed.emplace_back(text);
+    if (dynamic->d_tag == DT_SONAME) object.soname = text;
+  }
+}
+
+LoadedObject Describe(const dl_phdr_info& info) {
+  LoadedObject object;
+  object.name = info.dlpi_name;
+  const auto base = static_cast<uintptr_t>(info.dlpi_addr);
+  for (size_t i = 0; i < info.dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info.dlpi_phdr[i];
+    const uintptr_t start = base + header.p_vaddr;
+    if (header.p_type == PT_DYNAMIC) {
+      ReadDynamic(reinterpret_cast<const ElfW(Dyn)*>(start), base, object);
+    }
+    if (header.p_type != PT_LOAD) continue;
+    if (object.end == 0) object.start = start;
+    object.end = std::max(object.end, start + header.p_memsz);
+  }
+  return object;
+}
+
+std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// An object without a SONAME goes by the name under which it was first asked for, which nobody
+// tells; the last part of its path is what a search would have been for.
+bool Answers(const LoadedObject& object, const std::string& needed) {
+  if (needed.empty()) return false;
+  if (object.name == needed || object.soname == needed) return true;
+  return needed.find('/') == std::string::npos && LastPart(object.name) == needed;
+}
+
+struct Mapping {
+  std::string file;
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+// One line of /proc/self/maps: "start-end perms offset major:minor inode   file".
+bool ReadLine(const std::string& line, uintptr_t address, Mapping& mapping) {
+  unsigned long start = 0;
+  unsigned long end = 0;
+  unsigned long inode = 0;
+  unsigned major_number = 0;
+  unsigned minor_number = 0;
+  int name_at = 0;
+  // NOLINTNEXTLINE(cert-err34-c): the kernel writes these numbers
+  if (std::sscanf(line.c_str(), "%lx-%lx %*s %*x %x:%x %lu %n", &start, &end, &major_number,
+                  &minor_number, &inode, &name_at) < 5) {
+    return false;
+  }
+  if (address < start || address >= end) return false;
+  mapping.file = line.substr(static_cast<size_t>(name_at));
+  mapping.device = makedev(major_number, minor_number);
+  mapping.inode = inode;
+  return true;
+}
+
+// Some file systems (overlayfs, btrfs) show another device in maps than in stat(2). There the path
+// decides: the kernel follows a file that is moved, and marks one that is removed or replaced.
+bool IsStill(const Mapping& mapping, const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return false;
+  if (status.st_dev == mapping.device && status.st_ino == mapping.inode) return true;
+  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
+                                                         &std::free);
+  return real != nullptr && mapping.file == real.get();
+}
+
+}  // namespace
+
+LoadedObjects LoadedObjects::List() {
+  LoadedObjects list;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* objects) {
+        static_cast<std::vector<LoadedObject>*>(objects)->push_back(Describe(*info));
+        return 0;
+      },
+      &list.objects_);
+  return list;
+}
+
+size_t LoadedObjects::IndexOf(const std::string& needed) const {
+  const auto found = std::find_if(objects_.begin(), objects_.end(),
+                                  [&](const auto& object) { return Answers(object, needed); });
+  return static_cast<size_t>(found - objects_.begin());
+}
+
+const LoadedObject* LoadedObjects::Find(const std::string& needed) const {
+  const size_t index = IndexOf(needed);
+  return index < objects_.size() ? &objects_[index] : nullptr;
+}
+
+void LoadedObjects::Mark(size_t index, Marks& marks) const {
+  if (index >= objects_.size() || marks[index]) return;
+  marks[index] = true;
+  for (const std::string& needed : objects_[index].needed) Mark(IndexOf(needed), marks);
+}
+
+std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& name) const {
+  Marks marks(objects_.size());
+  const size_t first = IndexOf(name);
+  Mark(first, marks);
+  std::vector<const LoadedObject*> closure;
+  if (first < objects_.size()) closure.push_back(&objects_[first]);
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    if (marks[i] && i != first) closure.push_back(&objects_[i]);
+  }
+  return closure;
+}
+
+std::vector<LoadedObject> LoadedObjects::TakeOut(const std::string& name) {
+  Marks below(objects_.size());
+  Mark(IndexOf(name), below);
+  Marks staying(objects_.size());
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    if (!below[i]) Mark(i, staying);
+  }
+  std::vector<LoadedObject> taken;
+  std::vector<LoadedObject> left;
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    (staying[i] ? left : taken).push_back(std::move(objects_[i]));
+  }
+  objects_ = std::move(left);
+  return taken;
+}
+
+std::vector<std::string> ReplacedDependencies(const std::string& name) {
+  const LoadedObjects objects = LoadedObjects::List();
+  std::vector<const LoadedObject*> wanted = objects.ClosureOf(name);
+  if (!wanted.empty()) wanted.erase(wanted.begin());
+  // What is not a file of its own: the main program, the vDSO, and snapshots, which nobody can
+  // replace.
+  std::erase_if(wanted, [](const LoadedObject* object) {
+    return object->name.find('/') == std::string::npos || object->name.starts_with("/proc/");
+  });
+  std::vector<std::string> replaced;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; !wanted.empty() && std::getline(maps, line);) {
+    Mapping mapping;
+    const auto found = std::find_if(wanted.begin(), wanted.end(), [&](const LoadedObject* object) {
+      return ReadLine(line, object->start, mapping);
+    });
+    if (found == wanted.end()) continue;
+    if (!IsStill(mapping, (*found)->name)) replaced.push_back((*found)->name);
+    wanted.erase(found);
+  }
+  return replaced;
+}
+
+}  // namespace soswap

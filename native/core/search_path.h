@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace soswap {
+
+// How the loader reads DT_RPATH, DT_RUNPATH and DT_NEEDED (ld.so(8), "Dynamic string tokens").
+// All of these may be called from any thread.
+
+// What $ORIGIN stands for in an object that is loaded by this path: the directory part, made
+// absolute but otherwise as it is written. Measured: the loader follows no symbolic link here.
+std::string OriginOf(const std::string& path);
+
+// Whether $ORIGIN or ${ORIGIN} occurs in it.
+bool UsesOrigin(std::string_view text);
+
+// $ORIGIN replaced, the other tokens left to the loader.
+std::string ReplaceOrigin(std::string_view text, const std::string& origin);
+
+// All tokens replaced.
+std::string ExpandTokens(std::string_view text, const std::string& origin);
+
+// The directories of a DT_RPATH or DT_RUNPATH, tokens replaced. An empty one is the current
+// directory.
+std::vector<std::string> ExpandSearchPath(std::string_view path, const std::string& origin);
+
+}  // namespace soswap

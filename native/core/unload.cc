@@ -1,0 +1,143 @@
+#include "unload.h"
+
+#include <link.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+namespace soswap {
+namespace {
+
+// A thread, or a destructor at a thread's end, goes on running code of the object that asked for
+// it. The loader knows of none of these, and unmaps below them.
+constexpr std::array<std::string_view, 6> kThreadFunctions = {
+    "pthread_create",      // pthread_create(3)
+    "thrd_create",         // the same in C11
+    "clone",               // clone(2)
+    "timer_create",        // timer_create(2) with SIGEV_THREAD
+    "pthread_key_create",  // a destructor for each thread that set the key
+    "tss_create",          // the same in C11
+};
+// std::thread, whose constructor calls into libstdc++.
+constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
+// These the loader does know of: while one is pending, it does not unmap the object.
+constexpr std::string_view kThreadExit = "__cxa_thread_atexit";
+
+std::string Join(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 3;
+  std::string list;
+  for (size_t index = 0; index < std::min(names.size(), kMost); ++index) {
+    list += (index == 0 ? "" : ", ") + names[index];
+  }
+  if (names.size() > kMost) list += " and " + std::to_string(names.size() - kMost) + " more";
+  return list;
+}
+
+// The tables of a loaded object as they are mapped. glibc has relocated the addresses in its
+// dynamic section, musl has not.
+const char* StringTable(const dl_phdr_info& info, const ElfW(Dyn) * dynamic) {
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    if (dynamic->d_tag != DT_STRTAB) continue;
+    const auto value = static_cast<uintptr_t>(dynamic->d_un.d_ptr);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    return reinterpret_cast<const char*>(value < info.dlpi_addr ? value + info.dlpi_addr : value);
+  }
+  return nullptr;
+}
+
+bool Needs(const dl_phdr_info& info, const std::string& soname) {
+  for (size_t index = 0; index < info.dlpi_phnum; ++index) {
+    const ElfW(Phdr)& header = info.dlpi_phdr[index];
+    if (header.p_type != PT_DYNAMIC) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    const auto* dynamic = reinterpret_cast<const ElfW(Dyn)*>(info.dlpi_addr + header.p_vaddr);
+    const char* strings = StringTable(info, dynamic);
+    if (strings == nullptr) return false;
+    for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+      if (dynamic->d_tag == DT_NEEDED && soname == strings + dynamic->d_un.d_val) return true;
+    }
+  }
+  return false;
+}
+
+// The loaded objects that name `soname` among what they need.
+std::vector<std::string> ObjectsThatNeed(const std::string& soname) {
+  struct Search {
+    const std::string& soname;
+    std::vector<std::string> found;
+  } search{soname, {}};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        auto& into = *static_cast<Search*>(data);
+        // The vDSO comes without a string table of its own in some kernels; it needs nothing
+        // anyway.
+        if (info->dlpi_name != nullptr && Needs(*info, into.soname)) {
+          into.found.emplace_back(*info->dlpi_name != '\0' ? info->dlpi_name : "the program");
+        }
+        return 0;
+      },
+      &search);
+  return search.found;
+}
+
+}  // namespace
+
+UnloadFacts UnloadFactsOf(const ElfFile& elf) {
+  UnloadFacts facts;
+  facts.soname = elf.facts().soname;
+  facts.no_delete = elf.facts().flags.no_delete;
+  facts.is_go = elf.facts().is_go;
+  facts.unique_symbols = elf.UniqueSymbols();
+  for (const ElfImport& import : elf.Imports()) {
+    const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
+                                              import.name) != kThreadFunctions.end();
+    if (is_thread_function || import.name.starts_with(kStdThread)) {
+      facts.thread_functions.push_back(import.name);
+    }
+    if (import.name.starts_with(kThreadExit)) facts.thread_local_destructors = true;
+  }
+  return facts;
+}
+
+std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
+  if (facts.is_go) return {{"may-run-threads", "the Go runtime in it runs threads that never end"}};
+  if (facts.thread_functions.empty()) return {};
+  return {{"may-run-threads",
+           "a thread could still run its code: it uses " + Join(facts.thread_functions)}};
+}
+
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+                                         bool private_name) {
+#ifndef __GLIBC__
+  return {{"libc-never-unmaps", "dlclose(3) of this C library never unmaps anything"}};
+#endif
+  std::vector<RetainReason> reasons;
+  if (facts.is_go) {
+    reasons.push_back({"nodelete", "it holds a Go runtime, which is linked never to be unmapped"});
+  } else if (facts.no_delete) {
+    reasons.push_back({"nodelete", "it is linked with -z nodelete"});
+  }
+  if (!facts.unique_symbols.empty()) {
+    reasons.push_back(
+        {"unique-symbol", "it has symbols that the loader keeps for ever once bound: " +
+                              Join(facts.unique_symbols)});
+  }
+  if (facts.thread_local_destructors) {
+    reasons.push_back({"thread-local-destructor",
+                       "a thread that goes on has a thread_local variable of it to destroy"});
+  }
+  for (const std::string& name : {facts.soname.value_or(""), loader_name}) {
+    const auto needing = name.empty() ? std::vector<std::string>() : ObjectsThatNeed(name);
+    if (!needing.empty()) reasons.push_back({"needed-by", "it is needed by " + Join(needing)});
+  }
+  if (reasons.empty()) {
+    reasons.push_back(
+        private_name ? RetainReason{"unknown", "the loader does not say why"}
+                     : RetainReason{"opened-elsewhere", "other code of this process has it open"});
+  }
+  return reasons;
+}
+
+}  // namespace soswap

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "elf_file.h"
+
+namespace soswap {
+
+// Why an image is still mapped, or would better stay so. `code` is one of RetainReason.code in
+// lib/report.ts, `detail` a sentence without a capital or a full stop.
+struct RetainReason {
+  std::string code;
+  std::string detail;
+};
+
+// What a file tells about how its image can be unloaded.
+struct UnloadFacts {
+  std::optional<std::string> soname;
+  bool no_delete = false;
+  bool is_go = false;
+  bool thread_local_destructors = false;
+  std::vector<std::string> unique_symbols;
+  std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
+};
+
+UnloadFacts UnloadFactsOf(const ElfFile& elf);
+
+// Why unmapping an image could crash the process: code of it may run later, on another thread.
+std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts);
+
+// Why an image that was closed is still there, as far as the file and the other loaded objects
+// tell. Never empty. `private_name`: nobody else can have opened it by its name.
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+                                         bool private_name);
+
+}  // namespace soswap

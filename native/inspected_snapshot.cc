@@ -1,0 +1,34 @@
+#include "inspected_snapshot.h"
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "core/dependencies.h"
+#include "core/elf_edit.h"
+#include "core/error.h"
+
+namespace soswap {
+
+std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
+                                                const SnapshotOptions& options) {
+  auto snapshot = Snapshot::Take(
+      path, options.in_private_file ? Snapshot::Storage::kPrivateFile : Snapshot::Storage::kMemory);
+  ElfFile elf = ElfFile::Parse(snapshot->bytes(), origin);
+  const std::span<std::byte> copy = snapshot->editable();
+  ShortenNeededFromOrigin(elf, copy);
+  if (options.demote_unique) DemoteUniqueSymbols(elf, copy);
+  if (options.symbolic && !BindSymbolically(elf, copy)) {
+    throw Error(Fault::kMalformed, "load", origin,
+                "its dynamic section has no room for DT_SYMBOLIC, which scope 'global' needs");
+  }
+  UnloadFacts unload = UnloadFactsOf(elf);
+  if (options.clear_no_delete && !unload.is_go && ClearNoDelete(elf, copy)) {
+    unload.no_delete = false;
+  }
+  snapshot->Seal();
+  return std::make_shared<InspectedSnapshot>(
+      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
+}
+
+}  // namespace soswap

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/elf_file.h"
+#include "core/snapshot.h"
+#include "core/unload.h"
+
+namespace soswap {
+
+// A sealed snapshot and what its ELF tables say.
+struct InspectedSnapshot {
+  std::string path;
+  std::shared_ptr<Snapshot> snapshot;
+  ElfFile elf;  // reads the snapshot's bytes
+  UnloadFacts unload;
+};
+
+// What a snapshot is kept in, and how it may differ from the file; lib/native.ts: SnapshotOptions.
+struct SnapshotOptions {
+  bool in_private_file;
+  bool demote_unique;
+  bool clear_no_delete;
+  bool symbolic;
+};
+
+// Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the library
+// goes by. Any thread. Throws Error.
+std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
+                                                const SnapshotOptions& options);
+
+}  // namespace soswap

@@ -1,0 +1,221 @@
+#include "library_wrap.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "convert_js.h"
+#include "core/resolution.h"
+#include "js_error.h"
+#include "pool_work.h"
+
+namespace soswap {
+namespace {
+
+constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
+
+SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
+  const auto flag = [options = value.As<Napi::Object>()](const char* name) {
+    return options.Get(name).ToBoolean().Value();
+  };
+  return {.in_private_file = flag("inPrivateFile"),
+          .demote_unique = flag("demoteUnique"),
+          .clear_no_delete = flag("clearNoDelete"),
+          .symbolic = flag("symbolic")};
+}
+
+// lib/native.ts: SnapshotFacts.
+Napi::Object Describe(Napi::Env env, uint32_t id, const InspectedSnapshot& taken) {
+  const FileIdentity& source = taken.snapshot->source();
+  const auto& build_id = taken.elf.facts().build_id;
+  Napi::Object facts = Napi::Object::New(env);
+  facts["id"] = id;
+  facts["device"] = Napi::BigInt::New(env, source.device);
+  facts["inode"] = Napi::BigInt::New(env, source.inode);
+  facts["size"] = static_cast<double>(source.size);
+  facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
+  facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
+  facts["openForWriting"] = taken.snapshot->open_for_writing();
+  facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
+  facts["descriptor"] = taken.snapshot->descriptor();
+  facts["unmapHazards"] = ToArray(env, UnmapHazards(taken.unload));
+  return facts;
+}
+
+// What the file and its dependencies tell about the symbols.
+struct Resolved {
+  std::vector<std::string> missing;
+  std::vector<UndefinedSymbol> undefined;
+};
+
+// Any thread. Throws Error if a dependency is missing.
+Resolved ResolveSymbols(const InspectedSnapshot& taken, const std::vector<std::string>& symbols,
+                        bool bind_now, const std::string& leaving) {
+  const Resolution resolution(taken.path, taken.elf.facts(), leaving);
+  resolution.ThrowIfMissing();
+  Resolved resolved;
+  for (const std::string& symbol : symbols) {
+    if (!taken.elf.Defines(symbol) && !resolution.Provides(symbol)) {
+      resolved.missing.push_back(symbol);
+    }
+  }
+  if (bind_now) resolved.undefined = resolution.Undefined(taken.elf);
+  return resolved;
+}
+
+Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
+  Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
+  for (uint32_t index = 0; index < resolved.undefined.size(); ++index) {
+    const UndefinedSymbol& symbol = resolved.undefined[index];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = symbol.name;
+    entry["version"] = symbol.version;
+    entry["neededBy"] = symbol.needed_by;
+    undefined[index] = entry;
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["missing"] = ToArray(env, resolved.missing);
+  object["undefined"] = undefined;
+  return object;
+}
+
+}  // namespace
+
+void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
+  exports["Library"] =
+      DefineClass(env, "Library",
+                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+                   InstanceMethod<&LibraryWrap::Resolve>("resolve"),
+                   InstanceMethod<&LibraryWrap::ResolveAsync>("resolveAsync"),
+                   InstanceMethod<&LibraryWrap::SameBytes>("sameBytes"),
+                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+}
+
+std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
+    throw Napi::TypeError::New(value.Env(), "not a native Library");
+  }
+  return Unwrap(value.As<Napi::Object>())->objects_;
+}
+
+LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LibraryWrap>(info) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+// takeSnapshot(path, origin, options)
+Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&]() -> Napi::Value {
+    auto taken = soswap::TakeSnapshot(info[0].As<Napi::String>(), info[1].As<Napi::String>(),
+                                      ToSnapshotOptions(info[2]));
+    const InspectedSnapshot& facts = *taken;
+    return Describe(env, objects_->snapshots.Add(std::move(taken)), facts);
+  });
+}
+
+// takeSnapshotAsync(path, origin, options): the same on the thread pool.
+Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
+  return RunOnPool(
+      info.Env(),
+      [path = info[0].As<Napi::String>().Utf8Value(),
+       origin = info[1].As<Napi::String>().Utf8Value(), options = ToSnapshotOptions(info[2])] {
+        return soswap::TakeSnapshot(path, origin, options);
+      },
+      [objects = objects_](Napi::Env env, std::shared_ptr<InspectedSnapshot> taken) {
+        const InspectedSnapshot& facts = *taken;
+        return Describe(env, objects->snapshots.Add(std::move(taken)), facts);
+      });
+}
+
+// resolve(snapshot, symbols, bindNow, leaving): which of the symbols are missing, and which imports nothing
+// provides.
+Napi::Value LibraryWrap::Resolve(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&] {
+    return ToObject(env, ResolveSymbols(*objects_->snapshots.Get(info[0]), ToStrings(info[1]),
+                                        info[2].ToBoolean(), info[3].As<Napi::String>()));
+  });
+}
+
+// resolveAsync(…): the same on the thread pool.
+Napi::Value LibraryWrap::ResolveAsync(const Napi::CallbackInfo& info) {
+  return RunOnPool(
+      info.Env(),
+      [taken = objects_->snapshots.Get(info[0]), symbols = ToStrings(info[1]),
+       bind_now = info[2].ToBoolean().Value(), leaving = info[3].As<Napi::String>().Utf8Value()] {
+        return ResolveSymbols(*taken, symbols, bind_now, leaving);
+      },
+      ToObject);
+}
+
+// sameBytes(snapshot, snapshot)
+Napi::Value LibraryWrap::SameBytes(const Napi::CallbackInfo& info) {
+  const auto& snapshots = objects_->snapshots;
+  const Snapshot& one = *snapshots.Get(info[0])->snapshot;
+  return Napi::Boolean::New(info.Env(), one.SameBytesAs(*snapshots.Get(info[1])->snapshot));
+}
+
+// releaseSnapshot(snapshot): an image that was opened from it keeps the bytes for itself.
+void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
+  objects_->snapshots.Remove(info[0]);
+}
+
+// openImage(snapshot, mode, generation, direct): { id, base, loaderName }
+Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto taken = objects_->snapshots.Get(info[0]);
+  const ElfFacts& elf = taken->elf.facts();
+  const int mode = info[1].As<Napi::Number>();
+  ImageOrigin origin{.path = taken->path,
+                     .generation = info[2].As<Napi::Number>(),
+                     .source = taken->snapshot->source(),
+                     .build_id = elf.build_id,
+                     .memory_size = elf.memory_size,
+                     .unload = taken->unload};
+  auto image = Translating(env, [&] {
+    return info[3].ToBoolean() ? Image::OpenDirect(std::move(origin), mode)
+                               : Image::Open(std::move(origin), taken->snapshot, elf, mode);
+  });
+  Napi::Object facts = Napi::Object::New(env);
+  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
+  facts["loaderName"] = image->loader_name();
+  facts["id"] = objects_->images.Add(std::move(image));
+  return facts;
+}
+
+// symbol(image, name): its address, or undefined.
+Napi::Value LibraryWrap::Symbol(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto address = objects_->images.Get(info[0])->Symbol(info[1].As<Napi::String>());
+  if (!address) return env.Undefined();
+  return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(*address)));
+}
+
+Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), objects_->images.Get(info[0])->calls().value());
+}
+
+// closeImage(image): why it is still mapped afterwards; empty if it is gone.
+Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto image = objects_->images.Get(info[0]);
+  if (image->calls().value() > 0) throw Napi::Error::New(env, "calls are in flight in this image");
+  // First forgotten, then closed: a destructor of the library may call back into JavaScript.
+  objects_->images.Remove(info[0]);
+  return ToArray(env, image->Close());
+}
+
+// keepImage(image, reasons): leaves it mapped.
+void LibraryWrap::KeepImage(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Get(info[0]);
+  objects_->images.Remove(info[0]);
+  image->Keep(ToRetainReasons(info[1]));
+}
+
+}  // namespace soswap

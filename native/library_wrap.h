@@ -1,0 +1,46 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "core/image.h"
+#include "id_table.h"
+#include "inspected_snapshot.h"
+
+namespace soswap {
+
+// What one handle has taken and loaded.
+struct LibraryObjects {
+  IdTable<InspectedSnapshot> snapshots;
+  IdTable<Image> images;
+};
+
+// lib/native.ts: NativeLibrary.
+class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
+ public:
+  static void Init(Napi::Env env, Napi::Object exports);
+
+  // The objects behind a JavaScript value, or a TypeError for anything but a Library.
+  static std::shared_ptr<LibraryObjects> Get(const Napi::Value& value);
+
+  explicit LibraryWrap(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
+  Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
+  Napi::Value Resolve(const Napi::CallbackInfo& info);
+  Napi::Value ResolveAsync(const Napi::CallbackInfo& info);
+  Napi::Value SameBytes(const Napi::CallbackInfo& info);
+  void ReleaseSnapshot(const Napi::CallbackInfo& info);
+
+  Napi::Value OpenImage(const Napi::CallbackInfo& info);
+  Napi::Value Symbol(const Napi::CallbackInfo& info);
+  Napi::Value CallsInFlight(const Napi::CallbackInfo& info);
+  Napi::Value CloseImage(const Napi::CallbackInfo& info);
+  void KeepImage(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<LibraryObjects> objects_ = std::make_shared<LibraryObjects>();
+};
+
+}  // namespace soswap

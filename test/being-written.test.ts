@@ -1,0 +1,51 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { SoHandle } from 'soswap';
+import t from 'tap';
+import { copyBuilds, twoBuilds } from '../fixtures/build.js';
+
+const builds = twoBuilds(t.testdir());
+const definitions = { action: { return: 'int32' }, count: { return: 'int32' } } as const;
+const beingWritten = { name: 'SoError', code: 'ERR_SOSWAP_BEING_WRITTEN' };
+
+t.test(
+  'a file that another process has open for writing is refused, until it is done',
+  async (t) => {
+    const { so: path } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path, definitions);
+    const { count } = so.functions;
+    count();
+    const writer = spawn('sh', ['-c', 'exec 3<>"$0"; echo open; read line; exec 3>&-', path], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    await once(writer.stdout, 'data');
+
+    t.throws(() => SoHandle.open(path), beingWritten);
+    t.throws(() => so.swapSync(), beingWritten);
+    t.throws(() => so.swapSync({ order: 'open-first' }), beingWritten);
+    await t.rejects(so.swap(), beingWritten);
+    t.same([so.generation, count()], [1, 2], 'nothing changed');
+
+    writer.stdin.end('\n');
+    await once(writer, 'close');
+    t.equal(so.swapSync().generation, 2);
+    t.equal(count(), 1);
+    so.close();
+  },
+);
+
+t.test('a file that this process has open for writing is refused as well', async (t) => {
+  const { so: path } = copyBuilds(builds, t.testdir());
+  const writing = openSync(path, 'r+');
+  t.throws(() => SoHandle.open(path), beingWritten);
+  closeSync(writing);
+  SoHandle.open(path).close();
+});
+
+t.test('a file that somebody has open for reading is taken', async (t) => {
+  const { so: path } = copyBuilds(builds, t.testdir());
+  const reading = openSync(path, 'r');
+  SoHandle.open(path).close();
+  closeSync(reading);
+});

@@ -1,0 +1,89 @@
+// Swaps two builds back and forth, calls a function after each swap, and tells what is left behind.
+//
+//   npm run build && node --expose-gc test/campaigns/swaps.mjs
+//   node --expose-gc test/campaigns/swaps.mjs --swaps 1000000 --order open-first
+//
+// Prints a line of figures at each tenth of the way, with --json all of them as one array at the end.
+// Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of memory.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { SoHandle } from 'soswap';
+
+const { values } = parseArgs({
+  options: {
+    swaps: { type: 'string', default: '100000' },
+    order: { type: 'string', default: 'close-first' },
+    json: { type: 'boolean', default: false },
+  },
+});
+const swaps = Number(values.swaps);
+const { order } = values;
+
+const directory = mkdtempSync(join(tmpdir(), 'soswap-swaps-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+const lines = [1111, 2222];
+const builds = lines.map((line) => {
+  const path = join(directory, `so${line}.so`);
+  execFileSync(fixture('compile'), [fixture('action.c'), path, `-DLINE=${line}`]);
+  return path;
+});
+const path = join(directory, 'so.so');
+
+/** Makes `path` the build of this round, without writing a library anew. */
+function flip(round) {
+  symlinkSync(builds[round % 2], `${path}.next`);
+  renameSync(`${path}.next`, path);
+}
+
+/** What this process holds, after the garbage of JavaScript is gone. */
+async function held() {
+  gc();
+  await setImmediate();
+  const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n');
+  return {
+    rssKiB: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]),
+    descriptors: readdirSync('/proc/self/fd').length,
+    mappings: maps.length,
+    libraryMappings: maps.filter((line) => /soswap|so\.so|so\d+\.so|memfd/.test(line)).length,
+  };
+}
+
+flip(0);
+const so = SoHandle.open(path, {
+  quote: { arguments: ['float64', 'uint32'], return: 'float64' },
+  count: { return: 'int32' },
+});
+const { quote, count } = so.functions;
+
+let retained = 0;
+const samples = [];
+const started = process.hrtime.bigint();
+const step = Math.max(1, Math.floor(swaps / 10));
+for (let round = 1; round <= swaps; round++) {
+  flip(round);
+  if (!so.swapSync({ order }).unmapped) retained++;
+  const expected = round % 2 === 0 ? 200 : 100;
+  const [price, counted] = [quote(100, 2), count()];
+  if (price !== expected || counted !== 1) {
+    console.error(`swap ${round}: quote ${price} and count ${counted}, not ${expected} and 1`);
+    process.exit(1);
+  }
+  // Node frees the native part of collected objects when the event loop turns.
+  if (round % 100 === 0) await setImmediate();
+  if (round % step === 0) {
+    const microseconds = Number(process.hrtime.bigint() - started) / 1000 / round;
+    const sample = { swaps: round, retained, ...(await held()), microseconds: Math.round(microseconds) };
+    samples.push(sample);
+    if (!values.json) console.log(JSON.stringify(sample));
+  }
+}
+so.close();
+if (values.json) console.log(JSON.stringify(samples));

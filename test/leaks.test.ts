@@ -1,0 +1,46 @@
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { exitedCleanly, runNode } from '../fixtures/child.js';
+
+// The same in long: node --expose-gc test/campaigns/swaps.mjs
+const campaign = fileURLToPath(new URL('campaigns/swaps.mjs', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+const swaps = 2000;
+
+interface Sample {
+  readonly swaps: number;
+  readonly retained: number;
+  readonly rssKiB: number;
+  readonly descriptors: number;
+  readonly mappings: number;
+  readonly libraryMappings: number;
+}
+
+const storages: Record<string, Record<string, string>> = {
+  'in memory': {},
+  'in a private file': { SOSWAP_SNAPSHOT: 'file' },
+};
+
+for (const [storage, env] of Object.entries(storages)) {
+  for (const order of ['close-first', 'open-first']) {
+    t.test(`${swaps} swaps, ${order}, copies ${storage}: nothing is left behind`, async (t) => {
+      const args = ['--expose-gc', campaign, '--json', '--swaps', `${swaps}`, '--order', order];
+      const ended = await runNode(args, { cwd: root, env });
+      t.match(ended, exitedCleanly);
+      const samples: Sample[] = JSON.parse(ended.stdout);
+      // The first fifth is for what a process grows to once: code that V8 compiles, malloc's arenas.
+      const [, warm, ...later] = samples;
+      const last = later.at(-1);
+      t.match(last, {
+        swaps,
+        retained: 0,
+        descriptors: warm?.descriptors,
+        libraryMappings: warm?.libraryMappings,
+      });
+      const grown = (what: 'rssKiB' | 'mappings') => (last?.[what] ?? 0) - (warm?.[what] ?? 0);
+      // A page and a mapping for each swap would be 6,400 KiB and 1,600 lines.
+      t.ok(grown('rssKiB') < 4000, `resident memory grew by ${grown('rssKiB')} KiB`);
+      t.ok(grown('mappings') < 50, `/proc/self/maps grew by ${grown('mappings')} lines`);
+    });
+  }
+}

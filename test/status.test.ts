@@ -1,0 +1,71 @@
+import { execFileSync } from 'node:child_process';
+import { openSync, statSync } from 'node:fs';
+import { type FileStatus, SoHandle } from 'soswap';
+import t from 'tap';
+import { copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { nextTimeStamp } from '../fixtures/time-stamps.js';
+
+const builds = twoBuilds(t.testdir());
+
+// In a directory that holds so1.so, so2.so and so.so, a copy of the first.
+const changes: [command: string, status: FileStatus][] = [
+  ['true', 'current'],
+  ['cat so.so', 'current'],
+  ['ls -l', 'current'],
+  ['chmod 600 so.so', 'current'],
+  ['touch so.so', 'current'],
+  ['cp so1.so so.so', 'current'],
+  ['ln so.so link.so', 'current'],
+  ['mv so.so other.so; mv other.so so.so', 'current'],
+  ['rm so.so', 'missing'],
+  ['mv so.so other.so', 'missing'],
+  ['rm so.so; ln -s nothing so.so', 'missing'],
+  ['mv so2.so so.so', 'replaced'],
+  ['cp so2.so so.so', 'overwritten'],
+  ['touch -r so.so stamp; cp so2.so so.so; touch -r stamp so.so', 'overwritten'],
+  ['truncate -s 0 so.so', 'overwritten'],
+  ['echo more >>so.so', 'overwritten'],
+  ['strip so.so', 'overwritten'],
+  ['rm so.so; cp so2.so so.so', 'replaced'],
+  ['rm so.so; cp -p so1.so so.so', 'replaced'],
+  ['install so2.so so.so', 'replaced'],
+  ['ln -sfn so2.so so.so', 'replaced'],
+  ['rm so.so; mkdir so.so', 'replaced'],
+];
+
+for (const inode of ['kept', 'free']) {
+  for (const [command, status] of changes) {
+    t.test(`${command}: ${status} (old inode number ${inode})`, async (t) => {
+      const cwd = t.testdir();
+      const { so: path, one } = copyBuilds(builds, cwd);
+      // An open file keeps its inode number; a removed one's is often given to the next file.
+      if (inode === 'kept') openSync(path, 'r');
+      const so = SoHandle.open(path);
+      t.equal(so.status(), 'current');
+      nextTimeStamp(one);
+      execFileSync('sh', ['-c', command], { cwd });
+      t.equal(so.status(), status);
+      if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
+        await so.swap().catch(() => {});
+        t.equal(so.status(), so.generation === 2 ? 'current' : status);
+      }
+      so.close();
+    });
+  }
+}
+
+t.test('two builds of one size: equal size and time stamps do not hide new bytes', async (t) => {
+  const cwd = t.testdir();
+  const { so: path, one, two } = copyBuilds(builds, cwd);
+  const [before, after] = [one, two].map((file) => statSync(file).size);
+  t.equal(before, after, 'the fixtures have one size');
+  const so = SoHandle.open(path, { version: { return: 'string' } });
+  const { size, mtimeNs } = statSync(path, { bigint: true });
+  nextTimeStamp(one);
+  execFileSync('sh', ['-c', 'touch -r so.so so2.so; cp -p so2.so so.so'], { cwd });
+  t.match(statSync(path, { bigint: true }), { size, mtimeNs });
+  t.equal(so.status(), 'overwritten');
+  so.swapSync();
+  t.equal(so.functions.version(), 'build 2222');
+  so.close();
+});
