@@ -7,13 +7,17 @@ export class Image {
   /** What the loader calls it. */
   readonly loaderName: string;
 
+  /** Bytes of address space. */
+  readonly memorySize: number;
+
   readonly #library: NativeLibrary;
   readonly #id: number;
   #open = true;
 
-  constructor(library: NativeLibrary, { id, base, loaderName }: ImageFacts) {
+  constructor(library: NativeLibrary, { id, base, loaderName, memorySize }: ImageFacts) {
     this.base = base;
     this.loaderName = loaderName;
+    this.memorySize = memorySize;
     this.#library = library;
     this.#id = id;
   }

@@ -36,6 +36,7 @@ export interface ImageFacts {
   readonly id: number;
   readonly base: bigint;
   readonly loaderName: string;
+  readonly memorySize: number;
 }
 
 /** What binding would find. */
@@ -93,6 +94,7 @@ export interface NativeLoadedImage {
   readonly memorySize: number;
   readonly thread: number;
   readonly callsInFlight: number;
+  readonly neededBy: readonly string[];
   readonly retained: readonly RetainReason[];
 }
 

@@ -27,34 +27,44 @@ export function retainedLimit(options: unknown): RetainedLimit {
 export class RetainedImages {
   readonly #path: string;
   readonly #limit: RetainedLimit;
-  #loaderNames = new Set<string>();
+  /** Bytes of address space by the loader's name. */
+  readonly #images = new Map<string, number>();
+  #bytes = 0;
 
   constructor(path: string, limit: RetainedLimit) {
     this.#path = path;
     this.#limit = limit;
   }
 
-  add({ loaderName }: Image): void {
-    this.#loaderNames.add(loaderName);
+  add({ loaderName, memorySize }: Image): void {
+    if (this.#images.has(loaderName)) return;
+    this.#images.set(loaderName, memorySize);
+    this.#bytes += memorySize;
   }
 
   /** @throws {SoError} `ERR_SOSWAP_RETAINED_LIMIT` if one more could be too many. */
   assertRoom(): void {
-    if (this.#loaderNames.size === 0 && this.#limit.images > 0) return;
-    // Some may be gone by now: a thread that held one has ended.
-    const images = native
-      .loadedImages()
-      .filter(
-        ({ retained, mappedFrom }) => retained.length > 0 && this.#loaderNames.has(mappedFrom),
-      );
-    this.#loaderNames = new Set(images.map(({ mappedFrom }) => mappedFrom));
-    const bytes = images.reduce((sum, { memorySize }) => sum + memorySize, 0);
-    if (images.length < this.#limit.images && bytes < this.#limit.bytes) return;
+    if (this.#hasRoom()) return;
+    this.#forgetUnmapped();
+    if (this.#hasRoom()) return;
     throw new SoError(
       'ERR_SOSWAP_RETAINED_LIMIT',
-      `cannot swap '${this.#path}': ${images.length} old image(s) with ${bytes} bytes stay mapped, and ` +
-        `options.maxRetained allows ${this.#limit.images} with ${this.#limit.bytes}`,
+      `cannot swap '${this.#path}': ${this.#images.size} old image(s) of ${this.#bytes} bytes stay ` +
+        `mapped; options.maxRetained allows ${this.#limit.images} of ${this.#limit.bytes} bytes`,
       this.#path,
     );
+  }
+
+  #hasRoom(): boolean {
+    return this.#images.size < this.#limit.images && this.#bytes < this.#limit.bytes;
+  }
+
+  /** A thread that kept an image may have ended since. */
+  #forgetUnmapped(): void {
+    for (const [loaderName, bytes] of this.#images) {
+      if (native.isLoaded(loaderName)) continue;
+      this.#images.delete(loaderName);
+      this.#bytes -= bytes;
+    }
   }
 }

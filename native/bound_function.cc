@@ -5,7 +5,9 @@
 #include <array>
 #include <exception>
 #include <new>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "call_error.h"
@@ -147,18 +149,28 @@ inline const BoundFunction* Begin(napi_env env, napi_callback_info info,
   return function;
 }
 
-// Numbers that all travel in registers.
-template <size_t kCount>
-napi_value CallScalars(napi_env env, napi_callback_info info) {
+// Arguments that all travel in registers.
+template <size_t kCount, bool kPointers>
+napi_value CallRegisters(napi_env env, napi_callback_info info) {
   std::array<napi_value, kCount> arguments;
   const BoundFunction* function = Begin(env, info, arguments);
   if (function == nullptr) return nullptr;
   const Slot& slot = *function->slot;
-  uint64_t words[kRegisterWords];
   const Type* types = slot.signature.argument_types.data();
   const CallPlan& plan = slot.signature.plan;
+  uint64_t words[kRegisterWords];
+  std::conditional_t<kPointers, TemporaryStrings, std::monostate> strings;
   for (size_t index = 0; index < kCount; ++index) {
-    if (!ToScalarWord(env, arguments[index], types[index], &words[plan.word(index)])) [[unlikely]] {
+    const Type type = types[index];
+    uint64_t* word = &words[plan.word(index)];
+    bool fits;
+    if constexpr (kPointers) {
+      fits = IsPointerLike(type) ? ToPointerWord(env, arguments[index], type, strings, word)
+                                 : ToScalarWord(env, arguments[index], type, word);
+    } else {
+      fits = ToScalarWord(env, arguments[index], type, word);
+    }
+    if (!fits) [[unlikely]] {
       ThrowArgument(env, slot, index, arguments[index]);
       return nullptr;
     }
@@ -213,9 +225,13 @@ napi_value CallDoubles(napi_env env, napi_callback_info info) {
   });
 }
 
-constexpr std::array<napi_callback, 7> kScalars = {CallScalars<0>, CallScalars<1>, CallScalars<2>,
-                                                   CallScalars<3>, CallScalars<4>, CallScalars<5>,
-                                                   CallScalars<6>};
+template <bool kPointers, size_t... kCounts>
+constexpr auto RegisterCallbacks(std::index_sequence<kCounts...>) {
+  return std::array<napi_callback, sizeof...(kCounts)>{CallRegisters<kCounts, kPointers>...};
+}
+
+constexpr auto kScalars = RegisterCallbacks<false>(std::make_index_sequence<7>());
+constexpr auto kPointers = RegisterCallbacks<true>(std::make_index_sequence<7>());
 constexpr std::array<napi_callback, 5> kIntegers = {CallIntegers<>, CallIntegers<0>,
                                                     CallIntegers<0, 1>, CallIntegers<0, 1, 2>,
                                                     CallIntegers<0, 1, 2, 3>};
@@ -243,9 +259,9 @@ napi_callback CallbackFor(const Signature& signature) {
       All(types, [](Type type) { return type == Type::kFloat64; })) {
     return kDoubles[count];
   }
-  if (count < kScalars.size() && signature.plan.stack_count() == 0 &&
-      All(types, [](Type type) { return !IsPointerLike(type); })) {
-    return kScalars[count];
+  if (count < kScalars.size() && signature.plan.stack_count() == 0) {
+    const bool scalars = All(types, [](Type type) { return !IsPointerLike(type); });
+    return scalars ? kScalars[count] : kPointers[count];
   }
   return CallAny;
 }

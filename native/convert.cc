@@ -34,6 +34,14 @@ bool OtherMemory(napi_env env, napi_value value, Memory* memory, size_t* length)
 }
 
 bool ToMemoryWord(napi_env env, napi_value value, uint64_t* word) {
+  // Each thing that Node-API is asked for costs something, so not GetMemory() at once.
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) == napi_ok &&
+      length > 0) {
+    *word = reinterpret_cast<uint64_t>(data);
+    return true;
+  }
   Memory memory;
   if (!GetMemory(env, value, &memory)) return false;
   *word = reinterpret_cast<uint64_t>(memory.data);

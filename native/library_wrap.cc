@@ -166,7 +166,7 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
   objects_->snapshots.Remove(info[0]);
 }
 
-// openImage(snapshot, mode, generation, direct): { id, base, loaderName }
+// openImage(snapshot, mode, generation, direct): lib/native.ts: ImageFacts
 Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto taken = objects_->snapshots.Get(info[0]);
@@ -185,6 +185,7 @@ Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   Napi::Object facts = Napi::Object::New(env);
   facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
   facts["loaderName"] = image->loader_name();
+  facts["memorySize"] = static_cast<double>(elf.memory_size);
   facts["id"] = objects_->images.Add(std::move(image));
   return facts;
 }

@@ -26,6 +26,7 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   object["memorySize"] = static_cast<double>(origin.memory_size);
   object["thread"] = thread;
   object["callsInFlight"] = calls_in_flight;
+  object["neededBy"] = ToArray(env, ObjectsThatNeed(loader_name));
   object["retained"] = ToArray(env, retained);
   return object;
 }

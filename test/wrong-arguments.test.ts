@@ -53,7 +53,6 @@ interface Parameter {
   readonly call: (value: unknown) => unknown;
   /** The names of those of `values` that are right here, or wrong only later. */
   readonly accepted?: readonly string[];
-  readonly code?: RegExp;
 }
 
 const empty = ['an object without prototype'];
@@ -126,26 +125,42 @@ const parameters: Parameter[] = [
     call: (value) => open(one, {}, { image: value }),
     accepted: ['undefined'],
   },
-  {
-    name: 'swapSync: options',
-    call: (value) => loosely(so.swapSync.bind(so))(value),
-    accepted: optionObjects,
-  },
-  {
-    name: 'swapSync: options.order',
-    call: (value) => loosely(so.swapSync.bind(so))({ order: value }),
-    accepted: ['undefined'],
-  },
-  {
-    name: 'swap: options',
-    call: (value) => loosely(so.swap.bind(so))(value),
-    accepted: optionObjects,
-  },
-  {
-    name: 'swap: options.order',
-    call: (value) => loosely(so.swap.bind(so))({ order: value }),
-    accepted: ['undefined'],
-  },
+  ...(['swapSync', 'swap'] as const).flatMap((method): Parameter[] => {
+    const swap = (options: unknown) => loosely(so[method].bind(so))(options);
+    return [
+      { name: `${method}: options`, call: swap, accepted: optionObjects },
+      {
+        name: `${method}: options.order`,
+        call: (value) => swap({ order: value }),
+        accepted: ['undefined'],
+      },
+      {
+        name: `${method}: options.unload`,
+        call: (value) => swap({ unload: value }),
+        accepted: ['undefined'],
+      },
+      {
+        name: `${method}: options.timeout`,
+        call: (value) => swap({ timeout: value }),
+        accepted: ['undefined', '0', '1.5', '2^53'],
+      },
+      {
+        name: `${method}: options.verify`,
+        call: (value) => swap({ verify: value }),
+        accepted: ['undefined', 'a function'],
+      },
+      {
+        name: `${method}: options.quarantine`,
+        call: (value) => swap({ quarantine: value }),
+        accepted: [...optionObjects, 'true', 'false', 'an empty array', 'an array'],
+      },
+      {
+        name: `${method}: options.quarantine.timeout`,
+        call: (value) => swap({ quarantine: { timeout: value } }),
+        accepted: ['undefined', '0', '1.5', '2^53'],
+      },
+    ];
+  }),
   {
     name: 'getFunction: symbol',
     call: (value) => loosely(so.getFunction.bind(so))(value, {}),
@@ -205,17 +220,15 @@ const parameters: Parameter[] = [
   },
 ];
 
+const wrong = /^ERR_(INVALID_ARG_TYPE|INVALID_ARG_VALUE|INVALID_URL_SCHEME|OUT_OF_RANGE)$/;
+
 for (const { name, call, accepted = [] } of parameters) {
-  t.test(`${name}: a wrong value is a TypeError, and nothing changes`, async (t) => {
+  t.test(`${name}: a wrong value throws, and nothing changes`, async (t) => {
     for (const [what, value] of values) {
       if (accepted.includes(what)) continue;
       const { image } = so;
       const counted = count();
-      await t.rejects(
-        async () => call(value),
-        { constructor: TypeError, code: /^ERR_INVALID_(ARG_TYPE|ARG_VALUE|URL_SCHEME)$/ },
-        what,
-      );
+      await t.rejects(async () => call(value), { name: /^(Type|Range)Error$/, code: wrong }, what);
       t.equal(so.image, image, 'the same image');
       t.equal(count(), counted + 1, 'the same state');
     }

@@ -201,21 +201,20 @@ void Resolution::ThrowIfMissing() const {
 }
 
 bool Resolution::Provides(const std::string& symbol) const {
-  const ElfImport import{symbol, false, {}};
-  return std::any_of(loaded_.begin(), loaded_.end(),
-                     [&](const Handle& handle) { return AddressOf(handle.get(), import); }) ||
+  return ProvidedByLoaded({symbol, false, {}}) ||
          std::any_of(files_.begin(), files_.end(),
                      [&](const auto& file) { return file->elf.Defines(symbol); });
 }
 
-bool Resolution::ProvidedByProcess(const ElfImport& import) const {
-  if (const auto address = AddressOf(global_.get(), import)) {
-    const bool leaves =
-        std::any_of(leaving_.begin(), leaving_.end(), [&](const LoadedObject& object) {
-          return *address >= object.start && *address < object.end;
-        });
-    if (!leaves) return true;
-  }
+bool Resolution::ProvidedGlobally(const ElfImport& import) const {
+  const auto address = AddressOf(global_.get(), import);
+  if (!address) return false;
+  return std::none_of(leaving_.begin(), leaving_.end(), [&](const LoadedObject& object) {
+    return *address >= object.start && *address < object.end;
+  });
+}
+
+bool Resolution::ProvidedByLoaded(const ElfImport& import) const {
   return std::any_of(loaded_.begin(), loaded_.end(), [&](const Handle& handle) {
     return AddressOf(handle.get(), import).has_value();
   });
@@ -226,16 +225,23 @@ std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const
   for (const auto& file : files_) arriving.push_back(&file->elf);
   std::vector<Definitions> definitions;
   for (const ElfFile* file : arriving) definitions.emplace_back(*file);
+  const auto is_provided = [&](const ElfImport& import) {
+    return ProvidedGlobally(import) ||
+           std::any_of(definitions.begin(), definitions.end(),
+                       [&](Definitions& each) { return each.Satisfy(import); }) ||
+           ProvidedByLoaded(import);
+  };
   std::vector<UndefinedSymbol> undefined;
+  std::unordered_set<std::string> provided;  // many files ask for the same ones
   for (const ElfFile* file : arriving) {
     for (ElfImport& import : file->Imports()) {
-      if (import.weak || ProvidedByProcess(import) ||
-          std::any_of(definitions.begin(), definitions.end(),
-                      [&](Definitions& each) { return each.Satisfy(import); })) {
-        continue;
+      if (import.weak || provided.contains(import.name + "@" + import.version)) continue;
+      if (is_provided(import)) {
+        provided.insert(import.name + "@" + import.version);
+      } else {
+        undefined.push_back({std::move(import.name), std::move(import.version),
+                             file == &library ? path_ : file->subject()});
       }
-      undefined.push_back({std::move(import.name), std::move(import.version),
-                           file == &library ? path_ : file->subject()});
     }
   }
   return undefined;

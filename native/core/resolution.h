@@ -67,7 +67,8 @@ class Resolution final {
   };
   using Handle = std::unique_ptr<void, HandleCloser>;
 
-  bool ProvidedByProcess(const ElfImport& import) const;
+  bool ProvidedGlobally(const ElfImport& import) const;
+  bool ProvidedByLoaded(const ElfImport& import) const;
 
   std::string path_;
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays

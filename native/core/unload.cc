@@ -1,11 +1,11 @@
 #include "unload.h"
 
-#include <link.h>
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <string_view>
+
+#include "loaded_objects.h"
 
 namespace soswap {
 namespace {
@@ -35,58 +35,25 @@ std::string Join(const std::vector<std::string>& names) {
   return list;
 }
 
-// The tables of a loaded object as they are mapped. glibc has relocated the addresses in its
-// dynamic section, musl has not.
-const char* StringTable(const dl_phdr_info& info, const ElfW(Dyn) * dynamic) {
-  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
-    if (dynamic->d_tag != DT_STRTAB) continue;
-    const auto value = static_cast<uintptr_t>(dynamic->d_un.d_ptr);
-    // NOLINTNEXTLINE(performance-no-int-to-ptr)
-    return reinterpret_cast<const char*>(value < info.dlpi_addr ? value + info.dlpi_addr : value);
-  }
-  return nullptr;
-}
+}  // namespace
 
-bool Needs(const dl_phdr_info& info, const std::string& soname) {
-  for (size_t index = 0; index < info.dlpi_phnum; ++index) {
-    const ElfW(Phdr)& header = info.dlpi_phdr[index];
-    if (header.p_type != PT_DYNAMIC) continue;
-    // NOLINTNEXTLINE(performance-no-int-to-ptr)
-    const auto* dynamic = reinterpret_cast<const ElfW(Dyn)*>(info.dlpi_addr + header.p_vaddr);
-    const char* strings = StringTable(info, dynamic);
-    if (strings == nullptr) return false;
-    for (; dynamic->d_tag != DT_NULL; ++dynamic) {
-      if (dynamic->d_tag == DT_NEEDED && soname == strings + dynamic->d_un.d_val) return true;
+std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
+  const LoadedObjects objects = LoadedObjects::List();
+  const auto is_it = [&](const std::string& needed) {
+    const LoadedObject* found = objects.Find(needed);
+    return found != nullptr && found->name == loader_name;
+  };
+  std::vector<std::string> names;
+  for (const LoadedObject& object : objects.all()) {
+    if (std::any_of(object.needed.begin(), object.needed.end(), is_it)) {
+      names.push_back(object.name.empty() ? "the program" : object.name);
     }
   }
-  return false;
+  return names;
 }
-
-// The loaded objects that name `soname` among what they need.
-std::vector<std::string> ObjectsThatNeed(const std::string& soname) {
-  struct Search {
-    const std::string& soname;
-    std::vector<std::string> found;
-  } search{soname, {}};
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void* data) {
-        auto& into = *static_cast<Search*>(data);
-        // The vDSO comes without a string table of its own in some kernels; it needs nothing
-        // anyway.
-        if (info->dlpi_name != nullptr && Needs(*info, into.soname)) {
-          into.found.emplace_back(*info->dlpi_name != '\0' ? info->dlpi_name : "the program");
-        }
-        return 0;
-      },
-      &search);
-  return search.found;
-}
-
-}  // namespace
 
 UnloadFacts UnloadFactsOf(const ElfFile& elf) {
   UnloadFacts facts;
-  facts.soname = elf.facts().soname;
   facts.no_delete = elf.facts().flags.no_delete;
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
@@ -128,9 +95,8 @@ std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::st
     reasons.push_back({"thread-local-destructor",
                        "a thread that goes on has a thread_local variable of it to destroy"});
   }
-  for (const std::string& name : {facts.soname.value_or(""), loader_name}) {
-    const auto needing = name.empty() ? std::vector<std::string>() : ObjectsThatNeed(name);
-    if (!needing.empty()) reasons.push_back({"needed-by", "it is needed by " + Join(needing)});
+  if (const auto needing = ObjectsThatNeed(loader_name); !needing.empty()) {
+    reasons.push_back({"needed-by", "it is needed by " + Join(needing)});
   }
   if (reasons.empty()) {
     reasons.push_back(

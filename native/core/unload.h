@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,9 +14,11 @@ struct RetainReason {
   std::string detail;
 };
 
+// The loaded objects that need the one of this name. Any thread.
+std::vector<std::string> ObjectsThatNeed(const std::string& loader_name);
+
 // What a file tells about how its image can be unloaded.
 struct UnloadFacts {
-  std::optional<std::string> soname;
   bool no_delete = false;
   bool is_go = false;
   bool thread_local_destructors = false;
