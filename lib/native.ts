@@ -27,6 +27,8 @@ export interface SnapshotFacts {
   readonly buildId: string | null;
   /** Descriptor of the copy. */
   readonly descriptor: number;
+  /** The loader is sure to keep an image of it. */
+  readonly staysMapped: boolean;
   /** Why unmapping an image of it could crash the process; empty if nothing speaks against it. */
   readonly unmapHazards: readonly RetainReason[];
 }

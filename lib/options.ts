@@ -22,3 +22,12 @@ export function oneOf<const T extends string>(
     value,
   );
 }
+
+/** A duration, or `byDefault` where it is absent. */
+export function milliseconds(name: string, value: unknown, byDefault: number): number {
+  if (value === undefined) return byDefault;
+  if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
+  if (value >= 0) return value;
+  const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
+  throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}

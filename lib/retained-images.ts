@@ -42,21 +42,26 @@ export class RetainedImages {
     this.#bytes += memorySize;
   }
 
-  /** @throws {SoError} `ERR_SOSWAP_RETAINED_LIMIT` if one more could be too many. */
-  assertRoom(): void {
-    if (this.#hasRoom()) return;
+  /**
+   * @param coming How many images, and bytes of them, will come.
+   * @throws {SoError} `ERR_SOSWAP_RETAINED_LIMIT`
+   */
+  assertRoomFor(coming: RetainedLimit): void {
+    if (this.#hasRoomFor(coming)) return;
     this.#forgetUnmapped();
-    if (this.#hasRoom()) return;
+    if (this.#hasRoomFor(coming)) return;
     throw new SoError(
       'ERR_SOSWAP_RETAINED_LIMIT',
       `cannot swap '${this.#path}': ${this.#images.size} old image(s) of ${this.#bytes} bytes stay ` +
-        `mapped; options.maxRetained allows ${this.#limit.images} of ${this.#limit.bytes} bytes`,
+        `mapped, and this one would too; options.maxRetained allows ${this.#limit.images} of ${this.#limit.bytes} bytes`,
       this.#path,
     );
   }
 
-  #hasRoom(): boolean {
-    return this.#images.size < this.#limit.images && this.#bytes < this.#limit.bytes;
+  #hasRoomFor({ images, bytes }: RetainedLimit): boolean {
+    return (
+      this.#images.size + images <= this.#limit.images && this.#bytes + bytes <= this.#limit.bytes
+    );
   }
 
   /** A thread that kept an image may have ended since. */

@@ -1,3 +1,5 @@
+import { channel } from 'node:diagnostics_channel';
+import { EventEmitter } from 'node:events';
 import { statSync } from 'node:fs';
 import { Candidate, type Loading, missingSymbols } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
@@ -27,6 +29,7 @@ import {
   unloadPolicy,
 } from './swap-options.js';
 import { verifyAsync, verifySync } from './verify.js';
+import { type Watch, type WatchOptions, watchHandle } from './watch.js';
 
 /** How {@link SoHandle.open} loads the library, now and at every swap. */
 export interface OpenOptions {
@@ -82,8 +85,23 @@ interface Exchange {
   readonly pause: bigint;
 }
 
+/** The events of a handle. */
+export interface HandleEvents {
+  /** A swap took effect. */
+  swap: [report: SwapReport];
+  /** A swap was refused or failed. */
+  refused: [error: SoError];
+}
+
+const swapChannel = channel('soswap:swap');
+const refusedChannel = channel('soswap:refused');
+
 /**
  * One library path, its bound functions and its current image. Belongs to the thread that opened it.
+ *
+ * Every swap that takes effect emits `swap` with its report, and every one that does not emits `refused` with
+ * its error, whoever asked for it. The same is published on the diagnostics channels `soswap:swap` and
+ * `soswap:refused`, as `{ handle, report }` and `{ handle, error }`.
  *
  * @example
  * const so = SoHandle.open('./libadd.so', { add: { arguments: ['int32', 'int32'], return: 'int32' } });
@@ -91,7 +109,7 @@ interface Exchange {
  * await so.swap();        // the file was replaced: the same function runs the new code
  * so.close();
  */
-export class SoHandle<D extends Definitions = Definitions> {
+export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<HandleEvents> {
   /** The absolute path that every image is taken from. Symbolic links are followed anew at each swap. */
   readonly path: string;
   /** The bound functions. They may be kept for ever: each follows every swap. */
@@ -106,6 +124,7 @@ export class SoHandle<D extends Definitions = Definitions> {
   #generation = 0;
   #exchanging = false;
   #lastSwap: Promise<unknown> = Promise.resolve();
+  readonly #watches = new Set<Watch>();
 
   /**
    * Loads the library and binds its functions.
@@ -123,6 +142,7 @@ export class SoHandle<D extends Definitions = Definitions> {
   }
 
   private constructor(path: string, definitions: D, options: HandleOptions) {
+    super();
     this.path = path;
     this.#options = options;
     this.#definitions = definitions;
@@ -218,6 +238,14 @@ export class SoHandle<D extends Definitions = Definitions> {
   swapSync(options: SwapOptions<D> = {}): SwapReport {
     const started = process.hrtime.bigint();
     const plan = planSwap(options, this.#options.unload);
+    try {
+      return this.#told(this.#swapAtOnce(plan, started));
+    } catch (error) {
+      throw this.#refused(error);
+    }
+  }
+
+  #swapAtOnce(plan: SwapPlan<D>, started: bigint): SwapReport {
     this.#assertIdle();
     const candidate = Candidate.take(this.path, this.#library, this.#options.loading);
     try {
@@ -246,7 +274,11 @@ export class SoHandle<D extends Definitions = Definitions> {
     const plan = planSwap(options, this.#options.unload);
     const swap = this.#lastSwap.then(() => this.#swapInTurn(plan, started));
     this.#lastSwap = swap.catch(() => {});
-    return swap;
+    try {
+      return this.#told(await swap);
+    } catch (error) {
+      throw this.#refused(error);
+    }
   }
 
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
@@ -323,6 +355,20 @@ export class SoHandle<D extends Definitions = Definitions> {
     };
   }
 
+  #told(report: SwapReport): SwapReport {
+    swapChannel.publish({ handle: this, report });
+    this.emit('swap', report);
+    return report;
+  }
+
+  #refused(error: unknown): unknown {
+    if (error instanceof SoError) {
+      refusedChannel.publish({ handle: this, error });
+      this.emit('refused', error);
+    }
+    return error;
+  }
+
   /** Closes the old image before the next one is opened. No function can be called until the commit. */
   #retire(previous: Loaded): readonly RetainReason[] {
     this.#table.detach();
@@ -368,6 +414,21 @@ export class SoHandle<D extends Definitions = Definitions> {
   }
 
   /**
+   * Swaps whenever the file at {@link path} has been replaced and is complete, whatever replaced it: once for each
+   * replacement. Its outcome is told by the events `swap` and `refused`. A file that somebody is still writing
+   * is waited for; a refused one is tried again when it has changed. It does not keep the process alive, and
+   * ends with {@link close}.
+   *
+   * @throws {SoError} `ERR_SOSWAP_CLOSED`.
+   */
+  watch(options: WatchOptions<D> = {}): Watch {
+    this.#open();
+    const watch = watchHandle(this, options);
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  /**
    * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on. Closing again does nothing.
    *
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
@@ -378,6 +439,7 @@ export class SoHandle<D extends Definitions = Definitions> {
     this.#assertIdle();
     this.#current = undefined;
     this.#table.close();
+    for (const watch of this.#watches) watch.close();
     removeHandle(this);
     last.candidate.giveUp(last.image, this.#options.unload);
     last.candidate.release();
@@ -401,10 +463,15 @@ export class SoHandle<D extends Definitions = Definitions> {
 
   /** Refuses what is sure to fail later: in direct mode the old image must go before its name can be opened. */
   #assertReplaceable({ order, unload }: SwapPlan<D>): void {
-    this.#retained.assertRoom();
+    const { info, image, candidate } = this.#open();
+    const mustStay = candidate.reasonsToKeep(unload);
+    const stays = mustStay.length > 0 || candidate.facts.staysMapped;
+    this.#retained.assertRoomFor({
+      images: stays ? 1 : 0,
+      bytes: stays ? image.memorySize : 0,
+    });
     if (!this.#options.loading.direct) return;
-    const { info, candidate } = this.#open();
-    const holders = [...openHandles()].filter(({ image }) => image?.mappedFrom === info.mappedFrom);
+    const holders = [...openHandles()].filter((each) => each.image?.mappedFrom === info.mappedFrom);
     if (holders.length > 1) {
       const detail = `${holders.length - 1} other handle(s) of this thread have it open`;
       throw this.#stillLoaded([{ code: 'opened-elsewhere', detail }]);
@@ -413,7 +480,6 @@ export class SoHandle<D extends Definitions = Definitions> {
       const detail = 'open-first keeps it open meanwhile';
       throw this.#stillLoaded([{ code: 'opened-elsewhere', detail }]);
     }
-    const mustStay = candidate.reasonsToKeep(unload);
     if (mustStay.length > 0) throw this.#stillLoaded(mustStay);
   }
 

@@ -1,5 +1,5 @@
 import { argumentTypeError } from './errors.js';
-import { checkOptions, oneOf } from './options.js';
+import { checkOptions, milliseconds, oneOf } from './options.js';
 import type { SwapOrder } from './report.js';
 import type { BoundFunctions, Definitions } from './signature.js';
 
@@ -57,7 +57,7 @@ export function planSwap<D extends Definitions>(
   }
   return {
     order: oneOf('options.order', options.order, ['close-first', 'open-first']),
-    timeout: milliseconds('options.timeout', options.timeout),
+    timeout: milliseconds('options.timeout', options.timeout, defaultTimeout),
     verify,
     quarantine: quarantineTimeout(quarantine),
     unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
@@ -74,13 +74,5 @@ function quarantineTimeout(quarantine: unknown): number | undefined {
     throw argumentTypeError('options.quarantine', 'a boolean or an object', quarantine);
   }
   const timeout = 'timeout' in quarantine ? quarantine.timeout : undefined;
-  return milliseconds('options.quarantine.timeout', timeout);
-}
-
-function milliseconds(name: string, value: unknown): number {
-  if (value === undefined) return defaultTimeout;
-  if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
-  if (value >= 0) return value;
-  const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
-  throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+  return milliseconds('options.quarantine.timeout', timeout, defaultTimeout);
 }

@@ -38,6 +38,7 @@ Napi::Object Describe(Napi::Env env, uint32_t id, const InspectedSnapshot& taken
   facts["openForWriting"] = taken.snapshot->open_for_writing();
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = taken.snapshot->descriptor();
+  facts["staysMapped"] = StaysMapped(taken.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(taken.unload));
   return facts;
 }

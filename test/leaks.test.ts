@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { exitedCleanly, runNode } from '../fixtures/child.js';
 
-// The same in long: node --expose-gc test/campaigns/swaps.mjs
+// The same in long: see there.
 const campaign = fileURLToPath(new URL('campaigns/swaps.mjs', import.meta.url));
 const root = fileURLToPath(new URL('..', import.meta.url));
 const swaps = 2000;
@@ -24,7 +24,8 @@ const storages: Record<string, Record<string, string>> = {
 for (const [storage, env] of Object.entries(storages)) {
   for (const order of ['close-first', 'open-first']) {
     t.test(`${swaps} swaps, ${order}, copies ${storage}: nothing is left behind`, async (t) => {
-      const args = ['--expose-gc', campaign, '--json', '--swaps', `${swaps}`, '--order', order];
+      const options = ['--json', '--swaps', `${swaps}`, '--order', order];
+      const args = ['--expose-gc', '--max-semi-space-size=1', campaign, ...options];
       const ended = await runNode(args, { cwd: root, env });
       t.match(ended, exitedCleanly);
       const samples: Sample[] = JSON.parse(ended.stdout);

@@ -55,7 +55,7 @@ function fail(message: string, exitCode: number): void {
 
 // Whoever reads the output may stop early: `soswap demo | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (error.code !== 'EPIPE') fail(`cannot write the output: ${error.message}`, 1);
   process.exit();
 });
 

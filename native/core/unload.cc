@@ -68,6 +68,10 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf) {
   return facts;
 }
 
+bool StaysMapped(const UnloadFacts& facts) {
+  return facts.is_go || facts.no_delete || !facts.unique_symbols.empty();
+}
+
 std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
   if (facts.is_go) return {{"may-run-threads", "the Go runtime in it runs threads that never end"}};
   if (facts.thread_functions.empty()) return {};

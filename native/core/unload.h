@@ -28,6 +28,9 @@ struct UnloadFacts {
 
 UnloadFacts UnloadFactsOf(const ElfFile& elf);
 
+// Whether the loader is sure to keep an image of it.
+bool StaysMapped(const UnloadFacts& facts);
+
 // Why unmapping an image could crash the process: code of it may run later, on another thread.
 std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts);
 

@@ -1,10 +1,13 @@
 // Swaps two builds back and forth, calls a function after each swap, and tells what is left behind.
 //
-//   npm run build && node --expose-gc test/campaigns/swaps.mjs
-//   node --expose-gc test/campaigns/swaps.mjs --swaps 1000000 --order open-first
+//   npm run build
+//   node --expose-gc --max-semi-space-size=1 test/campaigns/swaps.mjs
+//   … test/campaigns/swaps.mjs --swaps 1000000 --order open-first
 //
 // Prints a line of figures at each tenth of the way, with --json all of them as one array at the end.
-// Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of memory.
+// Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of
+// memory. --max-semi-space-size=1 keeps V8's young generation at its first size, which would otherwise
+// grow in steps of megabytes.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';

@@ -16,6 +16,7 @@ export class Loop {
   readonly #child;
   readonly #closed: Promise<unknown>;
   readonly #lines: AsyncIterator<string>;
+  readonly #kill = () => this.#child.kill('SIGKILL');
 
   /** @param program `raw-loop.js` or `handle-loop.js`. */
   constructor(program: string, ...args: string[]) {
@@ -23,6 +24,8 @@ export class Loop {
     this.#child = spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#child.stdin.on('error', () => {}); // it died; `failure` tells how
     this.#closed = once(this.#child, 'close');
+    // It must not outlive the temporary directory that it works in.
+    process.prependListener('exit', this.#kill);
     this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]();
   }
 
@@ -59,6 +62,7 @@ export class Loop {
   async end(): Promise<void> {
     this.#child.stdin.end();
     await this.#closed;
+    process.off('exit', this.#kill);
     const { exitCode, signalCode } = this.#child;
     if (signalCode !== null) this.failure = signalCode;
     else if (exitCode !== 0) this.failure = `exit code ${exitCode}`;
