@@ -50,18 +50,20 @@ export class Candidate {
 
   static take(path: string, library: NativeLibrary, loading: Loading): Candidate {
     const facts = library.takeSnapshot(path, path, snapshotOptions(loading));
-    return new Candidate(path, facts, library, loading).settled();
+    return new Candidate(path, facts, library, loading);
   }
 
   /** The same, with the copy made and inspected on the thread pool. */
   static async takeAsync(path: string, library: NativeLibrary, loading: Loading) {
     const facts = await library.takeSnapshotAsync(path, path, snapshotOptions(loading));
-    return new Candidate(path, facts, library, loading).settled();
+    return new Candidate(path, facts, library, loading);
   }
 
   /** The copy that another process has taken of the file at `path`. */
   static adopt(copy: string, path: string, library: NativeLibrary, loading: Loading): Candidate {
-    const facts = library.takeSnapshot(copy, path, snapshotOptions(loading));
+    // That process has its copy open.
+    const options = { ...snapshotOptions(loading), allowWriter: true };
+    const facts = library.takeSnapshot(copy, path, options);
     return new Candidate(path, facts, library, loading);
   }
 
@@ -167,14 +169,6 @@ export class Candidate {
     if (unprovided.length > 0) throw undefinedSymbols(this.path, unprovided);
   }
 
-  /** Itself, unless somebody is writing the file. */
-  private settled(): this {
-    if (!this.facts.openForWriting) return this;
-    this.release();
-    const message = `cannot load '${this.path}': somebody has it open for writing`;
-    throw new SoError('ERR_SOSWAP_BEING_WRITTEN', message, this.path);
-  }
-
   #takeTried(): Image | undefined {
     const image = this.#tried;
     this.#tried = undefined;
@@ -199,5 +193,6 @@ function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoErr
 
 function snapshotOptions({ edits }: Loading): SnapshotOptions {
   // For tests, and for systems that forbid executable memfds in a way that shows too late.
-  return { ...edits, inPrivateFile: process.env.SOSWAP_SNAPSHOT === 'file' };
+  const inPrivateFile = process.env.SOSWAP_SNAPSHOT === 'file';
+  return { ...edits, inPrivateFile, allowWriter: false };
 }

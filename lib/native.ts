@@ -9,6 +9,8 @@ import type { EncodedSignature } from './signature.js';
 /** What a snapshot is kept in, and how it may differ from the file: core/snapshot.h, core/elf_edit.h. */
 export interface SnapshotOptions {
   readonly inPrivateFile: boolean;
+  /** Take the file even if somebody has it open for writing. */
+  readonly allowWriter: boolean;
   readonly demoteUnique: boolean;
   readonly clearNoDelete: boolean;
   readonly symbolic: boolean;
@@ -22,8 +24,6 @@ export interface SnapshotFacts {
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
-  /** Somebody had the file open for writing, as far as the system tells. */
-  readonly openForWriting: boolean;
   readonly buildId: string | null;
   /** Descriptor of the copy. */
   readonly descriptor: number;

@@ -9,7 +9,7 @@ import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
 import { type NativeLibrary, native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
-import { checkOptions, oneOf } from './options.js';
+import { checkOptions, milliseconds, oneOf } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
 import type { ImageInfo, RetainReason, SwapReport } from './report.js';
 import { RetainedImages, retainedLimit } from './retained-images.js';
@@ -29,7 +29,7 @@ import {
   unloadPolicy,
 } from './swap-options.js';
 import { verifyAsync, verifySync } from './verify.js';
-import { type Watch, type WatchOptions, watchHandle } from './watch.js';
+import { type Watch, type WatchOptions, watchFile } from './watch.js';
 
 /** How {@link SoHandle.open} loads the library, now and at every swap. */
 export interface OpenOptions {
@@ -270,15 +270,20 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @returns Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
    */
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
+    try {
+      return this.#told(await this.#lineUp(options));
+    } catch (error) {
+      throw this.#refused(error);
+    }
+  }
+
+  /** Swaps after the swaps that were asked for before. */
+  async #lineUp(options: SwapOptions<D>): Promise<SwapReport> {
     const started = process.hrtime.bigint();
     const plan = planSwap(options, this.#options.unload);
     const swap = this.#lastSwap.then(() => this.#swapInTurn(plan, started));
     this.#lastSwap = swap.catch(() => {});
-    try {
-      return this.#told(await swap);
-    } catch (error) {
-      throw this.#refused(error);
-    }
+    return swap;
   }
 
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
@@ -423,7 +428,20 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   watch(options: WatchOptions<D> = {}): Watch {
     this.#open();
-    const watch = watchHandle(this, options);
+    checkOptions(options);
+    const { persistent = false } = options;
+    const settle = milliseconds('options.settle', options.settle, 50);
+    planSwap(options.swap ?? {}, this.#options.unload);
+    const watch = watchFile(
+      {
+        path: this.path,
+        status: () => this.status(),
+        swap: () => this.#lineUp(options.swap ?? {}),
+        told: (report) => this.#told(report),
+        refused: (error) => this.#refused(error),
+      },
+      { settle, persistent },
+    );
     this.#watches.add(watch);
     return watch;
   }

@@ -1,8 +1,8 @@
 import { SoError } from './errors.js';
 import { FileWatch, type FileWatchOptions } from './file-watch.js';
-import { checkOptions, milliseconds } from './options.js';
+import type { SwapReport } from './report.js';
 import type { Definitions } from './signature.js';
-import type { SoHandle } from './so-handle.js';
+import type { FileStatus } from './so-handle.js';
 import type { SwapOptions } from './swap-options.js';
 
 /** How {@link SoHandle.watch} goes about it. */
@@ -16,27 +16,27 @@ export interface Watch extends Disposable {
   close(): void;
 }
 
-/**
- * Swaps `handle` whenever its file has been replaced and is complete. What comes of it is told by the events of
- * the handle.
- */
-export function watchHandle<D extends Definitions>(
-  handle: SoHandle<D>,
-  options: WatchOptions<D>,
-): Watch {
-  checkOptions(options);
-  const { swap = {}, persistent = false } = options;
-  const settle = milliseconds('options.settle', options.settle, 50);
+/** What a watch needs of its handle. */
+export interface Watched {
+  readonly path: string;
+  status(): FileStatus;
+  /** A swap that no event tells of. */
+  swap(): Promise<SwapReport>;
+  told(report: SwapReport): void;
+  refused(error: unknown): void;
+}
 
+/** Swaps whenever the file has been replaced and is complete. */
+export function watchFile(handle: Watched, options: FileWatchOptions): Watch {
   const attempt = async () => {
     try {
-      if (handle.status() !== 'current') await handle.swap(swap);
+      if (handle.status() !== 'current') handle.told(await handle.swap());
     } catch (error) {
       if (isPassing(error)) files.again();
-      // Anything else was told by the event `refused`; only another file can change it.
+      else handle.refused(error); // and only another file can change that
     }
   };
-  const files = new FileWatch(handle.path, { settle, persistent }, () => void attempt());
+  const files = new FileWatch(handle.path, options, () => void attempt());
   const close = () => files.close();
   return { close, [Symbol.dispose]: close };
 }

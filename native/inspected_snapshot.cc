@@ -14,6 +14,10 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
                                                 const SnapshotOptions& options) {
   auto snapshot = Snapshot::Take(
       path, options.in_private_file ? Snapshot::Storage::kPrivateFile : Snapshot::Storage::kMemory);
+  // What is wrong with a file that is still being written says nothing about the file it will be.
+  if (snapshot->open_for_writing() && !options.allow_writer) {
+    throw Error(Fault::kChangedWhileRead, "load", origin, "somebody has it open for writing");
+  }
   ElfFile elf = ElfFile::Parse(snapshot->bytes(), origin);
   const std::span<std::byte> copy = snapshot->editable();
   ShortenNeededFromOrigin(elf, copy);

@@ -20,6 +20,7 @@ struct InspectedSnapshot {
 // What a snapshot is kept in, and how it may differ from the file; lib/native.ts: SnapshotOptions.
 struct SnapshotOptions {
   bool in_private_file;
+  bool allow_writer;  // take it even if somebody has the file open for writing
   bool demote_unique;
   bool clear_no_delete;
   bool symbolic;

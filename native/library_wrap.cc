@@ -19,6 +19,7 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
     return options.Get(name).ToBoolean().Value();
   };
   return {.in_private_file = flag("inPrivateFile"),
+          .allow_writer = flag("allowWriter"),
           .demote_unique = flag("demoteUnique"),
           .clear_no_delete = flag("clearNoDelete"),
           .symbolic = flag("symbolic")};
@@ -35,7 +36,6 @@ Napi::Object Describe(Napi::Env env, uint32_t id, const InspectedSnapshot& taken
   facts["size"] = static_cast<double>(source.size);
   facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
-  facts["openForWriting"] = taken.snapshot->open_for_writing();
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = taken.snapshot->descriptor();
   facts["staysMapped"] = StaysMapped(taken.unload);

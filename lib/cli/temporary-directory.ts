@@ -5,7 +5,7 @@ import { join } from 'node:path';
 /** A new directory that is gone when this process ends: also when it is told to by a signal, Ctrl-C say. */
 export function temporaryDirectory(prefix: string): string {
   const path = mkdtempSync(join(tmpdir(), prefix));
-  process.once('exit', () => rmSync(path, { recursive: true, force: true, maxRetries: 3 }));
+  process.once('exit', () => rmSync(path, { recursive: true, force: true }));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => process.exit(128 + constants.signals[signal]));
   }

@@ -224,6 +224,7 @@ std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const
   std::vector<const ElfFile*> arriving{&library};
   for (const auto& file : files_) arriving.push_back(&file->elf);
   std::vector<Definitions> definitions;
+  definitions.reserve(arriving.size());
   for (const ElfFile* file : arriving) definitions.emplace_back(*file);
   const auto is_provided = [&](const ElfImport& import) {
     return ProvidedGlobally(import) ||

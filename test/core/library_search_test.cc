@@ -53,13 +53,13 @@ void WriteForOtherMachine(const std::string& from, const std::string& to) {
   WriteText(to, bytes);
 }
 
+#if defined(__x86_64__) && defined(__GLIBC__)
+
 std::span<const std::byte> BytesOf(const std::string& text) {
   return std::as_bytes(std::span<const char>(text));
 }
 
 const std::vector<std::string> kLevels{"x86-64-v3", "x86-64-v2"};
-
-#if defined(__x86_64__) && defined(__GLIBC__)
 
 // A cache of the system's libraries and those in one directory; empty if there is no ldconfig(8).
 std::string MakeCache(const Workshop& workshop, const std::string& format) {

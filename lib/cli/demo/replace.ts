@@ -28,7 +28,7 @@ export interface Outcome {
  * @param soswap Runs handle-loop.js, and goes on afterwards.
  */
 export async function replace(way: Way, builds: string, soswap: Loop): Promise<Outcome> {
-  const directory = await prepare(way, builds);
+  const directory = prepare(way, builds);
   const path = join(directory, way.path ?? 'so.so');
   const raw = new Loop('raw-loop.js', path);
   soswap.tell(`open ${path}`);
@@ -39,7 +39,7 @@ export async function replace(way: Way, builds: string, soswap: Loop): Promise<O
 
   let swapped: Swapped | undefined;
   for (const command of way.commands) {
-    await shell(directory, command);
+    shell(directory, command);
     row(dim(`$ ${command}`), await raw.around(), await soswap.around());
     const answer = await swap(soswap);
     if ('refused' in answer) row('swap()', '', yellow(`refused: ${answer.refused}`));
@@ -61,7 +61,7 @@ export async function replace(way: Way, builds: string, soswap: Loop): Promise<O
   };
 }
 
-async function prepare(way: Way, builds: string): Promise<string> {
+function prepare(way: Way, builds: string): string {
   const directory = join(builds, way.name.replaceAll(' ', '-'));
   mkdirSync(directory);
   for (const [build, name] of [
@@ -71,7 +71,7 @@ async function prepare(way: Way, builds: string): Promise<string> {
   ] as const) {
     copyFileSync(join(builds, build), join(directory, name));
   }
-  if (way.setup !== undefined) await shell(directory, way.setup);
+  if (way.setup !== undefined) shell(directory, way.setup);
   return directory;
 }
 

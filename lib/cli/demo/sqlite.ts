@@ -38,7 +38,7 @@ export async function showSqlite(directory: string): Promise<void> {
   if (sqlite === undefined || sqlcipher === undefined) {
     const absent = [sqlite ?? 'libsqlite3', sqlcipher ?? 'libsqlcipher'];
     const names = absent.filter((name) => !name.startsWith('/')).join(' and ');
-    process.stdout.write(`Not shown: ${names} not installed. On Debian 12, this installs both:\n
+    process.stdout.write(`Not shown without ${names}. On Debian 12, this installs what it takes:\n
   apt-get install libsqlite3-0 libsqlcipher0\n`);
     return;
   }
