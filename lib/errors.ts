@@ -82,6 +82,8 @@ export type SoErrorCode =
   | 'ERR_SOSWAP_MISSING_DEPENDENCY'
   /** The candidate needs symbols that nothing provides; `symbol` is the first. */
   | 'ERR_SOSWAP_UNDEFINED_SYMBOL'
+  /** `install()` could not write the destination, which is as it was; `cause` is the system's error. */
+  | 'ERR_SOSWAP_INSTALL'
   /** A native function threw a C++ exception. */
   | 'ERR_SOSWAP_NATIVE_EXCEPTION'
   /** A system call failed that has nothing to do with the file: no memory, no descriptors. */

@@ -1,4 +1,5 @@
 export { SoError, type SoErrorCode } from './errors.js';
+export { install } from './install.js';
 export { type LoadedImage, loaded } from './loaded.js';
 export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
 export { swapOnSignal } from './signals.js';

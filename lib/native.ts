@@ -126,6 +126,8 @@ interface Addon {
   isLoaded(loaderName: string): boolean;
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
+  /** Gives a file that was opened with O_TMPFILE a name. */
+  linkDescriptor(descriptor: number, path: string): void;
   dlopen(path: string | null, flags: number): bigint;
   dlsym(handle: bigint, symbol: string): bigint;
   dlclose(handle: bigint): number;

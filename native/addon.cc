@@ -2,10 +2,10 @@
 
 #include "addon_data.h"
 #include "dl_wrap.h"
+#include "files_wrap.h"
 #include "js_error.h"
 #include "library_wrap.h"
 #include "loaded_wrap.h"
-#include "lookup_wrap.h"
 #include "slots_wrap.h"
 
 namespace {
@@ -21,7 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   soswap::LibraryWrap::Init(env, exports);
   soswap::SlotsWrap::Init(env, exports);
   soswap::InitLoaded(env, exports);
-  soswap::InitLookup(env, exports);
+  soswap::InitFiles(env, exports);
   soswap::InitDl(env, exports);
   return exports;
 }

@@ -143,7 +143,8 @@ bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& 
 // lie in an image that a swap unmaps. Null, with an exception pending, if there is no room for it.
 inline napi_value ToResult(napi_env env, Type type, const CallResult& result) {
   napi_value value = nullptr;  // which JavaScript sees as undefined
-  // The commonest first: a branch that always goes the same way costs less than the jump of a switch.
+  // The commonest first: a branch that always goes the same way costs less than the jump of a
+  // switch.
   if (type == Type::kVoid) return value;
   if (type == Type::kInt32) {
     napi_create_int32(env, static_cast<int32_t>(result.integer), &value);

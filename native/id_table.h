@@ -10,8 +10,9 @@
 
 namespace soswap {
 
-// Core objects that JavaScript knows by number. A JavaScript object for each would be freed by a finalizer
-// only, which Node runs when the event loop turns: a program that swaps in a loop would pile them up.
+// Core objects that JavaScript knows by number. A JavaScript object for each would be freed by a
+// finalizer only, which Node runs when the event loop turns: a program that swaps in a loop would
+// pile them up.
 template <typename Object>
 class IdTable final {
  public:

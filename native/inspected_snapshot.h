@@ -26,8 +26,8 @@ struct SnapshotOptions {
   bool symbolic;
 };
 
-// Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the library
-// goes by. Any thread. Throws Error.
+// Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the
+// library goes by. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const SnapshotOptions& options);
 

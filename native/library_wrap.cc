@@ -134,8 +134,8 @@ Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
       });
 }
 
-// resolve(snapshot, symbols, bindNow, leaving): which of the symbols are missing, and which imports nothing
-// provides.
+// resolve(snapshot, symbols, bindNow, leaving): which of the symbols are missing, and which imports
+// nothing provides.
 Napi::Value LibraryWrap::Resolve(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return Translating(env, [&] {

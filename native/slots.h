@@ -55,8 +55,8 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   CallCount& calls() noexcept { return *calls_; }
 
   // From Hold() to Release() nonblocking calls are taken but not begun, so that a swap can wait for
-  // those in flight and nothing has to be refused meanwhile. Held calls are not in flight. Release()
-  // begins them with what is loaded then, or rejects them if nothing is.
+  // those in flight and nothing has to be refused meanwhile. Held calls are not in flight.
+  // Release() begins them with what is loaded then, or rejects them if nothing is.
   bool held() const noexcept { return held_; }
   void Hold() noexcept { held_ = true; }
   void Release();

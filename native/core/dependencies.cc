@@ -19,10 +19,9 @@ namespace soswap {
 namespace {
 
 // DT_RPATH is not heeded beside DT_RUNPATH (gABI, "Dynamic Section").
-const std::string& SearchPathOf(const ElfFacts& facts) {
-  static const std::string none;
+std::string_view SearchPathOf(const ElfFacts& facts) {
   if (facts.runpath) return *facts.runpath;
-  return facts.rpath ? *facts.rpath : none;
+  return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
 }
 
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }

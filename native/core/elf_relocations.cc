@@ -201,30 +201,40 @@ class Checker final {
     }
   }
 
-  // Tables are read-only in all but odd objects, and then need no guard.
-  void Guard(std::int64_t tag, std::uint64_t size) {
+  // Memory that the loader itself goes by while it relocates. It changes two parts of that: it adds
+  // the base address to the dynamic section, and leaves two addresses in DT_PLTGOT.
+  void FindGuarded() {
+    guarded_.push_back(startup_.dynamic_section);
+    if (dynamic().Has(DT_JMPREL) && !binds_now_) {
+      guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
+    }
+    const std::size_t changed = guarded_.size();
+    const Symbols& symbols = startup_.symbols;
+    Guard(changed, DT_STRTAB, dynamic().Find(DT_STRSZ).value_or(0));
+    Guard(changed, DT_SYMTAB, symbols.count() * sizeof(Elf64_Sym));
+    Guard(changed, DT_VERSYM, symbols.count() * sizeof(Elf64_Half));
+    Guard(changed, DT_VERDEF, symbols.versions().defined_size());
+    Guard(changed, DT_VERNEED, symbols.versions().needed_size());
+    Guard(changed, DT_HASH, symbols.sysv_hash_size());
+    Guard(changed, DT_GNU_HASH, symbols.gnu_hash_size());
+    Guard(changed, DT_RELA, dynamic().Find(DT_RELASZ).value_or(0));
+    Guard(changed, DT_JMPREL, dynamic().Find(DT_PLTRELSZ).value_or(0));
+    Guard(changed, DT_RELR, dynamic().Find(DT_RELRSZ).value_or(0));
+  }
+
+  // Tables are read-only in all but odd objects, and then need no guard against relocations.
+  void Guard(std::size_t changed, std::int64_t tag, std::uint64_t size) {
     const auto address = dynamic().Find(tag);
     if (!address || size == 0) return;
+    for (std::size_t i = 0; i < changed; ++i) {
+      if (guarded_[i].Overlaps(*address, size)) {
+        Malformed("the table at " + Hex(*address) + " lies in memory that the loader changes");
+      }
+    }
     const bool can_change =
         std::any_of(targets_.begin(), targets_.end(),
                     [&](const Target& target) { return target.memory.Overlaps(*address, size); });
     if (can_change) guarded_.push_back({*address, size});
-  }
-
-  // Memory that the loader itself goes by while it relocates.
-  void FindGuarded() {
-    guarded_.push_back(startup_.dynamic_section);
-    Guard(DT_STRTAB, dynamic().Find(DT_STRSZ).value_or(0));
-    Guard(DT_SYMTAB, startup_.symbols.count() * sizeof(Elf64_Sym));
-    Guard(DT_VERSYM, startup_.symbols.count() * sizeof(Elf64_Half));
-    Guard(DT_HASH, startup_.symbols.sysv_hash_size());
-    Guard(DT_GNU_HASH, startup_.symbols.gnu_hash_size());
-    Guard(DT_RELA, dynamic().Find(DT_RELASZ).value_or(0));
-    Guard(DT_JMPREL, dynamic().Find(DT_PLTRELSZ).value_or(0));
-    Guard(DT_RELR, dynamic().Find(DT_RELRSZ).value_or(0));
-    if (dynamic().Has(DT_JMPREL) && !binds_now_) {
-      guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
-    }
   }
 
   void CheckSupported() const {

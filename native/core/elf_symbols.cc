@@ -71,6 +71,8 @@ void Versions::ReadDefined(const Memory& memory, const Dynamic& dynamic, const S
     const auto definition = table.Read<Elf64_Verdef>(at);
     const auto name = table.Read<Elf64_Verdaux>(at + definition.vd_aux);
     Add(definition.vd_ndx, strings.At(name.vda_name));
+    defined_size_ =
+        std::max({defined_size_, at + sizeof(definition), at + definition.vd_aux + sizeof(name)});
     if (definition.vd_next == 0) return;
     at += definition.vd_next;
   }
@@ -89,6 +91,7 @@ void Versions::ReadNeeded(const Memory& memory, const Dynamic& dynamic, const St
     for (std::uint64_t aux_at = at + file.vn_aux;;) {
       const auto version = table.Read<Elf64_Vernaux>(aux_at);
       Add(version.vna_other, strings.At(version.vna_name));
+      needed_size_ = std::max({needed_size_, at + sizeof(file), aux_at + sizeof(version)});
       if (version.vna_next == 0) break;
       aux_at += version.vna_next;
     }

@@ -27,6 +27,10 @@ class Versions final {
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol) const;
 
+  // How long the tables are, 0 without one.
+  std::uint64_t defined_size() const noexcept { return defined_size_; }
+  std::uint64_t needed_size() const noexcept { return needed_size_; }
+
  private:
   void ReadDefined(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
   void ReadNeeded(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
@@ -37,6 +41,8 @@ class Versions final {
   View indices_;
   std::vector<std::string_view> names_;
   std::size_t records_ = 0;
+  std::uint64_t defined_size_ = 0;
+  std::uint64_t needed_size_ = 0;
 };
 
 // DT_GNU_HASH

@@ -117,11 +117,12 @@ Directories ReadProcessorLevels() { return {}; }
 
 #endif
 
-// Best first; what the processor can do does not change while the process lives.
+// Best first; what the processor can do does not change while the process lives. Never destroyed,
+// like all facts about the process here: a thread may ask while it exits.
 const Directories& ProcessorLevels() {
-  static const Directories levels =
-      LoaderKnowsSubdirectories() ? ReadProcessorLevels() : Directories();
-  return levels;
+  static const auto* levels =
+      new Directories(LoaderKnowsSubdirectories() ? ReadProcessorLevels() : Directories());
+  return *levels;
 }
 
 Directories SearchDirectoriesOf(void* handle) {
@@ -171,20 +172,26 @@ bool HasEntry(const ElfW(Dyn) * dynamic, ElfW(Sxword) tag) {
   return false;
 }
 
-void ReadProgram(LoaderPaths& paths) {
+// What is left of the program's own list when the shared directories are taken off is its
+// DT_RUNPATH, which comes behind LD_LIBRARY_PATH, or its DT_RPATH, which comes before it.
+void SplitProgramPath(const Directories& all, const ElfW(Dyn) * dynamic, LoaderPaths& paths) {
+  const size_t shared = paths.environment.size() + paths.standard.size();
+  if (all.size() <= shared) return;
+  const auto own = static_cast<std::ptrdiff_t>(all.size() - shared);
+  if (HasEntry(dynamic, DT_RUNPATH)) {
+    const auto end = all.end() - static_cast<std::ptrdiff_t>(paths.standard.size());
+    paths.program_runpath.assign(end - own, end);
+  } else if (HasEntry(dynamic, DT_RPATH)) {
+    paths.program_rpath.assign(all.begin(), all.begin() + own);
+  }
+}
+
+void AskForProgramPath(LoaderPaths& paths) {
   void* program = dlopen(nullptr, RTLD_LAZY);
   if (program == nullptr) return;
   link_map* map = nullptr;
   if (dlinfo(program, RTLD_DI_LINKMAP, &map) == 0 && map->l_ld != nullptr) {
-    const Directories all = SearchDirectoriesOf(program);
-    const size_t shared = paths.environment.size() + paths.standard.size();
-    const auto own = static_cast<std::ptrdiff_t>(all.size() > shared ? all.size() - shared : 0);
-    if (HasEntry(map->l_ld, DT_RUNPATH)) {
-      const auto end = all.end() - static_cast<std::ptrdiff_t>(paths.standard.size());
-      paths.program_runpath.assign(end - own, end);
-    } else if (HasEntry(map->l_ld, DT_RPATH)) {
-      paths.program_rpath.assign(all.begin(), all.begin() + own);
-    }
+    SplitProgramPath(SearchDirectoriesOf(program), map->l_ld, paths);
   }
   dlclose(program);
 }
@@ -192,7 +199,7 @@ void ReadProgram(LoaderPaths& paths) {
 LoaderPaths ReadLoaderPaths() {
   LoaderPaths paths;
   AskForSharedPaths(paths);
-  ReadProgram(paths);
+  AskForProgramPath(paths);
   return paths;
 }
 
@@ -212,8 +219,8 @@ std::vector<std::byte> ReadCache() {
 constexpr const char* kCachePath = nullptr;
 
 const Directories& ProcessorLevels() {
-  static const Directories none;
-  return none;
+  static const auto* none = new Directories;
+  return *none;
 }
 
 Directories Split(const std::string& text) {
@@ -329,8 +336,8 @@ std::optional<std::string> FindLoaded(const std::string& name) {
 }  // namespace
 
 const LoaderPaths& GetLoaderPaths() {
-  static const LoaderPaths paths = ReadLoaderPaths();
-  return paths;
+  static const auto* paths = new LoaderPaths(ReadLoaderPaths());
+  return *paths;
 }
 
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories) {

@@ -24,7 +24,8 @@ struct LoaderPaths {
   std::string platform;                      // what $PLATFORM stands for; empty if unknown
 };
 
-// Any thread. Asks the loader once.
+// Any thread. Asks the loader once; the first call throws Error (kSystem) where memfd_create(2) is
+// denied.
 const LoaderPaths& GetLoaderPaths();
 
 // The file that dlopen(3), called by the main program, would load for a name without a slash: an

@@ -30,6 +30,7 @@ const { order } = values;
 
 const directory = mkdtempSync(join(tmpdir(), 'soswap-swaps-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 const lines = [1111, 2222];
@@ -49,7 +50,7 @@ function flip(round) {
 /** What this process holds, after the garbage of JavaScript is gone. */
 async function held() {
   gc();
-  await setImmediate();
+  await setImmediate(); // Node frees the native part of what was collected
   const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n');
   return {
     rssKiB: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]),
@@ -79,11 +80,14 @@ for (let round = 1; round <= swaps; round++) {
     console.error(`swap ${round}: quote ${price} and count ${counted}, not ${expected} and 1`);
     process.exit(1);
   }
-  // Node frees the native part of collected objects when the event loop turns.
-  if (round % 100 === 0) await setImmediate();
   if (round % step === 0) {
     const microseconds = Number(process.hrtime.bigint() - started) / 1000 / round;
-    const sample = { swaps: round, retained, ...(await held()), microseconds: Math.round(microseconds) };
+    const sample = {
+      swaps: round,
+      retained,
+      ...(await held()),
+      microseconds: Math.round(microseconds),
+    };
     samples.push(sample);
     if (!values.json) console.log(JSON.stringify(sample));
   }

@@ -1,0 +1,72 @@
+// Parses whatever it is given, goes through all that is told about an accepted file, and edits a
+// copy of it.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/elf_edit.h"
+#include "core/elf_file.h"
+#include "core/error.h"
+
+namespace {
+
+// Keeps the compiler from leaving out what nobody looks at.
+volatile std::size_t sink = 0;
+
+void Count(std::size_t amount) { sink = sink + amount; }
+
+void TouchFacts(const soswap::ElfFile& file) {
+  const soswap::ElfFacts& facts = file.facts();
+  Count(facts.machine.size() + facts.soname.value_or("").size() +
+        facts.build_id.value_or("").size() + facts.runpath.value_or("").size() +
+        facts.rpath.value_or("").size() + facts.memory_size + facts.described_size);
+  for (const std::string& name : facts.needed) Count(name.size());
+  for (const auto& range : file.LoadedRanges()) {
+    for (const std::byte byte : file.bytes().subspan(range.offset, range.size)) {
+      Count(static_cast<std::size_t>(byte));
+    }
+  }
+}
+
+void TouchSymbols(const soswap::ElfFile& file) {
+  for (const auto& symbol : file.Exports()) {
+    Count(symbol.version.size() + (file.Defines(symbol.name) ? 1 : 0));
+    Count(file.ValueOf(symbol.name).value_or(0));
+  }
+  for (const auto& symbol : file.Imports()) {
+    Count(symbol.version.size() + (file.Defines(symbol.name) ? 1 : 0));
+  }
+  for (const std::string& name : file.UniqueSymbols()) Count(name.size());
+  Count(file.Defines("") || file.Imports("no such symbol") ? 1 : 0);
+}
+
+void Edit(const soswap::ElfFile& file) {
+  std::vector<std::byte> copy(file.bytes().begin(), file.bytes().end());
+  if (soswap::DemoteUniqueSymbols(file, copy) != file.UniqueSymbols().size()) __builtin_trap();
+  soswap::ClearNoDelete(file, copy);
+  soswap::BindSymbolically(file, copy);
+  // Tables may overlap, so that an edited file need not be one that is accepted.
+  try {
+    TouchSymbols(soswap::ElfFile::Parse(copy, "copy"));
+  } catch (const soswap::Error& error) {
+    Count(error.subject().size());
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  try {
+    const auto file = soswap::ElfFile::Parse(bytes, "input");
+    TouchFacts(file);
+    TouchSymbols(file);
+    Edit(file);
+  } catch (const soswap::Error& error) {
+    Count(error.subject().size());
+  }
+  return 0;
+}

@@ -1,0 +1,41 @@
+#include "files_wrap.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "core/library_search.h"
+#include "js_error.h"
+
+namespace soswap {
+namespace {
+
+// findLibrary(name)
+Napi::Value Find(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&]() -> Napi::Value {
+    return Napi::String::New(env, FindLibrary(info[0].As<Napi::String>()));
+  });
+}
+
+// linkDescriptor(descriptor, path): linkat(2) of a file that was opened with O_TMPFILE.
+void LinkDescriptor(const Napi::CallbackInfo& info) {
+  const int descriptor = info[0].As<Napi::Number>();
+  const std::string path = info[1].As<Napi::String>();
+  const std::string source = "/proc/self/fd/" + std::to_string(descriptor);
+  if (linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    throw Napi::Error::New(info.Env(), std::string("linkat: ") + std::strerror(errno));
+  }
+}
+
+}  // namespace
+
+void InitFiles(Napi::Env env, Napi::Object exports) {
+  exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
+}
+
+}  // namespace soswap
