@@ -2,19 +2,31 @@ import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
 import { FunctionTable } from './function-table.js';
 import { Image } from './image.js';
-import type { NativeLibrary, Resolution, SnapshotFacts, SnapshotOptions } from './native.js';
+import {
+  type NativeLibrary,
+  native,
+  type Resolution,
+  type SnapshotFacts,
+  type SnapshotOptions,
+} from './native.js';
 import type { ImageInfo, RetainReason } from './report.js';
+import { RetainedImages } from './retained-images.js';
 import type { Definitions } from './signature.js';
 import type { UnloadPolicy } from './swap-options.js';
 
-/** How a handle loads its images. */
-export interface Loading {
+/** Where candidates come from, how they are loaded, and who keeps count of what stays of them. */
+export interface Source {
+  readonly path: string;
+  readonly library: NativeLibrary;
   /** The flags of dlopen(3). */
   readonly mode: number;
   /** Map the file itself, not a private copy. */
   readonly direct: boolean;
-  /** Changes that the private copy gets before it is sealed. */
+  /** Changes that the private copy gets before it is sealed; none in direct mode. */
   readonly edits: SnapshotEdits;
+  /** What becomes of images when nobody says otherwise. */
+  readonly unload: UnloadPolicy;
+  readonly retained: RetainedImages;
 }
 
 /** What a private copy may differ in from the file, so that its image can be unmapped. */
@@ -27,101 +39,130 @@ export interface SnapshotEdits {
   readonly symbolic: boolean;
 }
 
+export const noEdits: SnapshotEdits = {
+  demoteUnique: false,
+  clearNoDelete: false,
+  symbolic: false,
+};
+
+/** A source for a look at a file, without a handle. */
+export function plainSource(path: string, mode: number = dlopenFlags.RTLD_NOW): Source {
+  const library = new native.Library();
+  const retained = new RetainedImages(path);
+  return { path, library, mode, direct: false, edits: noEdits, unload: 'auto', retained };
+}
+
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
-  readonly path: string;
   readonly facts: SnapshotFacts;
-  readonly #library: NativeLibrary;
-  readonly #loading: Loading;
+  readonly #source: Source;
+  /** Why unmapping an image of it, with the dependencies that only it has, could crash the process. */
+  #hazards: readonly RetainReason[];
   /** An image of it that was tried, and cannot be unmapped without danger. */
   #tried: Image | undefined;
+  #released = false;
 
-  private constructor(
-    path: string,
-    facts: SnapshotFacts,
-    library: NativeLibrary,
-    loading: Loading,
-  ) {
-    this.path = path;
+  private constructor(source: Source, facts: SnapshotFacts) {
     this.facts = facts;
-    this.#library = library;
-    this.#loading = loading;
+    this.#source = source;
+    this.#hazards = facts.unmapHazards;
   }
 
-  static take(path: string, library: NativeLibrary, loading: Loading): Candidate {
-    const facts = library.takeSnapshot(path, path, snapshotOptions(loading));
-    return new Candidate(path, facts, library, loading);
+  static take(source: Source): Candidate {
+    const { path, library } = source;
+    return new Candidate(source, library.takeSnapshot(path, path, snapshotOptions(source)));
   }
 
-  /** The same, with the copy made and inspected on the thread pool. */
-  static async takeAsync(path: string, library: NativeLibrary, loading: Loading) {
-    const facts = await library.takeSnapshotAsync(path, path, snapshotOptions(loading));
-    return new Candidate(path, facts, library, loading);
+  /** The same, with the copy made and inspected on another thread. */
+  static async takeAsync(source: Source): Promise<Candidate> {
+    const { path, library } = source;
+    const facts = await library.takeSnapshotAsync(path, path, snapshotOptions(source));
+    return new Candidate(source, facts);
   }
 
-  /** The copy that another process has taken of the file at `path`. */
-  static adopt(copy: string, path: string, library: NativeLibrary, loading: Loading): Candidate {
+  /** The copy that another process has taken. */
+  static adopt(source: Source, copy: string): Candidate {
     // That process has its copy open.
-    const options = { ...snapshotOptions(loading), allowWriter: true };
-    const facts = library.takeSnapshot(copy, path, options);
-    return new Candidate(path, facts, library, loading);
+    const options = { ...snapshotOptions(source), allowWriter: true };
+    return new Candidate(source, source.library.takeSnapshot(copy, source.path, options));
+  }
+
+  get path(): string {
+    return this.#source.path;
   }
 
   /** The flags of dlopen(3) that it is loaded with. */
   get mode(): number {
-    return this.#loading.mode;
+    return this.#source.mode;
   }
 
   /**
    * Refuses the candidate if it lacks one of `symbols`, a dependency or, where all are bound at once, a symbol
    * that it imports. Nothing is loaded for it.
    *
-   * @param leaving The loader's name of the image that is closed before this one is opened.
+   * @param previous The candidate that runs now, where there is one.
+   * @param leaving The loader's name of its image, if that is closed before this one is opened.
    */
-  check(symbols: readonly string[], leaving = ''): void {
-    this.#judge(this.#library.resolve(this.facts.id, symbols, this.#bindsNow, leaving));
+  check(symbols: readonly string[], previous?: Candidate, leaving = ''): void {
+    const { library } = this.#source;
+    this.#judge(
+      library.resolve(this.facts.id, symbols, this.#bindsNow, leaving),
+      previous,
+      leaving,
+    );
   }
 
-  /** The same on the thread pool. */
-  async checkAsync(symbols: readonly string[], leaving: string): Promise<void> {
-    this.#judge(await this.#library.resolveAsync(this.facts.id, symbols, this.#bindsNow, leaving));
+  /** The same on another thread. */
+  async checkAsync(
+    symbols: readonly string[],
+    previous: Candidate,
+    leaving: string,
+  ): Promise<void> {
+    const { library } = this.#source;
+    const found = await library.resolveAsync(this.facts.id, symbols, this.#bindsNow, leaving);
+    this.#judge(found, previous, leaving);
   }
 
   /** Loads it beside whatever else is loaded, always from the private copy. */
   try(): Image {
-    const local = this.#loading.mode & ~dlopenFlags.RTLD_GLOBAL;
+    const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
     return this.#takeTried() ?? this.#openImage(local, 0, false);
   }
 
   /** Unmaps what {@link try} loaded, unless that could crash the process: then it is {@link open}'s. */
   endTrial(image: Image): void {
-    if (this.facts.unmapHazards.length > 0) this.#tried = image;
-    else image.close();
+    if (this.#hazards.length === 0) {
+      if (image.close().length > 0) this.#source.retained.add(image);
+    } else if (this.#released) {
+      this.#keep(image, this.#hazards);
+    } else {
+      this.#tried = image;
+    }
   }
 
   /** Loads it as the handle wants it. */
   open(generation: number): Image {
-    const { direct, mode } = this.#loading;
-    return direct ? this.#openImage(mode, generation, true) : this.openPrivately(generation);
+    const { direct } = this.#source;
+    return direct ? this.#openImage(this.mode, generation, true) : this.openPrivately(generation);
   }
 
   /** Loads the private copy in either mode: the file itself may be another one by now. */
   openPrivately(generation: number): Image {
-    const image = this.#openImage(this.#loading.mode, generation, false);
+    const image = this.#openImage(this.mode, generation, false);
     this.#takeTried()?.close(); // the loader has given out the same image again
     return image;
   }
 
   /** Functions of their own for images of it. */
   functionTable<D extends Definitions>(definitions: D): FunctionTable<D> {
-    return new FunctionTable(this.path, this.#library, definitions);
+    return new FunctionTable(this.path, this.#source.library, definitions);
   }
 
   /** Whether the file holds the bytes that this candidate was made of. */
   stillInFile(): boolean {
     try {
-      const now = Candidate.take(this.path, this.#library, this.#loading);
-      const same = this.#library.sameBytes(now.facts.id, this.facts.id);
+      const now = Candidate.take(this.#source);
+      const same = this.#source.library.sameBytes(now.facts.id, this.facts.id);
       now.release();
       return same;
     } catch {
@@ -129,24 +170,30 @@ export class Candidate {
     }
   }
 
-  /** Gives the private copy up; an image that was opened from it keeps its own. Once more does nothing. */
-  release(): void {
-    this.#takeTried()?.keep(this.facts.unmapHazards);
-    this.#library.releaseSnapshot(this.facts.id);
-  }
-
   /** Why an image of it must stay mapped under this policy; empty if it can go. */
   reasonsToKeep(unload: UnloadPolicy): readonly RetainReason[] {
     if (unload === 'never') return [{ code: 'kept', detail: "unload is 'never'" }];
-    return unload === 'auto' ? this.facts.unmapHazards : [];
+    return unload === 'auto' ? this.#hazards : [];
   }
 
   /** Unmaps its image, or leaves it mapped where the policy says so. Tells why it is still there. */
   giveUp(image: Image, unload: UnloadPolicy): readonly RetainReason[] {
     const reasons = this.reasonsToKeep(unload);
-    if (reasons.length === 0) return image.close();
-    image.keep(reasons);
-    return reasons;
+    if (reasons.length > 0) {
+      this.#keep(image, reasons);
+      return reasons;
+    }
+    const retained = image.close();
+    if (retained.length > 0) this.#source.retained.add(image);
+    return retained;
+  }
+
+  /** Gives the private copy up; an image that was opened from it keeps its own. Once more does nothing. */
+  release(): void {
+    this.#released = true;
+    const tried = this.#takeTried();
+    if (tried !== undefined) this.#keep(tried, this.#hazards);
+    this.#source.library.releaseSnapshot(this.facts.id);
   }
 
   describe(image: Image, generation: number): ImageInfo {
@@ -156,17 +203,29 @@ export class Candidate {
   }
 
   get #bindsNow(): boolean {
-    return (this.#loading.mode & dlopenFlags.RTLD_NOW) !== 0;
+    return (this.mode & dlopenFlags.RTLD_NOW) !== 0;
   }
 
   #openImage(mode: number, generation: number, direct: boolean): Image {
-    const facts = this.#library.openImage(this.facts.id, mode, generation, direct);
-    return new Image(this.#library, facts);
+    const { library, unload, retained } = this.#source;
+    const mayUnmap = this.reasonsToKeep(unload).length === 0;
+    const options = { mode, generation, direct, mayUnmap };
+    const image = new Image(library, library.openImage(this.facts.id, options));
+    retained.remove(image); // it may have given out one that was left mapped
+    return image;
   }
 
-  #judge({ missing, undefined: unprovided }: Resolution): void {
-    if (missing.length > 0) throw missingSymbols(this.path, missing);
-    if (unprovided.length > 0) throw undefinedSymbols(this.path, unprovided);
+  #keep(image: Image, reasons: readonly RetainReason[]): void {
+    image.keep(reasons);
+    this.#source.retained.add(image);
+  }
+
+  #judge(found: Resolution, previous: Candidate | undefined, leaving: string): void {
+    if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
+    if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
+    // What stays loaded of the previous image's dependencies goes with this one.
+    const inherited = leaving === '' && previous !== undefined ? previous.#hazards : [];
+    this.#hazards = [...this.facts.unmapHazards, ...found.hazards, ...inherited];
   }
 
   #takeTried(): Image | undefined {
@@ -191,8 +250,8 @@ function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoErr
   return new SoError('ERR_SOSWAP_UNDEFINED_SYMBOL', message, path, symbols[0]?.name);
 }
 
-function snapshotOptions({ edits }: Loading): SnapshotOptions {
+function snapshotOptions({ direct, edits }: Source): SnapshotOptions {
   // For tests, and for systems that forbid executable memfds in a way that shows too late.
   const inPrivateFile = process.env.SOSWAP_SNAPSHOT === 'file';
-  return { ...edits, inPrivateFile, allowWriter: false };
+  return { ...(direct ? noEdits : edits), inPrivateFile, allowWriter: false };
 }

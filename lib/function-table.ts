@@ -1,7 +1,9 @@
+import { once } from 'node:events';
 import { missingSymbols } from './candidate.js';
 import { argumentValueError } from './errors.js';
 import type { Image } from './image.js';
 import { type BoundFunction, type NativeLibrary, native } from './native.js';
+import { longestTimer } from './options.js';
 import {
   type BoundFunctions,
   checkDefinitions,
@@ -101,20 +103,13 @@ export class FunctionTable<D extends Definitions = Definitions> {
    * @param timeout Milliseconds.
    * @returns Whether it came to that in time.
    */
-  async idle(image: Image, timeout = Number.POSITIVE_INFINITY): Promise<boolean> {
-    let expired = false;
-    let wake: () => void = () => {};
-    const expiry = new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-    const timer = Number.isFinite(timeout)
-      ? setTimeout(() => {
-          expired = true;
-          wake();
-        }, timeout)
-      : undefined;
-    while (image.callsInFlight > 0 && !expired) {
-      await Promise.race([this.#slots.nextSettled(), expiry]);
+  async idle(image: Image, timeout = longestTimer): Promise<boolean> {
+    if (image.callsInFlight === 0) return true;
+    const expiry = new AbortController();
+    const timer = setTimeout(() => expiry.abort(), Math.min(timeout, longestTimer));
+    const expired = once(expiry.signal, 'abort');
+    while (image.callsInFlight > 0 && !expiry.signal.aborted) {
+      await Promise.race([this.#slots.nextSettled(), expired]);
     }
     clearTimeout(timer);
     return image.callsInFlight === 0;

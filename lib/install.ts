@@ -3,7 +3,7 @@ import { constants, read as readCallback } from 'node:fs';
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { Candidate } from './candidate.js';
+import { Candidate, plainSource } from './candidate.js';
 import { SoError } from './errors.js';
 import { filePath } from './library-path.js';
 import { native } from './native.js';
@@ -23,9 +23,7 @@ const read = promisify(readCallback);
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const edits = { demoteUnique: false, clearNoDelete: false, symbolic: false };
-  const loading = { mode: 0, direct: false, edits };
-  const candidate = await Candidate.takeAsync(from, new native.Library(), loading);
+  const candidate = await Candidate.takeAsync(plainSource(from));
   try {
     await replace(candidate.facts.descriptor, candidate.facts.size, from, await resolveLinks(to));
   } catch (cause) {

@@ -33,6 +33,17 @@ export interface SnapshotFacts {
   readonly unmapHazards: readonly RetainReason[];
 }
 
+/** How an image is opened. */
+export interface ImageOptions {
+  /** The flags of dlopen(3). */
+  readonly mode: number;
+  readonly generation: number;
+  /** Map the file itself. */
+  readonly direct: boolean;
+  /** Whether the image may be unmapped if nobody gives it up: its handle was dropped, its thread ends. */
+  readonly mayUnmap: boolean;
+}
+
 /** What the loader says of an image. */
 export interface ImageFacts {
   readonly id: number;
@@ -51,6 +62,8 @@ export interface Resolution {
     readonly version: string;
     readonly neededBy: string;
   }[];
+  /** Why unmapping the dependencies that come along could crash the process. */
+  readonly hazards: readonly RetainReason[];
 }
 
 /** All snapshots and images of one handle, by number; native/library_wrap.h. */
@@ -73,7 +86,7 @@ export interface NativeLibrary {
   sameBytes(one: number, other: number): boolean;
   /** An image that was opened from it keeps the copy. */
   releaseSnapshot(snapshot: number): void;
-  openImage(snapshot: number, mode: number, generation: number, direct: boolean): ImageFacts;
+  openImage(snapshot: number, options: ImageOptions): ImageFacts;
   symbol(image: number, name: string): bigint | undefined;
   callsInFlight(image: number): number;
   /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */
@@ -126,6 +139,8 @@ interface Addon {
   isLoaded(loaderName: string): boolean;
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
+  /** The kernel ends this process when the thread that started it ends. */
+  dieWithParent(): void;
   /** Gives a file that was opened with O_TMPFILE a name. */
   linkDescriptor(descriptor: number, path: string): void;
   dlopen(path: string | null, flags: number): bigint;

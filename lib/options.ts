@@ -23,6 +23,9 @@ export function oneOf<const T extends string>(
   );
 }
 
+/** The longest time that Node's timers can wait for, in milliseconds. */
+export const longestTimer = 2 ** 31 - 1;
+
 /** A duration, or `byDefault` where it is absent. */
 export function milliseconds(name: string, value: unknown, byDefault: number): number {
   if (value === undefined) return byDefault;

@@ -1,20 +1,20 @@
 /**
- * The child process of quarantine.ts: loads the snapshot that it inherits as descriptor 3, unloads it, and
- * ends. Whatever kills it has told what there is to tell.
+ * The child process of quarantine.ts: loads the snapshot that it inherits as descriptor 3, unloads it, and writes to
+ * descriptor 4 how that went. Whatever kills it before has told what there is to tell.
  *
  * @module
  */
 
-import { Candidate } from './candidate.js';
+import { writeSync } from 'node:fs';
+import { Candidate, plainSource } from './candidate.js';
 import { native } from './native.js';
 
+native.dieWithParent();
 const [path = '', mode = ''] = process.argv.slice(2);
 try {
-  const edits = { demoteUnique: false, clearNoDelete: false, symbolic: false };
-  const loading = { mode: Number(mode), direct: false, edits };
-  const candidate = Candidate.adopt('/proc/self/fd/3', path, new native.Library(), loading);
+  const candidate = Candidate.adopt(plainSource(path, Number(mode)), '/proc/self/fd/3');
   candidate.endTrial(candidate.try());
+  writeSync(4, 'loaded');
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = 1;
+  writeSync(4, error instanceof Error ? error.message : String(error));
 }

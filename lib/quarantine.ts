@@ -1,51 +1,48 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Candidate } from './candidate.js';
 import { SoError } from './errors.js';
+import { longestTimer } from './options.js';
 
 const childProgram = fileURLToPath(new URL('./quarantine-child.js', import.meta.url));
 
 /** Loads the candidate in a child process, with its constructors and destructors, and waits for the end. */
 export function quarantineSync(candidate: Candidate, timeout: number): void {
-  const { status, signal, error, stderr } = spawnSync(process.execPath, argumentsFor(candidate), {
-    env: environment(),
-    stdio: ['ignore', 'ignore', 'pipe', candidate.facts.descriptor],
-    timeout: Math.max(1, Math.min(timeout, longestTimer)),
-    killSignal: 'SIGKILL',
-    encoding: 'utf8',
+  withReport((report) => {
+    const { status, signal, error, pid } = spawnSync(process.execPath, argumentsFor(candidate), {
+      ...optionsFor(candidate, report),
+      timeout: Math.max(1, Math.min(timeout, longestTimer)),
+      killSignal: 'SIGKILL',
+    });
+    killGroup(pid);
+    const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
+    if (error !== undefined && !hung)
+      throw refusal(candidate, `no child process: ${error.message}`);
+    judge(candidate, { status, signal, hung, timeout, report });
   });
-  const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
-  if (error !== undefined && !hung) throw refusal(candidate, `no child process: ${error.message}`);
-  judge(candidate, { status, signal, hung, timeout, stderr });
 }
 
 /** The same while the event loop goes on. */
 export async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
-  const child: ChildProcess = spawn(process.execPath, argumentsFor(candidate), {
-    env: environment(),
-    stdio: ['ignore', 'ignore', 'pipe', candidate.facts.descriptor],
-  });
-  let stderr = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(0, longestText);
-  });
-  let hung = false;
-  const timer = setTimeout(
-    () => {
-      hung = child.kill('SIGKILL');
-    },
-    Math.min(timeout, longestTimer),
-  );
-  try {
-    const [status, signal] = await once(child, 'close');
-    judge(candidate, { status, signal, hung, timeout, stderr });
-  } catch (error) {
-    if (error instanceof SoError) throw error;
-    throw refusal(candidate, `no child process: ${error}`);
-  } finally {
+  await withReport(async (report) => {
+    const child = spawn(process.execPath, argumentsFor(candidate), optionsFor(candidate, report));
+    let hung = false;
+    const expire = () => {
+      hung = true;
+      killGroup(child.pid);
+    };
+    const timer = setTimeout(expire, Math.min(timeout, longestTimer));
+    const [status, signal] = await once(child, 'exit').catch((error: Error) => {
+      throw refusal(candidate, `no child process: ${error.message}`);
+    });
     clearTimeout(timer);
-  }
+    killGroup(child.pid);
+    judge(candidate, { status, signal, hung, timeout, report });
+  });
 }
 
 interface Ending {
@@ -53,16 +50,15 @@ interface Ending {
   readonly signal: NodeJS.Signals | null;
   readonly hung: boolean;
   readonly timeout: number;
-  readonly stderr: string;
+  readonly report: number;
 }
 
-const longestTimer = 2 ** 31 - 1;
-const longestText = 10_000;
-
-function judge(candidate: Candidate, { status, signal, hung, timeout, stderr }: Ending): void {
+function judge(candidate: Candidate, { status, signal, hung, timeout, report }: Ending): void {
   if (hung) throw refusal(candidate, `it hung there for ${timeout} ms`);
   if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
-  if (status !== 0) throw refusal(candidate, stderr.trim() || `it ended there with code ${status}`);
+  const text = readFileSync(`/proc/self/fd/${report}`, 'utf8');
+  if (text === 'loaded') return;
+  throw refusal(candidate, text || `it ended the process there, with code ${status}`);
 }
 
 function refusal({ path }: Candidate, why: string): SoError {
@@ -74,8 +70,40 @@ function argumentsFor(candidate: Candidate): string[] {
   return [childProgram, candidate.path, String(candidate.mode)];
 }
 
-function environment(): NodeJS.ProcessEnv {
+function optionsFor(candidate: Candidate, report: number) {
   // What the program's own Node options load has no business in the child.
-  const { NODE_OPTIONS: _, ...rest } = process.env;
-  return rest;
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  return {
+    env,
+    // A file, not a pipe: a process that the library leaves behind would hold the pipe open.
+    stdio: ['ignore', 'ignore', 'ignore', candidate.facts.descriptor, report],
+    // A process group of its own, so that such a process can be ended too.
+    detached: true,
+  } satisfies SpawnOptions;
+}
+
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined && pid > 0) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // nobody is left in it
+  }
+}
+
+/** Gives `body` the descriptor of a file that the child writes its report into. */
+function withReport<Result>(body: (report: number) => Result): Result {
+  const name = join(tmpdir(), `soswap-quarantine-${process.pid}-${process.hrtime.bigint()}`);
+  const report = openSync(name, 'wx+', 0o600);
+  rmSync(name);
+  const close = () => closeSync(report);
+  let result: Result;
+  try {
+    result = body(report);
+  } catch (error) {
+    close();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(close) as Result;
+  close();
+  return result;
 }

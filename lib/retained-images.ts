@@ -31,7 +31,7 @@ export class RetainedImages {
   readonly #images = new Map<string, number>();
   #bytes = 0;
 
-  constructor(path: string, limit: RetainedLimit) {
+  constructor(path: string, limit: RetainedLimit = defaultLimit) {
     this.#path = path;
     this.#limit = limit;
   }
@@ -40,6 +40,12 @@ export class RetainedImages {
     if (this.#images.has(loaderName)) return;
     this.#images.set(loaderName, memorySize);
     this.#bytes += memorySize;
+  }
+
+  /** The loader has given it out again. */
+  remove({ loaderName }: Image): void {
+    this.#bytes -= this.#images.get(loaderName) ?? 0;
+    this.#images.delete(loaderName);
   }
 
   /**

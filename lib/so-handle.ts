@@ -1,13 +1,13 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
 import { statSync } from 'node:fs';
-import { Candidate, type Loading, missingSymbols } from './candidate.js';
+import { Candidate, missingSymbols, type Source } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
 import { FunctionTable } from './function-table.js';
 import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
-import { type NativeLibrary, native } from './native.js';
+import { native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
 import { checkOptions, milliseconds, oneOf } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
@@ -115,14 +115,13 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /** The bound functions. They may be kept for ever: each follows every swap. */
   readonly functions: BoundFunctions<D>;
 
-  readonly #options: HandleOptions;
+  readonly #source: Source;
   readonly #definitions: D;
-  readonly #library: NativeLibrary = new native.Library();
   readonly #table: FunctionTable<D>;
-  readonly #retained: RetainedImages;
   #current: Loaded | undefined;
   #generation = 0;
-  #exchanging = false;
+  /** `preparing`: a swap looks at its candidate or waits; `exchanging`: between images. */
+  #phase: 'idle' | 'preparing' | 'exchanging' = 'idle';
   #lastSwap: Promise<unknown> = Promise.resolve();
   readonly #watches = new Set<Watch>();
 
@@ -138,19 +137,18 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     definitions: D = {} as D,
     options: OpenOptions = {},
   ): SoHandle<D> {
-    return new SoHandle(libraryPath(path), definitions, handleOptions(options));
+    return new SoHandle(sourceOf(libraryPath(path), options), definitions);
   }
 
-  private constructor(path: string, definitions: D, options: HandleOptions) {
+  private constructor(source: Source, definitions: D) {
     super();
-    this.path = path;
-    this.#options = options;
+    this.path = source.path;
+    this.#source = source;
     this.#definitions = definitions;
-    this.#retained = new RetainedImages(path, options.maxRetained);
-    this.#table = new FunctionTable(path, this.#library, definitions);
+    this.#table = new FunctionTable(source.path, source.library, definitions);
     this.functions = this.#table.functions;
 
-    const candidate = Candidate.take(path, this.#library, options.loading);
+    const candidate = Candidate.take(source);
     try {
       candidate.check(this.#table.required());
       this.#load(candidate, 1);
@@ -237,7 +235,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   swapSync(options: SwapOptions<D> = {}): SwapReport {
     const started = process.hrtime.bigint();
-    const plan = planSwap(options, this.#options.unload);
+    const plan = planSwap(options, this.#source.unload);
     try {
       return this.#told(this.#swapAtOnce(plan, started));
     } catch (error) {
@@ -247,17 +245,22 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #swapAtOnce(plan: SwapPlan<D>, started: bigint): SwapReport {
     this.#assertIdle();
-    const candidate = Candidate.take(this.path, this.#library, this.#options.loading);
+    if (this.#phase !== 'idle') throw this.#busy('a swap is under way');
+    this.#phase = 'preparing';
+    let candidate: Candidate | undefined;
     try {
+      candidate = Candidate.take(this.#source);
       this.#assertReplaceable(plan);
-      candidate.check(this.#table.required(), this.#leaving(plan));
+      candidate.check(this.#table.required(), this.#open().candidate, this.#leaving(plan));
       if (plan.quarantine !== undefined) quarantineSync(candidate, plan.quarantine);
       if (plan.verify !== undefined) verifySync(candidate, this.#definitions, plan.verify);
       this.#assertIdle();
       return this.#report(this.#exchange(candidate, plan), plan, started);
     } catch (error) {
-      candidate.release();
+      candidate?.release();
       throw error;
+    } finally {
+      this.#phase = 'idle';
     }
   }
 
@@ -280,18 +283,20 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /** Swaps after the swaps that were asked for before. */
   async #lineUp(options: SwapOptions<D>): Promise<SwapReport> {
     const started = process.hrtime.bigint();
-    const plan = planSwap(options, this.#options.unload);
+    const plan = planSwap(options, this.#source.unload);
     const swap = this.#lastSwap.then(() => this.#swapInTurn(plan, started));
     this.#lastSwap = swap.catch(() => {});
     return swap;
   }
 
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
-    this.#open();
-    const candidate = await Candidate.takeAsync(this.path, this.#library, this.#options.loading);
+    const { candidate: previous } = this.#open();
+    this.#phase = 'preparing';
+    let candidate: Candidate | undefined;
     try {
+      candidate = await Candidate.takeAsync(this.#source);
       this.#assertReplaceable(plan);
-      await candidate.checkAsync(this.#table.required(), this.#leaving(plan));
+      await candidate.checkAsync(this.#table.required(), previous, this.#leaving(plan));
       if (plan.quarantine !== undefined) await quarantineAsync(candidate, plan.quarantine);
       if (plan.verify !== undefined) await verifyAsync(candidate, this.#definitions, plan.verify);
       if (plan.order === 'close-first') {
@@ -304,10 +309,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       await this.#table.idle(exchange.previous.image);
       return this.#report(exchange, plan, started);
     } catch (error) {
-      candidate.release();
+      candidate?.release();
       throw error;
     } finally {
       this.#table.release();
+      this.#phase = 'idle';
     }
   }
 
@@ -325,14 +331,14 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const mustStay = previous.candidate.reasonsToKeep(unload);
     let retained: readonly RetainReason[] | undefined;
     let missing: readonly string[];
-    this.#exchanging = true;
+    this.#phase = 'exchanging';
     try {
       if (order === 'close-first' && mustStay.length === 0) retained = this.#retire(previous);
       missing = this.#load(candidate, this.#generation + 1); // commits
     } catch (error) {
       throw previous.image.open ? error : this.#restore(previous, error);
     } finally {
-      this.#exchanging = false;
+      this.#phase = 'preparing';
     }
     const current = this.#open().info;
     return { previous, current, missing, retained, pause: process.hrtime.bigint() - started };
@@ -344,7 +350,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const closing = process.hrtime.bigint();
     const retained = exchange.retained ?? previous.candidate.giveUp(previous.image, plan.unload);
     previous.candidate.release();
-    if (retained.length > 0) this.#retained.add(previous.image);
     const ended = process.hrtime.bigint();
     return {
       path: this.path,
@@ -377,8 +382,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /** Closes the old image before the next one is opened. No function can be called until the commit. */
   #retire(previous: Loaded): readonly RetainReason[] {
     this.#table.detach();
-    const retained = previous.image.close();
-    if (retained.length > 0 && this.#options.loading.direct) throw this.#stillLoaded(retained);
+    const retained = previous.candidate.giveUp(previous.image, 'always');
+    if (retained.length > 0 && this.#source.direct) throw this.#stillLoaded(retained);
     return retained;
   }
 
@@ -431,7 +436,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     checkOptions(options);
     const { persistent = false } = options;
     const settle = milliseconds('options.settle', options.settle, 50);
-    planSwap(options.swap ?? {}, this.#options.unload);
+    planSwap(options.swap ?? {}, this.#source.unload);
     const watch = watchFile(
       {
         path: this.path,
@@ -459,7 +464,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#table.close();
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
-    last.candidate.giveUp(last.image, this.#options.unload);
+    last.candidate.giveUp(last.image, this.#source.unload);
     last.candidate.release();
   }
 
@@ -474,9 +479,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #assertIdle(): void {
     const calls = this.#open().image.callsInFlight;
-    if (calls === 0 && !this.#exchanging) return;
-    const reason = calls > 0 ? `${calls} call(s) in flight` : 'a swap is under way';
-    throw new SoError('ERR_SOSWAP_BUSY', `'${this.path}' is busy: ${reason}`, this.path);
+    if (calls > 0) throw this.#busy(`${calls} call(s) in flight`);
+    if (this.#phase === 'exchanging') throw this.#busy('it is between two images');
+  }
+
+  #busy(reason: string): SoError {
+    return new SoError('ERR_SOSWAP_BUSY', `'${this.path}' is busy: ${reason}`, this.path);
   }
 
   /** Refuses what is sure to fail later: in direct mode the old image must go before its name can be opened. */
@@ -484,11 +492,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const { info, image, candidate } = this.#open();
     const mustStay = candidate.reasonsToKeep(unload);
     const stays = mustStay.length > 0 || candidate.facts.staysMapped;
-    this.#retained.assertRoomFor({
+    this.#source.retained.assertRoomFor({
       images: stays ? 1 : 0,
       bytes: stays ? image.memorySize : 0,
     });
-    if (!this.#options.loading.direct) return;
+    if (!this.#source.direct) return;
     const holders = [...openHandles()].filter((each) => each.image?.mappedFrom === info.mappedFrom);
     if (holders.length > 1) {
       const detail = `${holders.length - 1} other handle(s) of this thread have it open`;
@@ -512,14 +520,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 }
 
-/** {@link OpenOptions} with every default filled in. */
-interface HandleOptions {
-  readonly loading: Loading;
-  readonly unload: UnloadPolicy;
-  readonly maxRetained: { readonly images: number; readonly bytes: number };
-}
-
-function handleOptions(options: OpenOptions): HandleOptions {
+function sourceOf(path: string, options: OpenOptions): Source {
   checkOptions(options);
   const scope = oneOf('options.scope', options.scope, ['local', 'global']);
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
@@ -528,19 +529,18 @@ function handleOptions(options: OpenOptions): HandleOptions {
   const unload = unloadPolicy(options.unload);
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
   return {
-    loading: {
-      mode:
-        (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) |
-        (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
-      direct: image === 'direct',
-      edits: {
-        demoteUnique: unique === 'global',
-        clearNoDelete: unload === 'always',
-        symbolic: scope === 'global',
-      },
+    path,
+    library: new native.Library(),
+    mode:
+      (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
+    direct: image === 'direct',
+    edits: {
+      demoteUnique: unique === 'global',
+      clearNoDelete: unload === 'always',
+      symbolic: scope === 'global',
     },
     unload,
-    maxRetained: retainedLimit(options.maxRetained),
+    retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
   };
 }
 

@@ -2,11 +2,11 @@
 
 #include "addon_data.h"
 #include "dl_wrap.h"
-#include "files_wrap.h"
 #include "js_error.h"
 #include "library_wrap.h"
 #include "loaded_wrap.h"
 #include "slots_wrap.h"
+#include "system_wrap.h"
 
 namespace {
 
@@ -21,7 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   soswap::LibraryWrap::Init(env, exports);
   soswap::SlotsWrap::Init(env, exports);
   soswap::InitLoaded(env, exports);
-  soswap::InitFiles(env, exports);
+  soswap::InitSystem(env, exports);
   soswap::InitDl(env, exports);
   return exports;
 }

@@ -189,14 +189,16 @@ napi_value CallIntegers(napi_env env, napi_callback_info info) {
   const BoundFunction* function = Begin(env, info, arguments);
   if (function == nullptr) return nullptr;
   const Slot& slot = *function->slot;
-  std::array<uint64_t, kCount> words;
   const Type* types = slot.signature.argument_types.data();
-  for (size_t index = 0; index < kCount; ++index) {
-    if (!ToNarrowWord(env, arguments[index], NarrowRange(types[index]), &words[index]))
-        [[unlikely]] {
-      ThrowArgument(env, slot, index, arguments[index]);
-      return nullptr;
-    }
+  std::array<uint64_t, kCount> words;
+  size_t taken = 0;
+  [[maybe_unused]] const auto take = [&](size_t index) {
+    taken = index;
+    return ToNarrowWord(env, arguments[index], NarrowRange(types[index]), &words[index]);
+  };
+  if (!(take(kIndexes) && ...)) [[unlikely]] {
+    ThrowArgument(env, slot, taken, arguments[taken]);
+    return nullptr;
   }
   return Complete(env, *function, [&] {
     using Native = uint64_t (*)(decltype(uint64_t{kIndexes})...);
@@ -213,11 +215,14 @@ napi_value CallDoubles(napi_env env, napi_callback_info info) {
   if (function == nullptr) return nullptr;
   const Slot& slot = *function->slot;
   std::array<double, kCount> numbers;
-  for (size_t index = 0; index < kCount; ++index) {
-    if (napi_get_value_double(env, arguments[index], &numbers[index]) != napi_ok) [[unlikely]] {
-      ThrowArgument(env, slot, index, arguments[index]);
-      return nullptr;
-    }
+  size_t taken = 0;
+  [[maybe_unused]] const auto take = [&](size_t index) {
+    taken = index;
+    return napi_get_value_double(env, arguments[index], &numbers[index]) == napi_ok;
+  };
+  if (!(take(kIndexes) && ...)) [[unlikely]] {
+    ThrowArgument(env, slot, taken, arguments[taken]);
+    return nullptr;
   }
   return Complete(env, *function, [&] {
     using Native = double (*)(decltype(kIndexes, double{})...);

@@ -1,7 +1,5 @@
 #include "convert.h"
 
-#include <cstring>
-
 namespace soswap {
 namespace {
 
@@ -33,46 +31,15 @@ bool OtherMemory(napi_env env, napi_value value, Memory* memory, size_t* length)
   return false;
 }
 
-bool ToMemoryWord(napi_env env, napi_value value, uint64_t* word) {
-  // Each thing that Node-API is asked for costs something, so not GetMemory() at once.
-  size_t length = 0;
-  void* data = nullptr;
-  if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) == napi_ok &&
-      length > 0) {
-    *word = reinterpret_cast<uint64_t>(data);
-    return true;
-  }
-  Memory memory;
-  if (!GetMemory(env, value, &memory)) return false;
-  *word = reinterpret_cast<uint64_t>(memory.data);
-  return true;
-}
-
 }  // namespace
 
-TemporaryStrings::Outcome TemporaryStrings::Add(napi_env env, napi_value value, uint64_t* word) {
-  // A character takes up to four bytes, so a copy that leaves that many free is complete.
-  constexpr size_t kLongestCharacter = 4;
-  char* copy = small_ + used_;
-  const size_t room = sizeof(small_) - used_;
+TemporaryStrings::Outcome TemporaryStrings::AddLarge(napi_env env, napi_value value,
+                                                     uint64_t* word) {
   size_t length = 0;
-  if (room > kLongestCharacter) {
-    if (napi_get_value_string_utf8(env, value, copy, room, &length) != napi_ok) {
-      return Outcome::kNotAString;
-    }
-  }
-  if (length + kLongestCharacter < room) {
-    used_ += length + 1;
-  } else {
-    if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) {
-      return Outcome::kNotAString;
-    }
-    copy = large_.emplace_back(new char[length + 1]).get();
-    napi_get_value_string_utf8(env, value, copy, length + 1, &length);
-  }
-  if (std::memchr(copy, '\0', length) != nullptr) return Outcome::kContainsNul;
-  *word = reinterpret_cast<uint64_t>(copy);
-  return Outcome::kCopied;
+  napi_get_value_string_utf8(env, value, nullptr, 0, &length);
+  char* copy = large_.emplace_back(new char[length + 1]).get();
+  napi_get_value_string_utf8(env, value, copy, length + 1, &length);
+  return Finish(copy, length, word);
 }
 
 bool GetMemory(napi_env env, napi_value value, Memory* memory) {
@@ -97,18 +64,7 @@ size_t ByteLength(napi_env env, napi_value value) {
   return length;
 }
 
-bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& strings,
-                   uint64_t* word) {
-  // All pointer-like types accept the same values; the type says which to expect.
-  if (type == Type::kString) {
-    const auto outcome = strings.Add(env, value, word);
-    if (outcome != TemporaryStrings::Outcome::kNotAString) {
-      return outcome == TemporaryStrings::Outcome::kCopied;
-    }
-  } else if (type == Type::kBuffer && ToMemoryWord(env, value, word)) {
-    return true;
-  }
-
+bool ToAnyPointerWord(napi_env env, napi_value value, TemporaryStrings& strings, uint64_t* word) {
   napi_valuetype kind;
   if (napi_typeof(env, value, &kind) != napi_ok) return false;
   switch (kind) {
@@ -122,11 +78,72 @@ bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& 
     }
     case napi_string:
       return strings.Add(env, value, word) == TemporaryStrings::Outcome::kCopied;
-    case napi_object:
-      return ToMemoryWord(env, value, word);
+    case napi_object: {
+      Memory memory;
+      if (!GetMemory(env, value, &memory)) return false;
+      *word = reinterpret_cast<uint64_t>(memory.data);
+      return true;
+    }
     default:
       return false;
   }
+}
+
+napi_value ToAnyResult(napi_env env, Type type, CallResult result) {
+  napi_value value = nullptr;
+  switch (type) {
+    case Type::kVoid:
+      break;
+    case Type::kChar:
+      napi_create_int32(env, static_cast<char>(result.integer), &value);
+      break;
+    case Type::kInt8:
+      napi_create_int32(env, static_cast<int8_t>(result.integer), &value);
+      break;
+    case Type::kUint8:
+    case Type::kBool:
+      napi_create_uint32(env, static_cast<uint8_t>(result.integer), &value);
+      break;
+    case Type::kInt16:
+      napi_create_int32(env, static_cast<int16_t>(result.integer), &value);
+      break;
+    case Type::kUint16:
+      napi_create_uint32(env, static_cast<uint16_t>(result.integer), &value);
+      break;
+    case Type::kInt32:
+      napi_create_int32(env, static_cast<int32_t>(result.integer), &value);
+      break;
+    case Type::kUint32:
+      napi_create_uint32(env, static_cast<uint32_t>(result.integer), &value);
+      break;
+    case Type::kInt64:
+      napi_create_bigint_int64(env, static_cast<int64_t>(result.integer), &value);
+      break;
+    case Type::kFloat32: {
+      const auto low = static_cast<uint32_t>(std::bit_cast<uint64_t>(result.floating));
+      napi_create_double(env, std::bit_cast<float>(low), &value);
+      break;
+    }
+    case Type::kFloat64:
+      napi_create_double(env, result.floating, &value);
+      break;
+    case Type::kString:
+      if (result.integer == 0) {
+        napi_get_null(env, &value);
+      } else if (napi_create_string_utf8(env, reinterpret_cast<const char*>(result.integer),
+                                         NAPI_AUTO_LENGTH, &value) != napi_ok) {
+        ThrowStringTooLong(env);
+      }
+      break;
+    case Type::kUint64:
+    case Type::kPointer:
+    case Type::kBuffer:
+    case Type::kArrayBuffer:
+    case Type::kFunction:
+      napi_create_bigint_uint64(env, result.integer, &value);
+      break;
+  }
+  return value;
 }
 
 }  // namespace soswap

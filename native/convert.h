@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <type_traits>
@@ -112,9 +113,30 @@ class TemporaryStrings final {
   TemporaryStrings& operator=(const TemporaryStrings&) = delete;
 
   // Puts the address of the copy into `word`. A lone surrogate becomes U+FFFD.
-  Outcome Add(napi_env env, napi_value value, uint64_t* word);
+  Outcome Add(napi_env env, napi_value value, uint64_t* word) {
+    char* copy = small_ + used_;
+    const size_t room = sizeof(small_) - used_;  // never less than kLongestCharacter
+    size_t length;
+    if (napi_get_value_string_utf8(env, value, copy, room, &length) != napi_ok) {
+      return Outcome::kNotAString;
+    }
+    // A copy that leaves room for another character is complete.
+    if (length + kLongestCharacter >= room) return AddLarge(env, value, word);
+    used_ += length + 1;
+    return Finish(copy, length, word);
+  }
 
  private:
+  static constexpr size_t kLongestCharacter = 4;  // in bytes
+
+  static Outcome Finish(const char* copy, size_t length, uint64_t* word) {
+    *word = reinterpret_cast<uint64_t>(copy);
+    const bool contains_nul = std::memchr(copy, '\0', length) != nullptr;
+    return contains_nul ? Outcome::kContainsNul : Outcome::kCopied;
+  }
+
+  Outcome AddLarge(napi_env env, napi_value value, uint64_t* word);
+
   std::vector<std::unique_ptr<char[]>> large_;
   size_t used_ = 0;
   char small_[256];
@@ -134,17 +156,42 @@ bool GetMemory(napi_env env, napi_value value, Memory* memory);
 // Of a value that has memory. Not for the way of every call.
 size_t ByteLength(napi_env env, napi_value value);
 
-// A pointer-like type. The address of an object's memory is good for as long as JavaScript can
-// reach the object and does not run. False as with ToScalarWord().
-bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& strings,
-                   uint64_t* word);
+// ToPointerWord() for any value.
+bool ToAnyPointerWord(napi_env env, napi_value value, TemporaryStrings& strings, uint64_t* word);
+
+// A pointer-like type. All of them take the same values; the type says which to expect. The address
+// of an object's memory is good for as long as JavaScript can reach the object and does not run.
+// False as with ToScalarWord().
+inline bool ToPointerWord(napi_env env, napi_value value, Type type, TemporaryStrings& strings,
+                          uint64_t* word) {
+  if (type == Type::kString) {
+    const auto outcome = strings.Add(env, value, word);
+    if (outcome != TemporaryStrings::Outcome::kNotAString) {
+      return outcome == TemporaryStrings::Outcome::kCopied;
+    }
+  } else if (type == Type::kBuffer) {
+    // Each thing that Node-API is asked for costs something: not GetMemory() at once.
+    size_t length;
+    void* data;
+    if (napi_get_typedarray_info(env, value, nullptr, &length, &data, nullptr, nullptr) ==
+            napi_ok &&
+        length > 0) {
+      *word = reinterpret_cast<uint64_t>(data);
+      return true;
+    }
+  }
+  return ToAnyPointerWord(env, value, strings, word);
+}
+
+// ToResult() for any type.
+napi_value ToAnyResult(napi_env env, Type type, CallResult result);
 
 // The JavaScript value of what a call returned. A string is copied at once, because the bytes may
-// lie in an image that a swap unmaps. Null, with an exception pending, if there is no room for it.
-inline napi_value ToResult(napi_env env, Type type, const CallResult& result) {
-  napi_value value = nullptr;  // which JavaScript sees as undefined
+// lie in an image that a swap unmaps. Null is undefined, or an exception is pending.
+[[gnu::always_inline]] inline napi_value ToResult(napi_env env, Type type, CallResult result) {
   // The commonest first: a branch that always goes the same way costs less than the jump of a
   // switch.
+  napi_value value = nullptr;
   if (type == Type::kVoid) return value;
   if (type == Type::kInt32) {
     napi_create_int32(env, static_cast<int32_t>(result.integer), &value);
@@ -154,55 +201,7 @@ inline napi_value ToResult(napi_env env, Type type, const CallResult& result) {
     napi_create_double(env, result.floating, &value);
     return value;
   }
-  switch (type) {
-    case Type::kVoid:
-    case Type::kInt32:
-    case Type::kFloat64:
-      break;
-    case Type::kUint32:
-      napi_create_uint32(env, static_cast<uint32_t>(result.integer), &value);
-      break;
-    case Type::kFloat32: {
-      const auto low = static_cast<uint32_t>(std::bit_cast<uint64_t>(result.floating));
-      napi_create_double(env, std::bit_cast<float>(low), &value);
-      break;
-    }
-    case Type::kInt64:
-      napi_create_bigint_int64(env, static_cast<int64_t>(result.integer), &value);
-      break;
-    case Type::kChar:
-      napi_create_int32(env, static_cast<char>(result.integer), &value);
-      break;
-    case Type::kInt8:
-      napi_create_int32(env, static_cast<int8_t>(result.integer), &value);
-      break;
-    case Type::kUint8:
-    case Type::kBool:
-      napi_create_uint32(env, static_cast<uint8_t>(result.integer), &value);
-      break;
-    case Type::kInt16:
-      napi_create_int32(env, static_cast<int16_t>(result.integer), &value);
-      break;
-    case Type::kUint16:
-      napi_create_uint32(env, static_cast<uint16_t>(result.integer), &value);
-      break;
-    case Type::kString:
-      if (result.integer == 0) {
-        napi_get_null(env, &value);
-      } else if (napi_create_string_utf8(env, reinterpret_cast<const char*>(result.integer),
-                                         NAPI_AUTO_LENGTH, &value) != napi_ok) {
-        ThrowStringTooLong(env);
-      }
-      break;
-    case Type::kUint64:
-    case Type::kPointer:
-    case Type::kBuffer:
-    case Type::kArrayBuffer:
-    case Type::kFunction:
-      napi_create_bigint_uint64(env, result.integer, &value);
-      break;
-  }
-  return value;
+  return ToAnyResult(env, type, result);
 }
 
 }  // namespace soswap

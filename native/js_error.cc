@@ -27,6 +27,8 @@ const char* CodeOf(Fault fault) {
       return "ERR_SOSWAP_MALFORMED";
     case Fault::kMissingDependency:
       return "ERR_SOSWAP_MISSING_DEPENDENCY";
+    case Fault::kStillLoaded:
+      return "ERR_SOSWAP_STILL_LOADED";
     case Fault::kLoader:
       return "ERR_SOSWAP_LOADER";
     case Fault::kSystem:

@@ -7,7 +7,7 @@
 #include "convert_js.h"
 #include "core/resolution.h"
 #include "js_error.h"
-#include "pool_work.h"
+#include "thread_work.h"
 
 namespace soswap {
 namespace {
@@ -47,6 +47,7 @@ Napi::Object Describe(Napi::Env env, uint32_t id, const InspectedSnapshot& taken
 struct Resolved {
   std::vector<std::string> missing;
   std::vector<UndefinedSymbol> undefined;
+  std::vector<RetainReason> hazards;
 };
 
 // Any thread. Throws Error if a dependency is missing.
@@ -61,6 +62,12 @@ Resolved ResolveSymbols(const InspectedSnapshot& taken, const std::vector<std::s
     }
   }
   if (bind_now) resolved.undefined = resolution.Undefined(taken.elf);
+  for (const ElfFile* dependency : resolution.ComingAlong()) {
+    for (RetainReason& hazard : UnmapHazards(UnloadFactsOf(*dependency))) {
+      hazard.detail += " (in '" + dependency->subject() + "', which it needs)";
+      resolved.hazards.push_back(std::move(hazard));
+    }
+  }
   return resolved;
 }
 
@@ -77,6 +84,7 @@ Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
   Napi::Object object = Napi::Object::New(env);
   object["missing"] = ToArray(env, resolved.missing);
   object["undefined"] = undefined;
+  object["hazards"] = ToArray(env, resolved.hazards);
   return object;
 }
 
@@ -120,9 +128,9 @@ Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   });
 }
 
-// takeSnapshotAsync(path, origin, options): the same on the thread pool.
+// takeSnapshotAsync(path, origin, options): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
-  return RunOnPool(
+  return RunOnThread(
       info.Env(),
       [path = info[0].As<Napi::String>().Utf8Value(),
        origin = info[1].As<Napi::String>().Utf8Value(), options = ToSnapshotOptions(info[2])] {
@@ -144,9 +152,9 @@ Napi::Value LibraryWrap::Resolve(const Napi::CallbackInfo& info) {
   });
 }
 
-// resolveAsync(…): the same on the thread pool.
+// resolveAsync(…): the same on another thread.
 Napi::Value LibraryWrap::ResolveAsync(const Napi::CallbackInfo& info) {
-  return RunOnPool(
+  return RunOnThread(
       info.Env(),
       [taken = objects_->snapshots.Get(info[0]), symbols = ToStrings(info[1]),
        bind_now = info[2].ToBoolean().Value(), leaving = info[3].As<Napi::String>().Utf8Value()] {
@@ -167,21 +175,24 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
   objects_->snapshots.Remove(info[0]);
 }
 
-// openImage(snapshot, mode, generation, direct): lib/native.ts: ImageFacts
+// openImage(snapshot, options): lib/native.ts: ImageOptions, ImageFacts
 Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto taken = objects_->snapshots.Get(info[0]);
   const ElfFacts& elf = taken->elf.facts();
-  const int mode = info[1].As<Napi::Number>();
+  const auto options = info[1].As<Napi::Object>();
+  const int mode = options.Get("mode").As<Napi::Number>();
   ImageOrigin origin{.path = taken->path,
-                     .generation = info[2].As<Napi::Number>(),
+                     .generation = options.Get("generation").As<Napi::Number>(),
                      .source = taken->snapshot->source(),
                      .build_id = elf.build_id,
                      .memory_size = elf.memory_size,
-                     .unload = taken->unload};
+                     .unload = taken->unload,
+                     .may_unmap = options.Get("mayUnmap").ToBoolean()};
   auto image = Translating(env, [&] {
-    return info[3].ToBoolean() ? Image::OpenDirect(std::move(origin), mode)
-                               : Image::Open(std::move(origin), taken->snapshot, elf, mode);
+    return options.Get("direct").ToBoolean()
+               ? Image::OpenDirect(std::move(origin), mode)
+               : Image::Open(std::move(origin), taken->snapshot, elf, mode);
   });
   Napi::Object facts = Napi::Object::New(env);
   facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));

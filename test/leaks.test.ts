@@ -3,7 +3,7 @@ import t from 'tap';
 import { exitedCleanly, runNode } from '../fixtures/child.js';
 
 // The same in long: see there.
-const campaign = fileURLToPath(new URL('campaigns/swaps.mjs', import.meta.url));
+const campaign = fileURLToPath(new URL('campaigns/swaps.js', import.meta.url));
 const root = fileURLToPath(new URL('..', import.meta.url));
 const swaps = 2000;
 

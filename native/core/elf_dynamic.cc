@@ -14,6 +14,9 @@ namespace soswap::elf {
 Dynamic::Dynamic(View section) : section_(section) {
   while (count_ < capacity() && At(count_).d_tag != DT_NULL) ++count_;
   if (count_ == capacity()) Malformed("the dynamic section does not end in DT_NULL");
+  for (std::size_t i = count_; i < capacity(); ++i) {
+    if (At(i).d_tag != DT_NULL) Malformed("the dynamic section goes on after DT_NULL");
+  }
 }
 
 std::optional<std::size_t> Dynamic::IndexOf(std::int64_t tag) const {

@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <optional>
 #include <string>
@@ -60,6 +61,7 @@ Kind KindOf(std::uint64_t type) {
       return {Effect::kUnknown, 0};
   }
 }
+constexpr std::uint64_t kCodeAlignment = 1;
 #elif defined(__aarch64__)
 Kind KindOf(std::uint64_t type) {
   switch (type) {
@@ -89,6 +91,7 @@ Kind KindOf(std::uint64_t type) {
       return {Effect::kUnknown, 0};
   }
 }
+constexpr std::uint64_t kCodeAlignment = 4;
 #else
 #error "soswap knows the relocations of x86-64 and AArch64"
 #endif
@@ -172,6 +175,7 @@ class Checker final {
   }
 
   void Run() {
+    CheckPairs();
     CheckSupported();
     CheckRelative();
     CheckTable(DT_RELA, "DT_RELA", DT_RELASZ, "DT_RELASZ");
@@ -179,6 +183,7 @@ class Checker final {
     CheckCode(DT_INIT, "DT_INIT");
     CheckCode(DT_FINI, "DT_FINI");
     for (const CallTable& table : tables_) table.CheckFilled();
+    if (has_empty_) CheckReferred();
   }
 
  private:
@@ -246,6 +251,26 @@ class Checker final {
     }
     if (const auto kind = dynamic().Find(DT_PLTREL); kind && *kind != DT_RELA) {
       Malformed("DT_PLTREL is not DT_RELA");
+    }
+  }
+
+  // A size without its table is what is left of a damaged tag.
+  void CheckPairs() const {
+    struct Pair {
+      std::int64_t table;
+      std::int64_t size;
+      const char* name;
+    };
+    constexpr std::array kPairs{Pair{DT_RELA, DT_RELASZ, "DT_RELA"},
+                                Pair{DT_RELR, DT_RELRSZ, "DT_RELR"},
+                                Pair{DT_JMPREL, DT_PLTRELSZ, "DT_JMPREL"},
+                                Pair{DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ, "DT_PREINIT_ARRAY"},
+                                Pair{DT_INIT_ARRAY, DT_INIT_ARRAYSZ, "DT_INIT_ARRAY"},
+                                Pair{DT_FINI_ARRAY, DT_FINI_ARRAYSZ, "DT_FINI_ARRAY"},
+                                Pair{DT_VERDEF, DT_VERDEFNUM, "DT_VERDEF"},
+                                Pair{DT_VERNEED, DT_VERNEEDNUM, "DT_VERNEED"}};
+    for (const Pair& pair : kPairs) {
+      if (dynamic().Find(pair.size).value_or(0) != 0) dynamic().Require(pair.table, pair.name);
     }
   }
 
@@ -332,7 +357,10 @@ class Checker final {
     const std::uint64_t index = ELF64_R_SYM(entry.r_info);
     // The loader looks up the version of the symbol before it heeds the type.
     startup_.symbols.Admit(memory(), index);
+    has_empty_ |= kind.effect == Effect::kNone;
     if (kind.effect == Effect::kNone || kind.effect == Effect::kUnknown) return;
+    if (referred_.size() <= index) referred_.resize(startup_.symbols.count());
+    referred_[index] = true;
     const Elf64_Sym symbol = startup_.symbols.At(index);
     if (kind.effect == Effect::kCopy) kind.width = symbol.st_size;
     CheckTarget(entry.r_offset, kind.width);
@@ -358,8 +386,9 @@ class Checker final {
         break;
       case Effect::kSlot:
       case Effect::kCall:
-        if (entry.r_offset % sizeof(Elf64_Addr) != 0 || index == STN_UNDEF) {
-          Malformed("a slot of the global offset table is not aligned or has no symbol");
+        if (entry.r_offset % sizeof(Elf64_Addr) != 0 || index == STN_UNDEF || addend != 0) {
+          Malformed("the slot of the global offset table at " + Hex(entry.r_offset) +
+                    " is not aligned, has no symbol, or not its very address");
         }
         break;
       case Effect::kThread:
@@ -402,7 +431,8 @@ class Checker final {
   }
 
   bool IsCode(std::uint64_t address) const {
-    return memory().Holds(address, 1, PF_X) && !relro_.Contains(address, 1);
+    return address % kCodeAlignment == 0 && memory().Holds(address, 1, PF_X) &&
+           !relro_.Contains(address, 1);
   }
 
   bool LeavesCode(const Elf64_Rela& entry, const Kind& kind, const Elf64_Sym& symbol) const {
@@ -453,6 +483,17 @@ class Checker final {
     }
   }
 
+  // Linkers may leave entries empty that they turned out not to need. Where an import is left
+  // without an entry as well, bytes were lost.
+  void CheckReferred() const {
+    for (std::size_t i = 1; i < startup_.symbols.count(); ++i) {
+      const Elf64_Sym symbol = startup_.symbols.At(i);
+      if (symbol.st_shndx != SHN_UNDEF || (i < referred_.size() && referred_[i])) continue;
+      Malformed("empty relocations, and none for '" + std::string(startup_.symbols.NameOf(symbol)) +
+                "'");
+    }
+  }
+
   void CheckCode(std::int64_t tag, const char* name) const {
     const auto address = dynamic().Find(tag);
     if (address && !IsCode(*address)) Malformed(std::string(name) + " is not the address of code");
@@ -465,6 +506,8 @@ class Checker final {
   std::vector<Range> guarded_;
   std::vector<CallTable> tables_;
   std::vector<Target> targets_;
+  std::vector<bool> referred_;  // symbols that an entry refers to
+  bool has_empty_ = false;      // an entry that does nothing
 };
 
 }  // namespace

@@ -58,7 +58,7 @@ void CheckChains(const SysvHash& hash) {
 Versions::Versions(const Memory& memory, const Dynamic& dynamic, const Strings& strings) {
   ReadDefined(memory, dynamic, strings);
   ReadNeeded(memory, dynamic, strings);
-  if (names_.empty() && !dynamic.Has(DT_VERSYM)) return;
+  if (versions_.empty() && !dynamic.Has(DT_VERSYM)) return;
   indices_ = memory.ReadAll(dynamic.Require(DT_VERSYM, "DT_VERSYM"), "DT_VERSYM");
 }
 
@@ -67,50 +67,59 @@ void Versions::ReadDefined(const Memory& memory, const Dynamic& dynamic, const S
   if (!address) return;
   const View table = memory.ReadAll(*address, "DT_VERDEF");
   // The loader stops at vd_next == 0 and does not heed DT_VERDEFNUM.
+  std::uint64_t missing = dynamic.Find(DT_VERDEFNUM).value_or(0);
   for (std::uint64_t at = 0;;) {
     const auto definition = table.Read<Elf64_Verdef>(at);
     const auto name = table.Read<Elf64_Verdaux>(at + definition.vd_aux);
-    Add(definition.vd_ndx, strings.At(name.vda_name));
+    Add(definition.vd_ndx, {strings.At(name.vda_name), false});
     defined_size_ =
         std::max({defined_size_, at + sizeof(definition), at + definition.vd_aux + sizeof(name)});
-    if (definition.vd_next == 0) return;
+    if (missing > 0) --missing;
+    if (definition.vd_next == 0) break;
     at += definition.vd_next;
   }
+  if (missing > 0) Malformed("DT_VERDEF ends before its last record");
 }
 
 void Versions::ReadNeeded(const Memory& memory, const Dynamic& dynamic, const Strings& strings) {
   const auto address = dynamic.Find(DT_VERNEED);
   if (!address) return;
   const View table = memory.ReadAll(*address, "DT_VERNEED");
+  std::uint64_t missing = dynamic.Find(DT_VERNEEDNUM).value_or(0);
   for (std::uint64_t at = 0;;) {
     const auto file = table.Read<Elf64_Verneed>(at);
     if (!IsLoadedWith(dynamic, strings, strings.At(file.vn_file))) {
       Malformed("DT_VERNEED names '" + std::string(strings.At(file.vn_file)) +
                 "', which no DT_NEEDED does");
     }
+    missing += file.vn_cnt;
     for (std::uint64_t aux_at = at + file.vn_aux;;) {
       const auto version = table.Read<Elf64_Vernaux>(aux_at);
-      Add(version.vna_other, strings.At(version.vna_name));
+      Add(version.vna_other, {strings.At(version.vna_name), true});
       needed_size_ = std::max({needed_size_, at + sizeof(file), aux_at + sizeof(version)});
+      if (missing > 0) --missing;
       if (version.vna_next == 0) break;
       aux_at += version.vna_next;
     }
-    if (file.vn_next == 0) return;
+    if (missing > 0) --missing;
+    if (file.vn_next == 0) break;
     at += file.vn_next;
   }
+  if (missing > 0) Malformed("DT_VERNEED ends before its last record");
 }
 
-void Versions::Add(std::uint16_t index, std::string_view name) {
+void Versions::Add(std::uint16_t index, const Version& version) {
   if (++records_ > kVersionMask) Malformed("there are more version records than versions");
   const std::size_t place = index & kVersionMask;
-  if (place >= names_.size()) names_.resize(place + 1);
-  names_[place] = name;
+  if (place >= versions_.size()) versions_.resize(place + 1);
+  versions_[place] = version;
 }
 
 std::string_view Versions::NameOf(std::size_t symbol) const {
   if (!Exist()) return {};
   const std::size_t index = IndexOf(symbol) & kVersionMask;
-  return index >= kFirstNamedVersion && index < names_.size() ? names_[index] : std::string_view();
+  return index >= kFirstNamedVersion && index < versions_.size() ? versions_[index].name
+                                                                 : std::string_view();
 }
 
 bool Versions::Hidden(std::size_t symbol) const {
@@ -123,13 +132,16 @@ bool Versions::FoundByDlsym(std::size_t symbol) const {
   return (index & kVersionMask) < kFirstNamedVersion || (index & kHiddenVersion) == 0;
 }
 
-void Versions::Check(std::size_t symbol) const {
+void Versions::Check(std::size_t symbol, bool is_defined) const {
   if (!Exist()) return;
   const std::size_t index = IndexOf(symbol) & kVersionMask;
   // The loader's own table of versions ends with the highest one; without any, there is none.
-  if (index != VER_NDX_LOCAL && index >= names_.size()) {
+  if (index != VER_NDX_LOCAL && index >= versions_.size()) {
     Malformed("DT_VERSYM gives symbol " + std::to_string(symbol) + " the unknown version " +
               std::to_string(index));
+  }
+  if (is_defined && index >= kFirstNamedVersion && versions_[index].is_needed) {
+    Malformed("symbol " + std::to_string(symbol) + " is defined, in a version of another object");
   }
 }
 
@@ -205,7 +217,7 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
   if (!strings_.Has(symbol.st_name)) {
     Malformed("symbol " + std::to_string(index) + " has its name outside DT_STRTAB");
   }
-  versions_.Check(index);
+  versions_.Check(index, symbol.st_shndx != SHN_UNDEF);
   if (symbol.st_shndx == SHN_UNDEF) {
     if (index != STN_UNDEF) CheckImport(symbol);
     return;

@@ -25,7 +25,7 @@ class Versions final {
   bool Hidden(std::size_t symbol) const;
   // dlsym(3) takes a symbol without a version, or its default version.
   bool FoundByDlsym(std::size_t symbol) const;
-  void Check(std::size_t symbol) const;
+  void Check(std::size_t symbol, bool is_defined) const;
 
   // How long the tables are, 0 without one.
   std::uint64_t defined_size() const noexcept { return defined_size_; }
@@ -34,12 +34,17 @@ class Versions final {
  private:
   void ReadDefined(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
   void ReadNeeded(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
-  void Add(std::uint16_t index, std::string_view name);
+  struct Version {
+    std::string_view name;
+    bool is_needed = false;  // from another object
+  };
+
+  void Add(std::uint16_t index, const Version& version);
   bool Exist() const noexcept { return indices_.size() > 0; }
   std::uint16_t IndexOf(std::size_t symbol) const { return indices_.At<Elf64_Half>(symbol); }
 
   View indices_;
-  std::vector<std::string_view> names_;
+  std::vector<Version> versions_;
   std::size_t records_ = 0;
   std::uint64_t defined_size_ = 0;
   std::uint64_t needed_size_ = 0;

@@ -19,6 +19,7 @@ enum class Fault {
   kNotSharedObject,    // ELF, but a program, an object file or a core dump
   kMalformed,          // ELF whose tables contradict each other
   kMissingDependency,  // a shared object that it needs is nowhere to be found, or useless
+  kStillLoaded,        // an older image stands in the way
   kLoader,             // dlopen(3) or dlsym(3) said no
   kSystem,             // a system call failed that has nothing to do with the file
 };

@@ -9,6 +9,7 @@
 
 #include "dependencies.h"
 #include "error.h"
+#include "loaded_objects.h"
 
 namespace soswap {
 namespace {
@@ -28,6 +29,13 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot>
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
+  // dlopen(3) would return what it has under this name, whatever the file is by now.
+  if (IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
+      !IsMappedFromFile(origin.path)) {
+    throw Error(
+        Fault::kStillLoaded, "load", origin.path,
+        "an older image of it stays loaded in this process, and dlopen(3) would return that");
+  }
   void* handle = dlopen(origin.path.c_str(), mode);
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
@@ -42,7 +50,8 @@ Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapsho
     throw Error(Fault::kLoader, "load", origin.path, text);
   }
   record_->origin = std::move(origin);
-  // What the loader calls it, not what we asked for: it may have found an image that was there before.
+  // What the loader calls it, not what we asked for: it may have found an image that was there
+  // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
   record_->thread = static_cast<pid_t>(syscall(SYS_gettid));
@@ -51,10 +60,10 @@ Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapsho
 
 Image::~Image() {
   if (handle_ == nullptr) return;
-  if (auto hazards = UnmapHazards(record_->origin.unload); !hazards.empty()) {
-    Keep(std::move(hazards));
-  } else {
+  if (record_->origin.may_unmap) {
     Close();
+  } else {
+    Keep({{"kept", "its handle was dropped without being closed"}});
   }
 }
 
@@ -71,6 +80,10 @@ std::vector<RetainReason> Image::Close() {
   if (!IsLoaded(record_->loader_name)) {
     RemoveLoadedImage(*record_);
     return {};
+  }
+  if (IsShared(*record_)) {
+    RemoveLoadedImage(*record_);
+    return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
   auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name, private_name);
   if (reasons.front().code == "opened-elsewhere") {

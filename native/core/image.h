@@ -14,13 +14,13 @@ namespace soswap {
 // One loaded copy of a shared object. Open, Symbol and Close may run on any thread, one at a time.
 class Image final {
  public:
-  // Loads the snapshot, of which `elf` has the facts, under a name of its own. `mode` as in dlopen(3).
-  // Throws Error: kLoader with the loader's text, kMissingDependency.
+  // Loads the snapshot, of which `elf` has the facts, under a name of its own. `mode` as in
+  // dlopen(3). Throws Error: kLoader with the loader's text, kMissingDependency.
   static std::shared_ptr<Image> Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                      const ElfFacts& elf, int mode);
 
-  // Loads the file itself. If an object of that name or inode is loaded already, that one is returned,
-  // as dlopen(3) does: look with IsLoaded() first.
+  // Loads the file itself. Throws Error also if the loader has another file under that name
+  // (kStillLoaded).
   static std::shared_ptr<Image> OpenDirect(ImageOrigin origin, int mode);
 
   Image(const Image&) = delete;
@@ -29,12 +29,12 @@ class Image final {
   // Closes it, unless that was done or unmapping it could crash the process.
   ~Image();
 
-  // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing if it
-  // is absent. A symbol may have the address null.
+  // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
+  // if it is absent. A symbol may have the address null.
   std::optional<void*> Symbol(const std::string& name) const;
 
-  // Calls dlclose(3) and then looks whether the image is still mapped, because the return value does
-  // not tell. Returns why it is, or nothing if it is gone.
+  // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
+  // does not tell. Returns why it is, or nothing if it is gone.
   std::vector<RetainReason> Close();
 
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.

@@ -24,12 +24,31 @@ List& TheList() {
 
 void AddLoadedImage(const std::shared_ptr<LoadedImage>& image) {
   const std::lock_guard lock(TheList().mutex);
+  std::erase_if(TheList().images, [&](const auto& each) {
+    return !each->retained.empty() && each->loader_name == image->loader_name;
+  });
   TheList().images.push_back(image);
 }
 
 void RemoveLoadedImage(const LoadedImage& image) {
   const std::lock_guard lock(TheList().mutex);
   std::erase_if(TheList().images, [&](const auto& each) { return each.get() == &image; });
+}
+
+bool IsShared(const LoadedImage& image) {
+  const std::lock_guard lock(TheList().mutex);
+  const auto& images = TheList().images;
+  return std::any_of(images.begin(), images.end(), [&](const auto& each) {
+    return each.get() != &image && each->retained.empty() && each->loader_name == image.loader_name;
+  });
+}
+
+bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source) {
+  const std::lock_guard lock(TheList().mutex);
+  const auto& images = TheList().images;
+  return std::any_of(images.begin(), images.end(), [&](const auto& each) {
+    return each->loader_name == loader_name && each->origin.source == source;
+  });
 }
 
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons) {

@@ -22,11 +22,12 @@ struct ImageOrigin {
   std::optional<std::string> build_id;
   uint64_t memory_size = 0;  // bytes of address space
   UnloadFacts unload;
+  bool may_unmap = true;  // if nobody gives the image up: its handle was dropped, its thread ends
 };
 
-// Calls that have entered an image and have not returned, and nonblocking ones that wait for a thread
-// or whose promise is not settled yet. Counted by the one JavaScript thread whose handle the image
-// belongs to; other threads may read it.
+// Calls that have entered an image and have not returned, and nonblocking ones that wait for a
+// thread or whose promise is not settled yet. Counted by the one JavaScript thread whose handle the
+// image belongs to; other threads may read it.
 class CallCount final {
  public:
   void Enter() noexcept { Add(1); }
@@ -60,9 +61,14 @@ struct LoadedImageInfo {
   std::vector<RetainReason> retained;
 };
 
-// The list is one for the process, because the loader's is: workers see each other's images. Any thread.
+// The list is one for the process, because the loader's is: workers see each other's images. Any
+// thread. An image that the loader gives out again is no longer a retained one.
 void AddLoadedImage(const std::shared_ptr<LoadedImage>& image);
 void RemoveLoadedImage(const LoadedImage& image);
+// Whether another live image goes by the same loader name: the loader has given it out twice.
+bool IsShared(const LoadedImage& image);
+// Whether a live image of this file, in this state, goes by this loader name.
+bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source);
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);
 
 // Every live image, and every retained one that is still there.

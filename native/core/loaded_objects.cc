@@ -98,6 +98,22 @@ bool IsStill(const Mapping& mapping, const std::string& path) {
   return real != nullptr && mapping.file == real.get();
 }
 
+// The names of those whose file is another one by now.
+std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
+  std::vector<std::string> replaced;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; !objects.empty() && std::getline(maps, line);) {
+    Mapping mapping;
+    const auto found = std::find_if(
+        objects.begin(), objects.end(),
+        [&](const LoadedObject* object) { return ReadLine(line, object->start, mapping); });
+    if (found == objects.end()) continue;
+    if (!IsStill(mapping, (*found)->name)) replaced.push_back((*found)->name);
+    objects.erase(found);
+  }
+  return replaced;
+}
+
 }  // namespace
 
 LoadedObjects LoadedObjects::List() {
@@ -156,6 +172,12 @@ std::vector<LoadedObject> LoadedObjects::TakeOut(const std::string& name) {
   return taken;
 }
 
+bool IsMappedFromFile(const std::string& name) {
+  const LoadedObjects objects = LoadedObjects::List();
+  const LoadedObject* object = objects.Find(name);
+  return object != nullptr && Replaced({object}).empty();
+}
+
 std::vector<std::string> ReplacedDependencies(const std::string& name) {
   const LoadedObjects objects = LoadedObjects::List();
   std::vector<const LoadedObject*> wanted = objects.ClosureOf(name);
@@ -165,18 +187,7 @@ std::vector<std::string> ReplacedDependencies(const std::string& name) {
   std::erase_if(wanted, [](const LoadedObject* object) {
     return object->name.find('/') == std::string::npos || object->name.starts_with("/proc/");
   });
-  std::vector<std::string> replaced;
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; !wanted.empty() && std::getline(maps, line);) {
-    Mapping mapping;
-    const auto found = std::find_if(wanted.begin(), wanted.end(), [&](const LoadedObject* object) {
-      return ReadLine(line, object->start, mapping);
-    });
-    if (found == wanted.end()) continue;
-    if (!IsStill(mapping, (*found)->name)) replaced.push_back((*found)->name);
-    wanted.erase(found);
-  }
-  return replaced;
+  return Replaced(std::move(wanted));
 }
 
 }  // namespace soswap

@@ -43,6 +43,10 @@ class LoadedObjects final {
   std::vector<LoadedObject> objects_;
 };
 
+// Whether the object of this name, a path, is mapped from the file that lies there now. Reads
+// /proc/self/maps. Any thread.
+bool IsMappedFromFile(const std::string& name);
+
 // The files of objects below `name` (what it needs, and what that needs) that are no longer the
 // ones in the process: replaced, moved or removed since they were loaded. Whoever looks such a
 // dependency up by its name gets the old one as long as it is loaded. A file that was overwritten

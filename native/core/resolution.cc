@@ -195,6 +195,13 @@ Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std
 
 Resolution::~Resolution() = default;
 
+std::vector<const ElfFile*> Resolution::ComingAlong() const {
+  std::vector<const ElfFile*> files;
+  files.reserve(files_.size());
+  for (const auto& file : files_) files.push_back(&file->elf);
+  return files;
+}
+
 void Resolution::ThrowIfMissing() const {
   if (missing_.empty()) return;
   throw Error(Fault::kMissingDependency, "load", path_, Describe(missing_, path_));

@@ -53,6 +53,9 @@ class Resolution final {
   // library finds it even if the library itself does not define it.
   bool Provides(const std::string& symbol) const;
 
+  // The dependencies that are not in the process yet: they come with the library and go with it.
+  std::vector<const ElfFile*> ComingAlong() const;
+
   // What binding everything at once (RTLD_NOW) would fail for: symbols, weak ones aside, that the
   // library or a dependency not loaded yet asks for, and that neither the global scope of the
   // process nor the library nor any dependency has in the version asked for. `library` is the file

@@ -61,7 +61,7 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf) {
     const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
                                               import.name) != kThreadFunctions.end();
     if (is_thread_function || import.name.starts_with(kStdThread)) {
-      facts.thread_functions.push_back(import.name);
+      facts.thread_functions.push_back(is_thread_function ? import.name : "std::thread");
     }
     if (import.name.starts_with(kThreadExit)) facts.thread_local_destructors = true;
   }

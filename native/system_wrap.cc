@@ -1,9 +1,11 @@
-#include "files_wrap.h"
+#include "system_wrap.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <string>
 
@@ -31,10 +33,14 @@ void LinkDescriptor(const Napi::CallbackInfo& info) {
   }
 }
 
+// dieWithParent(): no child of a dead process goes on, prctl(2).
+void DieWithParent(const Napi::CallbackInfo&) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+
 }  // namespace
 
-void InitFiles(Napi::Env env, Napi::Object exports) {
+void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }
 

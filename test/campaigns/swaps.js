@@ -1,8 +1,8 @@
 // Swaps two builds back and forth, calls a function after each swap, and tells what is left behind.
 //
 //   npm run build
-//   node --expose-gc --max-semi-space-size=1 test/campaigns/swaps.mjs
-//   … test/campaigns/swaps.mjs --swaps 1000000 --order open-first
+//   node --expose-gc --max-semi-space-size=1 test/campaigns/swaps.js
+//   … test/campaigns/swaps.js --swaps 1000000 --order open-first
 //
 // Prints a line of figures at each tenth of the way, with --json all of them as one array at the end.
 // Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <napi.h>
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "js_error.h"
+
+namespace soswap {
+
+// One piece of work on a thread of its own, not of libuv's pool: that may be full of calls in
+// flight, which a swap must not have to wait for before it can even look at the file.
+template <typename Work, typename Finish>
+class ThreadWork final {
+ public:
+  static Napi::Promise Run(Napi::Env env, Work work, Finish finish) {
+    auto* self = new ThreadWork(env, std::move(work), std::move(finish));
+    const Napi::Promise promise = self->deferred_.Promise();
+    self->Start(env);
+    return promise;
+  }
+
+  ThreadWork(const ThreadWork&) = delete;
+  ThreadWork& operator=(const ThreadWork&) = delete;
+
+ private:
+  ThreadWork(Napi::Env env, Work work, Finish finish)
+      : deferred_(env), work_(std::move(work)), finish_(std::move(finish)) {}
+  ~ThreadWork() = default;
+
+  void Start(Napi::Env env) {
+    // Its finalizer runs when the thread has released it, or when the environment ends before that.
+    settled_ = Napi::ThreadSafeFunction::New(
+        env, Napi::Function(), "soswap", 0, 1, [](Napi::Env, ThreadWork* self) { self->End(); },
+        this);
+    try {
+      thread_ = std::thread([this] { Execute(); });
+    } catch (const std::system_error& error) {
+      error_.emplace(Fault::kSystem, "start", "a thread", error.what());
+      Settle(env);
+      settled_.Release();
+    }
+  }
+
+  void Execute() {
+    try {
+      result_.emplace(work_());
+    } catch (const Error& error) {
+      error_.emplace(error);
+    } catch (const std::exception& error) {
+      error_.emplace(Fault::kSystem, "do", "the work", error.what());
+    }
+    settled_.BlockingCall(
+        this, [](Napi::Env env, Napi::Function, ThreadWork* self) { self->Settle(env); });
+    settled_.Release();
+  }
+
+  void Settle(Napi::Env env) {
+    if (error_) {
+      deferred_.Reject(MakeSoError(env, *error_));
+    } else {
+      deferred_.Resolve(finish_(env, std::move(*result_)));
+    }
+  }
+
+  void End() {
+    if (thread_.joinable()) thread_.join();
+    delete this;
+  }
+
+  Napi::Promise::Deferred deferred_;
+  Work work_;
+  Finish finish_;
+  Napi::ThreadSafeFunction settled_;
+  std::thread thread_;
+  std::optional<decltype(std::declval<Work>()())> result_;
+  std::optional<Error> error_;
+};
+
+// Runs `work` on another thread, without touching JavaScript, and settles a promise on the
+// JavaScript thread with what `finish(env, result)` makes of its result.
+template <typename Work, typename Finish>
+Napi::Promise RunOnThread(Napi::Env env, Work work, Finish finish) {
+  return ThreadWork<Work, Finish>::Run(env, std::move(work), std::move(finish));
+}
+
+}  // namespace soswap
