@@ -153,6 +153,11 @@ export class Candidate {
     return image;
   }
 
+  /** Takes `image` back after a close that did not unmap it. */
+  reopen({ loaderName }: Image, generation: number): Image {
+    return this.#openImage(this.mode, generation, this.#source.direct, loaderName);
+  }
+
   /** Functions of their own for images of it. */
   functionTable<D extends Definitions>(definitions: D): FunctionTable<D> {
     return new FunctionTable(this.path, this.#source.library, definitions);
@@ -206,10 +211,11 @@ export class Candidate {
     return (this.mode & dlopenFlags.RTLD_NOW) !== 0;
   }
 
-  #openImage(mode: number, generation: number, direct: boolean): Image {
+  #openImage(mode: number, generation: number, direct: boolean, stayedAs?: string): Image {
     const { library, unload, retained } = this.#source;
     const mayUnmap = this.reasonsToKeep(unload).length === 0;
-    const options = { mode, generation, direct, mayUnmap };
+    const stayed = stayedAs === undefined ? {} : { stayedAs };
+    const options = { mode, generation, direct, mayUnmap, ...stayed };
     const image = new Image(library, library.openImage(this.facts.id, options));
     retained.remove(image); // it may have given out one that was left mapped
     return image;

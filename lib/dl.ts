@@ -31,7 +31,9 @@ export function dlopen(path: string | null, flags: number = dlopenFlags.RTLD_NOW
   if (path !== null && (typeof path !== 'string' || path.includes('\0'))) {
     throw argumentTypeError('path', 'a string without null bytes, or null', path);
   }
-  if (!Number.isInteger(flags)) throw argumentTypeError('flags', 'an integer', flags);
+  if (!Number.isInteger(flags) || flags !== (flags | 0)) {
+    throw argumentTypeError('flags', 'a 32-bit integer', flags);
+  }
   return native.dlopen(path, flags);
 }
 

@@ -1,4 +1,12 @@
 export { SoError, type SoErrorCode } from './errors.js';
+export {
+  inspect,
+  type SoDependency,
+  type SoExport,
+  type SoImport,
+  type SoInfo,
+  type UnloadVerdict,
+} from './inspect.js';
 export { install } from './install.js';
 export { type LoadedImage, loaded } from './loaded.js';
 export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';

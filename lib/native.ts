@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import bindings from 'bindings';
 import { SoError } from './errors.js';
+import type { SoDependency, SoExport, SoImport } from './inspect.js';
 import type { RetainReason } from './report.js';
 import type { EncodedSignature } from './signature.js';
 
@@ -40,6 +41,8 @@ export interface ImageOptions {
   readonly generation: number;
   /** Map the file itself. */
   readonly direct: boolean;
+  /** Take the image that the loader still has under this name. */
+  readonly stayedAs?: string;
   /** Whether the image may be unmapped if nobody gives it up: its handle was dropped, its thread ends. */
   readonly mayUnmap: boolean;
 }
@@ -66,6 +69,28 @@ export interface Resolution {
   readonly hazards: readonly RetainReason[];
 }
 
+/** What native/inspect_wrap.cc tells of a file; lib/inspect.ts documents it. */
+export interface NativeInspection {
+  readonly machine: string;
+  readonly soname: string | null;
+  readonly runpath: string | null;
+  readonly rpath: string | null;
+  readonly memorySize: number;
+  readonly threadLocalStorage: boolean;
+  readonly staticTls: boolean;
+  readonly noDelete: boolean;
+  readonly symbolic: boolean;
+  readonly textRelocations: boolean;
+  readonly bindNow: boolean;
+  readonly go: boolean;
+  readonly threadLocalDestructors: boolean;
+  readonly uniqueSymbols: readonly string[];
+  readonly exports: readonly SoExport[];
+  readonly imports: readonly SoImport[];
+  readonly dependencies: readonly SoDependency[];
+  readonly dependencyHazards: readonly RetainReason[];
+}
+
 /** All snapshots and images of one handle, by number; native/library_wrap.h. */
 export interface NativeLibrary {
   takeSnapshot(path: string, origin: string, options: SnapshotOptions): SnapshotFacts;
@@ -83,6 +108,8 @@ export interface NativeLibrary {
     bindNow: boolean,
     leaving: string,
   ): Promise<Resolution>;
+  /** All that the file tells, without loading it. */
+  inspect(snapshot: number): NativeInspection;
   sameBytes(one: number, other: number): boolean;
   /** An image that was opened from it keeps the copy. */
   releaseSnapshot(snapshot: number): void;

@@ -413,7 +413,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       const { candidate, info } = previous;
       const stayed = native.isLoaded(previous.image.loaderName);
       const image = stayed
-        ? candidate.open(info.generation)
+        ? candidate.reopen(previous.image, info.generation)
         : candidate.openPrivately(info.generation);
       this.#commit({ image, candidate, info: candidate.describe(image, info.generation) });
       const state = stayed ? 'as it was' : 'and its static state began anew';

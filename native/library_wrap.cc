@@ -6,6 +6,7 @@
 
 #include "convert_js.h"
 #include "core/resolution.h"
+#include "inspect_wrap.h"
 #include "js_error.h"
 #include "thread_work.h"
 
@@ -97,6 +98,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
                    InstanceMethod<&LibraryWrap::Resolve>("resolve"),
                    InstanceMethod<&LibraryWrap::ResolveAsync>("resolveAsync"),
+                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
                    InstanceMethod<&LibraryWrap::SameBytes>("sameBytes"),
                    InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
                    InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
@@ -163,6 +165,12 @@ Napi::Value LibraryWrap::ResolveAsync(const Napi::CallbackInfo& info) {
       ToObject);
 }
 
+// inspect(snapshot)
+Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&] { return soswap::Inspect(env, *objects_->snapshots.Get(info[0])); });
+}
+
 // sameBytes(snapshot, snapshot)
 Napi::Value LibraryWrap::SameBytes(const Napi::CallbackInfo& info) {
   const auto& snapshots = objects_->snapshots;
@@ -189,7 +197,11 @@ Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
                      .memory_size = elf.memory_size,
                      .unload = taken->unload,
                      .may_unmap = options.Get("mayUnmap").ToBoolean()};
+  const Napi::Value stayed_as = options.Get("stayedAs");
   auto image = Translating(env, [&] {
+    if (stayed_as.IsString()) {
+      return Image::Reopen(std::move(origin), stayed_as.As<Napi::String>(), mode);
+    }
     return options.Get("direct").ToBoolean()
                ? Image::OpenDirect(std::move(origin), mode)
                : Image::Open(std::move(origin), taken->snapshot, elf, mode);

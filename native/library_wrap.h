@@ -31,6 +31,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
   Napi::Value Resolve(const Napi::CallbackInfo& info);
   Napi::Value ResolveAsync(const Napi::CallbackInfo& info);
+  Napi::Value Inspect(const Napi::CallbackInfo& info);
   Napi::Value SameBytes(const Napi::CallbackInfo& info);
   void ReleaseSnapshot(const Napi::CallbackInfo& info);
 

@@ -153,7 +153,7 @@ void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
     call->Reject();
     return;
   }
-  call.release();  // `complete` has it
+  static_cast<void>(call.release());  // `complete` has it
 }
 
 // On a thread of the pool.
@@ -184,7 +184,8 @@ void NonblockingCall::Settle() {
   }
   napi_value value = nullptr;
   if (text_) {
-    if (napi_create_string_utf8(env_, text_->data(), text_->size(), &value) != napi_ok) {
+    const std::string& text = *text_;
+    if (napi_create_string_utf8(env_, text.data(), text.size(), &value) != napi_ok) {
       ThrowStringTooLong(env_);
     }
   } else {

@@ -44,7 +44,10 @@ for (const cause of causes) {
     t.test("unload: 'never'", async (t) => {
       const swap = soSwap({ ...cause.options, unload: 'never' }, 'swap', 'close-first');
       const ended = await runSwap(cause, swap, copyBoth(builds, t.testdir()));
-      t.match(ended, { ...exitedCleanly, messages: [seen({ ...cause, oldData: cause.oldData ?? false }, 'kept')] });
+      t.match(ended, {
+        ...exitedCleanly,
+        messages: [seen({ ...cause, oldData: cause.oldData ?? false }, 'kept')],
+      });
     });
 
     t.test("unload: 'always'", async (t) => {

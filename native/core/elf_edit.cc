@@ -29,7 +29,7 @@ void WriteDynamic(const ElfFile& file, std::span<std::byte> copy, std::size_t in
 
 std::size_t DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy) {
   std::size_t demoted = 0;
-  for (std::size_t i = 0; i < file.symbols().count(); ++i) {
+  for (std::size_t i = 1; i < file.symbols().count(); ++i) {
     Elf64_Sym symbol = file.symbols().At(i);
     if (!elf::IsUnique(symbol)) continue;
     symbol.st_info =

@@ -218,10 +218,11 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
     Malformed("symbol " + std::to_string(index) + " has its name outside DT_STRTAB");
   }
   versions_.Check(index, symbol.st_shndx != SHN_UNDEF);
-  if (symbol.st_shndx == SHN_UNDEF) {
-    if (index != STN_UNDEF) CheckImport(symbol);
-    return;
+  if (index == STN_UNDEF) {
+    if (symbol.st_name == 0 && symbol.st_info == 0 && symbol.st_shndx == SHN_UNDEF) return;
+    Malformed("the first symbol is not the undefined one");
   }
+  if (symbol.st_shndx == SHN_UNDEF) return CheckImport(symbol);
   const unsigned type = ELF64_ST_TYPE(symbol.st_info);
   if (type == STT_GNU_IFUNC && !memory.Holds(symbol.st_value, 1, PF_X)) {
     Malformed("indirect function '" + std::string(NameOf(symbol)) + "' has no code");

@@ -41,6 +41,12 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
   return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
 }
 
+std::shared_ptr<Image> Image::Reopen(ImageOrigin origin, const std::string& loader_name, int mode) {
+  void* handle = dlopen(loader_name.c_str(), mode | RTLD_NOLOAD);
+  if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
+}
+
 Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapshot)
     : snapshot_(std::move(snapshot)), handle_(handle), record_(std::make_shared<LoadedImage>()) {
   link_map* map = nullptr;
@@ -76,7 +82,7 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
 
 std::vector<RetainReason> Image::Close() {
   dlclose(std::exchange(handle_, nullptr));
-  const bool private_name = std::exchange(snapshot_, nullptr) != nullptr;
+  snapshot_.reset();
   if (!IsLoaded(record_->loader_name)) {
     RemoveLoadedImage(*record_);
     return {};
@@ -85,7 +91,8 @@ std::vector<RetainReason> Image::Close() {
     RemoveLoadedImage(*record_);
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name, private_name);
+  auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name,
+                                record_->loader_name != record_->origin.path);
   if (reasons.front().code == "opened-elsewhere") {
     RemoveLoadedImage(*record_);  // whoever has it open answers for it
   } else {

@@ -19,9 +19,14 @@ class Image final {
   static std::shared_ptr<Image> Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                      const ElfFacts& elf, int mode);
 
-  // Loads the file itself. Throws Error also if the loader has another file under that name
-  // (kStillLoaded).
+  // Loads the file itself. Throws Error: kLoader, and kStillLoaded if the loader has another file
+  // under that name, which dlopen(3) would return.
   static std::shared_ptr<Image> OpenDirect(ImageOrigin origin, int mode);
+
+  // Takes the image that the loader still has under this name, after a Close() that did not unmap
+  // it. Throws Error: kLoader.
+  static std::shared_ptr<Image> Reopen(ImageOrigin origin, const std::string& loader_name,
+                                       int mode);
 
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;

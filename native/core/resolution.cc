@@ -141,7 +141,11 @@ class Resolution::Walk final {
 
   void Visit(const std::string& needed, const Asker& asker) {
     const std::string name = ExpandTokens(needed, asker.origin);
-    if (!seen_.insert(name).second || UseLoaded(name)) return;
+    if (!seen_.insert(name).second) return;
+    if (const LoadedObject* object = UseLoaded(name)) {
+      into_.found_.push_back({needed, asker.path, object->name, true});
+      return;
+    }
     Lookup lookup = LookUp(name, asker);
     if (!lookup.path) {
       into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), {}});
@@ -150,6 +154,7 @@ class Resolution::Walk final {
     if (!seen_.insert(*lookup.path).second) return;
     try {
       UseFile(*lookup.path, asker);
+      into_.found_.push_back({needed, asker.path, *lookup.path, false});
     } catch (const Error& error) {
       into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), error.what()});
     }
@@ -162,13 +167,13 @@ class Resolution::Walk final {
   }
 
   // What is loaded has its own dependencies loaded too.
-  bool UseLoaded(const std::string& name) {
+  const LoadedObject* UseLoaded(const std::string& name) {
     const LoadedObject* object = loaded_.Find(name);
-    if (object == nullptr) return false;
+    if (object == nullptr) return nullptr;
     if (Handle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
       into_.loaded_.push_back(std::move(handle));
     }
-    return true;
+    return object;
   }
 
   void UseFile(const std::string& path, const Asker& asker) {

@@ -19,6 +19,14 @@ struct MissingDependency {
   std::string defect;                  // what is wrong with the file that was found, if one was
 };
 
+// A dependency that the loader finds.
+struct FoundDependency {
+  std::string name;       // as DT_NEEDED has it
+  std::string needed_by;  // the file that has it
+  std::string path;       // of the file, or what the loader calls the object that it has already
+  bool loaded = false;    // in the process already
+};
+
 // A symbol that nothing provides.
 struct UndefinedSymbol {
   std::string name;
@@ -43,7 +51,9 @@ class Resolution final {
   Resolution& operator=(const Resolution&) = delete;
   ~Resolution();
 
-  // Direct ones first, then those of dependencies.
+  // Each once, direct ones first, then those of dependencies. What a loaded one needs is loaded
+  // too and not told.
+  const std::vector<FoundDependency>& found() const noexcept { return found_; }
   const std::vector<MissingDependency>& missing() const noexcept { return missing_; }
 
   // Throws Error (kMissingDependency) that tells all of them.
@@ -80,6 +90,7 @@ class Resolution final {
   std::vector<LoadedObject> leaving_;
   std::vector<Handle> loaded_;                // dependencies that are in the process
   std::vector<std::unique_ptr<File>> files_;  // and those that are not
+  std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
 };
 

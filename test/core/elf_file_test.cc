@@ -545,6 +545,20 @@ constexpr std::array kDamages{
                });
              }
            }},
+    Damage{"a dynamic section that goes on after its end",
+           [](ElfBytes& bytes) {
+             bytes.Set(bytes.DynamicOf(DT_NULL) + sizeof(Elf64_Dyn), std::int64_t{DT_DEBUG});
+           }},
+    Damage{"a size without its table", [](ElfBytes& bytes) { bytes.RemoveDynamic(DT_FINI_ARRAY); }},
+    Damage{"segments that take the same bytes of the file",
+           [](ElfBytes& bytes) {
+             EditSegment(
+                 bytes, PT_LOAD, [](Elf64_Phdr& header) { header.p_offset &= 0xfff; }, true);
+           }},
+    Damage{"zero-filled memory that cannot be written",
+           [](ElfBytes& bytes) {
+             EditSegment(bytes, PT_LOAD, [](Elf64_Phdr& header) { header.p_memsz += 8; });
+           }},
     Damage{"a dynamic section that is mapped read-only",
            [](ElfBytes& bytes) {
              EditSegment(
@@ -689,6 +703,16 @@ constexpr std::array kDamages{
              bytes.Edit<Elf64_Verneed>(bytes.TableOf(DT_VERNEED),
                                        [](Elf64_Verneed& entry) { entry.vn_next = 1U << 30; });
            }},
+    Damage{
+        "needed versions that end before the last",
+        [](ElfBytes& bytes) { bytes.SetDynamic(DT_VERNEEDNUM, bytes.Dynamic(DT_VERNEEDNUM) + 1); }},
+    Damage{"a definition in a version of another object",
+           [](ElfBytes& bytes) {
+             const std::size_t table = bytes.TableOf(DT_VERSYM);
+             const auto count = bytes.Get<std::uint32_t>(bytes.TableOf(DT_HASH) + 4);
+             for (std::uint32_t i = 1; i < count; ++i)
+               bytes.Set(table + 2ULL * i, std::uint16_t{2});
+           }},
     Damage{"relocations outside the segments",
            [](ElfBytes& bytes) { bytes.SetDynamic(DT_RELA, kFarAway); }},
     Damage{"relocations that end within an entry",
@@ -729,6 +753,20 @@ constexpr std::array kDamages{
     Damage{"a call through a slot that is not aligned",
            [](ElfBytes& bytes) {
              EditRelocation(bytes, DT_JMPREL, [](Elf64_Rela& entry) { entry.r_offset += 4; });
+           }},
+    Damage{"a call to somewhere near a symbol",
+           [](ElfBytes& bytes) {
+             EditRelocation(bytes, DT_JMPREL, [](Elf64_Rela& entry) { entry.r_addend = 1; });
+           }},
+    Damage{"empty relocations in place of those for imports",
+           [](ElfBytes& bytes) {
+             const std::size_t count = bytes.Dynamic(DT_RELASZ) / sizeof(Elf64_Rela);
+             for (std::size_t i = 0; i < count; ++i) {
+               bytes.Edit<Elf64_Rela>(bytes.TableOf(DT_RELA) + i * sizeof(Elf64_Rela),
+                                      [](Elf64_Rela& entry) {
+                                        if (ELF64_R_SYM(entry.r_info) != 0) entry = {};
+                                      });
+             }
            }},
     Damage{"calls that are relocated in an unknown way",
            [](ElfBytes& bytes) { bytes.SetDynamic(DT_PLTREL, DT_REL); }},

@@ -350,7 +350,12 @@ int main(int argc, char** argv) {
   if (progress == MAP_FAILED || mkdtemp(directory.data()) == nullptr) return 1;
   std::size_t deaths = 0;
   for (const std::string& library : options.libraries) {
-    deaths += Examine(library, options, directory);
+    try {
+      deaths += Examine(library, options, directory);
+    } catch (const soswap::Error& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      return 1;
+    }
   }
   rmdir(directory.c_str());
   return deaths == 0 ? 0 : 1;

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <elf.h>
+
+#include <cstdint>
+
+namespace soswap::elf {
+
+// What a relocation of this machine does to memory, in so far as the loader could crash of it.
+enum class Effect {
+  kNone,
+  kRelative,  // base plus addend
+  kIndirect,  // what the function at base plus addend returns
+  kSymbol,    // an address that another object may supply
+  kSlot,      // the same in the global offset table, which is aligned
+  kCall,      // the same for a call through DT_JMPREL, perhaps bound at the first one
+  kThread,    // a place in thread-local storage
+  kCopy,      // as many bytes as the symbol has
+  kUnknown,   // the loader refuses it by itself
+};
+
+struct Kind {
+  Effect effect;
+  std::uint64_t width;  // bytes written
+};
+
+#if defined(__x86_64__)
+inline Kind KindOf(std::uint64_t type) {
+  switch (type) {
+    case R_X86_64_NONE:
+      return {Effect::kNone, 0};
+    case R_X86_64_RELATIVE:
+      return {Effect::kRelative, 8};
+    case R_X86_64_IRELATIVE:
+      return {Effect::kIndirect, 8};
+    case R_X86_64_GLOB_DAT:
+      return {Effect::kSlot, 8};
+    case R_X86_64_JUMP_SLOT:
+      return {Effect::kCall, 8};
+    case R_X86_64_64:
+    case R_X86_64_PC64:
+    case R_X86_64_SIZE64:
+      return {Effect::kSymbol, 8};
+    case R_X86_64_32:
+    case R_X86_64_PC32:
+    case R_X86_64_SIZE32:
+      return {Effect::kSymbol, 4};
+    case R_X86_64_DTPMOD64:
+    case R_X86_64_DTPOFF64:
+    case R_X86_64_TPOFF64:
+      return {Effect::kThread, 8};
+    case R_X86_64_TLSDESC:
+      return {Effect::kThread, 16};
+    case R_X86_64_COPY:
+      return {Effect::kCopy, 0};
+    default:
+      return {Effect::kUnknown, 0};
+  }
+}
+inline constexpr std::uint64_t kCodeAlignment = 1;
+#elif defined(__aarch64__)
+inline Kind KindOf(std::uint64_t type) {
+  switch (type) {
+    case R_AARCH64_NONE:
+      return {Effect::kNone, 0};
+    case R_AARCH64_RELATIVE:
+      return {Effect::kRelative, 8};
+    case R_AARCH64_IRELATIVE:
+      return {Effect::kIndirect, 8};
+    case R_AARCH64_GLOB_DAT:
+      return {Effect::kSlot, 8};
+    case R_AARCH64_JUMP_SLOT:
+      return {Effect::kCall, 8};
+    case R_AARCH64_ABS64:
+      return {Effect::kSymbol, 8};
+    case R_AARCH64_ABS32:
+      return {Effect::kSymbol, 4};
+    case R_AARCH64_TLS_DTPMOD:
+    case R_AARCH64_TLS_DTPREL:
+    case R_AARCH64_TLS_TPREL:
+      return {Effect::kThread, 8};
+    case R_AARCH64_TLSDESC:
+      return {Effect::kThread, 16};
+    case R_AARCH64_COPY:
+      return {Effect::kCopy, 0};
+    default:
+      return {Effect::kUnknown, 0};
+  }
+}
+inline constexpr std::uint64_t kCodeAlignment = 4;
+#else
+#error "soswap knows the relocations of x86-64 and AArch64"
+#endif
+
+}  // namespace soswap::elf
