@@ -80,6 +80,11 @@ export type SoErrorCode =
   | 'ERR_SOSWAP_RETAINED_LIMIT'
   /** A library that the candidate needs is not found. */
   | 'ERR_SOSWAP_MISSING_DEPENDENCY'
+  /**
+   * A dependency that only the old image has was replaced too, and the order `open-first`, or `verify`, would load the
+   * candidate beside it with the old dependency.
+   */
+  | 'ERR_SOSWAP_REPLACED_DEPENDENCY'
   /** The candidate needs symbols that nothing provides; `symbol` is the first. */
   | 'ERR_SOSWAP_UNDEFINED_SYMBOL'
   /** `install()` could not write the destination, which is as it was; `cause` is the system's error. */

@@ -164,6 +164,8 @@ interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
+  /** Files that only this image needs and that are no longer the ones that are loaded. */
+  replacedDependencies(loaderName: string): string[];
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
   /** The kernel ends this process when the thread that started it ends. */

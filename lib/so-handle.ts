@@ -487,26 +487,44 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     return new SoError('ERR_SOSWAP_BUSY', `'${this.path}' is busy: ${reason}`, this.path);
   }
 
-  /** Refuses what is sure to fail later: in direct mode the old image must go before its name can be opened. */
-  #assertReplaceable({ order, unload }: SwapPlan<D>): void {
-    const { info, image, candidate } = this.#open();
-    const mustStay = candidate.reasonsToKeep(unload);
-    const stays = mustStay.length > 0 || candidate.facts.staysMapped;
-    this.#source.retained.assertRoomFor({
-      images: stays ? 1 : 0,
-      bytes: stays ? image.memorySize : 0,
-    });
-    if (!this.#source.direct) return;
-    const holders = [...openHandles()].filter((each) => each.image?.mappedFrom === info.mappedFrom);
+  /** Refuses what is sure to go wrong later, while nothing has changed. */
+  #assertReplaceable(plan: SwapPlan<D>): void {
+    const previous = this.#open();
+    this.#assertRoom(previous, plan);
+    if (this.#source.direct) this.#assertDirectlyReplaceable(previous, plan);
+    else if (plan.order === 'open-first' || plan.verify) this.#assertDependenciesInPlace(previous);
+  }
+
+  #assertRoom({ image, candidate }: Loaded, { unload }: SwapPlan<D>): void {
+    const stays = candidate.reasonsToKeep(unload).length > 0 || candidate.facts.staysMapped;
+    const coming = stays ? { images: 1, bytes: image.memorySize } : { images: 0, bytes: 0 };
+    this.#source.retained.assertRoomFor(coming);
+  }
+
+  /** The loader would give the new image the old dependencies, for as long as the old image has them. */
+  #assertDependenciesInPlace({ image }: Loaded): void {
+    const replaced = native.replacedDependencies(image.loaderName);
+    if (replaced.length === 0) return;
+    throw new SoError(
+      'ERR_SOSWAP_REPLACED_DEPENDENCY',
+      `cannot load a second '${this.path}' beside the old one: ${replaced.join(', ')} was replaced too, and the ` +
+        "loader would bind to the old one: swap with order 'close-first' and without verify",
+      this.path,
+    );
+  }
+
+  /** In direct mode the old image must go before its name can be opened. */
+  #assertDirectlyReplaceable({ info, candidate }: Loaded, { order, unload }: SwapPlan<D>): void {
+    const holders = [...openHandles()].filter(({ image }) => image?.mappedFrom === info.mappedFrom);
+    const reasons = [...candidate.reasonsToKeep(unload)];
     if (holders.length > 1) {
       const detail = `${holders.length - 1} other handle(s) of this thread have it open`;
-      throw this.#stillLoaded([{ code: 'opened-elsewhere', detail }]);
+      reasons.push({ code: 'opened-elsewhere', detail });
     }
     if (order === 'open-first') {
-      const detail = 'open-first keeps it open meanwhile';
-      throw this.#stillLoaded([{ code: 'opened-elsewhere', detail }]);
+      reasons.push({ code: 'opened-elsewhere', detail: 'open-first keeps it open meanwhile' });
     }
-    if (mustStay.length > 0) throw this.#stillLoaded(mustStay);
+    if (reasons.length > 0) throw this.#stillLoaded(reasons);
   }
 
   #stillLoaded(reasons: readonly RetainReason[]): SoError {

@@ -243,16 +243,40 @@ t.test('swapSync() refuses at once while a call is in flight', async (t) => {
   so.close();
 });
 
-t.test('swapSync() refuses while a swap() is under way', async (t) => {
+t.test('swapSync() refuses while a swap() looks at its candidate', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
   copyFileSync(two, path);
-  const swap = so.swap();
-  t.throws(() => so.swapSync(), { ...busy, message: /under way/ });
-  t.equal((await swap).generation, 2);
+  let accept: () => void = () => {};
+  const verdict = new Promise<void>((resolve) => {
+    accept = resolve;
+  });
+  let verifying = false;
+  const swap = so.swap({
+    verify: () => {
+      verifying = true;
+      return verdict;
+    },
+  });
+  await until(() => verifying);
   copyFileSync(one, path);
+  t.throws(() => so.swapSync(), { ...busy, message: /a swap is under way/ });
+  accept();
+  t.equal((await swap).generation, 2);
+  t.equal(so.functions.version(), 'build 2222');
   t.equal(so.swapSync().generation, 3);
   t.equal(so.functions.version(), 'build 1111');
+  so.close();
+});
+
+t.test('a swap cannot be begun by the verify() of another', async (t) => {
+  const { so: path } = copyBuilds(builds, t.testdir());
+  const so = SoHandle.open(path, definitions);
+  const nested = { verify: () => so.swapSync() };
+  const refused = { code: 'ERR_SOSWAP_VERIFY', cause: busy };
+  t.throws(() => so.swapSync(nested), refused);
+  await t.rejects(so.swap(nested), refused);
+  t.equal(so.generation, 1);
   so.close();
 });
 

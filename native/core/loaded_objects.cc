@@ -179,14 +179,17 @@ bool IsMappedFromFile(const std::string& name) {
 }
 
 std::vector<std::string> ReplacedDependencies(const std::string& name) {
-  const LoadedObjects objects = LoadedObjects::List();
-  std::vector<const LoadedObject*> wanted = objects.ClosureOf(name);
-  if (!wanted.empty()) wanted.erase(wanted.begin());
-  // What is not a file of its own: the main program, the vDSO, and snapshots, which nobody can
-  // replace.
-  std::erase_if(wanted, [](const LoadedObject* object) {
-    return object->name.find('/') == std::string::npos || object->name.starts_with("/proc/");
-  });
+  LoadedObjects objects = LoadedObjects::List();
+  const std::vector<LoadedObject> own = objects.TakeOut(name);
+  std::vector<const LoadedObject*> wanted;
+  for (const LoadedObject& object : own) {
+    // A snapshot is not a file that anybody can replace.
+    const bool is_file = object.name.find('/') != std::string::npos;
+    if (is_file && object.name != name && !object.name.starts_with("/proc/")) {
+      wanted.push_back(&object);
+    }
+  }
+  if (wanted.empty()) return {};
   return Replaced(std::move(wanted));
 }
 

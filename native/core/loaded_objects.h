@@ -47,10 +47,11 @@ class LoadedObjects final {
 // /proc/self/maps. Any thread.
 bool IsMappedFromFile(const std::string& name);
 
-// The files of objects below `name` (what it needs, and what that needs) that are no longer the
-// ones in the process: replaced, moved or removed since they were loaded. Whoever looks such a
-// dependency up by its name gets the old one as long as it is loaded. A file that was overwritten
-// in place is not told apart. Reads /proc/self/maps (proc(5)): 20 µs to 1 ms. Any thread.
+// The files that only the object of this name needs, directly or not, and that are no longer the
+// ones in the process: replaced, moved or removed since they were loaded. As long as that object is
+// loaded, the loader gives the old ones to whoever asks for them by name. A file that was
+// overwritten in place is not told apart. Reads /proc/self/maps (proc(5)): 20 µs to 1 ms. Any
+// thread.
 std::vector<std::string> ReplacedDependencies(const std::string& name);
 
 }  // namespace soswap
