@@ -56,8 +56,8 @@ export function plainSource(path: string, mode: number = dlopenFlags.RTLD_NOW): 
 export class Candidate {
   readonly facts: SnapshotFacts;
   readonly #source: Source;
-  /** Why unmapping an image of it, with the dependencies that only it has, could crash the process. */
-  #hazards: readonly RetainReason[];
+  /** Why unmapping the dependencies that go with an image of it could crash the process. */
+  #dependencyHazards: readonly RetainReason[] = [];
   /** An image of it that was tried, and cannot be unmapped without danger. */
   #tried: Image | undefined;
   #released = false;
@@ -65,7 +65,6 @@ export class Candidate {
   private constructor(source: Source, facts: SnapshotFacts) {
     this.facts = facts;
     this.#source = source;
-    this.#hazards = facts.unmapHazards;
   }
 
   static take(source: Source): Candidate {
@@ -207,6 +206,11 @@ export class Candidate {
     return { generation, device, inode, size, mtimeNs, buildId, base, mappedFrom };
   }
 
+  /** Why unmapping an image of it could crash the process. */
+  get #hazards(): readonly RetainReason[] {
+    return [...this.facts.unmapHazards, ...this.#dependencyHazards];
+  }
+
   get #bindsNow(): boolean {
     return (this.mode & dlopenFlags.RTLD_NOW) !== 0;
   }
@@ -229,9 +233,10 @@ export class Candidate {
   #judge(found: Resolution, previous: Candidate | undefined, leaving: string): void {
     if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
     if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
-    // What stays loaded of the previous image's dependencies goes with this one.
-    const inherited = leaving === '' && previous !== undefined ? previous.#hazards : [];
-    this.#hazards = [...this.facts.unmapHazards, ...found.hazards, ...inherited];
+    // Where the previous image is still there, its dependencies were loaded already, and go with this one.
+    const inherited = leaving === '' ? (previous?.#dependencyHazards ?? []) : [];
+    const byDetail = new Map([...found.hazards, ...inherited].map((each) => [each.detail, each]));
+    this.#dependencyHazards = [...byDetail.values()];
   }
 
   #takeTried(): Image | undefined {

@@ -12,7 +12,7 @@ const childProgram = fileURLToPath(new URL('./quarantine-child.js', import.meta.
 
 /** Loads the candidate in a child process, with its constructors and destructors, and waits for the end. */
 export function quarantineSync(candidate: Candidate, timeout: number): void {
-  withReport((report) => {
+  withReport(candidate, (report) => {
     const { status, signal, error, pid } = spawnSync(process.execPath, argumentsFor(candidate), {
       ...optionsFor(candidate, report),
       timeout: Math.max(1, Math.min(timeout, longestTimer)),
@@ -28,7 +28,7 @@ export function quarantineSync(candidate: Candidate, timeout: number): void {
 
 /** The same while the event loop goes on. */
 export async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
-  await withReport(async (report) => {
+  await withReport(candidate, async (report) => {
     const child = spawn(process.execPath, argumentsFor(candidate), optionsFor(candidate, report));
     let hung = false;
     const expire = () => {
@@ -91,10 +91,8 @@ function killGroup(pid: number | undefined): void {
 }
 
 /** Gives `body` the descriptor of a file that the child writes its report into. */
-function withReport<Result>(body: (report: number) => Result): Result {
-  const name = join(tmpdir(), `soswap-quarantine-${process.pid}-${process.hrtime.bigint()}`);
-  const report = openSync(name, 'wx+', 0o600);
-  rmSync(name);
+function withReport<Result>({ path }: Candidate, body: (report: number) => Result): Result {
+  const report = openReport(path);
   const close = () => closeSync(report);
   let result: Result;
   try {
@@ -106,4 +104,16 @@ function withReport<Result>(body: (report: number) => Result): Result {
   if (result instanceof Promise) return result.finally(close) as Result;
   close();
   return result;
+}
+
+function openReport(path: string): number {
+  const name = join(tmpdir(), `soswap-quarantine-${process.pid}-${process.hrtime.bigint()}`);
+  try {
+    const report = openSync(name, 'wx+', 0o600);
+    rmSync(name);
+    return report;
+  } catch (cause) {
+    const message = `cannot put '${path}' into quarantine: no temporary file in '${tmpdir()}': ${cause}`;
+    throw new SoError('ERR_SOSWAP_SYSTEM', message, path, undefined, { cause });
+  }
 }

@@ -151,7 +151,7 @@ class Resolution::Walk final {
       into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), {}});
       return;
     }
-    if (!seen_.insert(*lookup.path).second) return;
+    if (*lookup.path != name && !seen_.insert(*lookup.path).second) return;
     try {
       UseFile(*lookup.path, asker);
       into_.found_.push_back({needed, asker.path, *lookup.path, false});

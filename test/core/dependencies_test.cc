@@ -404,22 +404,22 @@ TEST_CASE("a dependency that was replaced together with the library") {
     CHECK(ReplacedDependencies(now.name()).empty());
   }
   SUBCASE("stays the old one, and is told, while the old image is open") {
+    CHECK(ReplacedDependencies(old.name()) == replaced);
     const Loaded beside(path);
     CHECK(beside.Call("answer") == 101);
-    CHECK(ReplacedDependencies(beside.name()) == replaced);
   }
-  SUBCASE("stays the old one, and is told, while another library needs it") {
+  SUBCASE("stays the old one while another library needs it") {
     std::filesystem::copy_file(path, workshop / "another.so");
     const Loaded another(workshop / "another.so");
     old.Close();
     const Loaded now(path);
     CHECK(now.Call("answer") == 101);
-    CHECK(ReplacedDependencies(now.name()) == replaced);
+    // Closing this image would not help.
+    CHECK(ReplacedDependencies(now.name()).empty());
   }
   SUBCASE("is told too when its file was only moved away") {
     std::filesystem::rename(workshop / "libdep.so", workshop / "libdep.so.old");
-    const Loaded beside(path);
-    CHECK(ReplacedDependencies(beside.name()) == replaced);
+    CHECK(ReplacedDependencies(old.name()) == replaced);
   }
 }
 

@@ -1,0 +1,106 @@
+import { copyFileSync, renameSync } from 'node:fs';
+import { SoHandle } from 'soswap';
+import * as dl from 'soswap/dl';
+import t from 'tap';
+import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
+
+const directory = t.testdir();
+const builds = twoBuilds(directory);
+const definitions = { count: { return: 'int32' }, version: { return: 'string' } } as const;
+const stillLoaded = { name: 'SoError', code: 'ERR_SOSWAP_STILL_LOADED' };
+
+/** Puts a copy of `file` into the place of `path`, as a new file. */
+function replace(path: string, file: string): void {
+  copyFileSync(file, `${path}.new`);
+  renameSync(`${path}.new`, path);
+}
+
+t.test("image: 'direct': code that somebody else has open is not swapped", async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  const so = SoHandle.open(path, definitions, { image: 'direct' });
+  const { count, version } = so.functions;
+  count();
+  const handle = dl.dlopen(path);
+  replace(path, two);
+  const refused = { ...stillLoaded, path, message: /other code of this process has it open/ };
+  t.throws(() => so.swapSync(), refused);
+  await t.rejects(so.swap(), refused);
+  t.same([so.generation, version(), count()], [1, 'build 1111', 2], 'nothing changed');
+  dl.dlclose(handle);
+  t.match(so.swapSync(), { generation: 2, unmapped: true });
+  t.same([version(), count()], ['build 2222', 1]);
+  so.close();
+});
+
+t.test("image: 'snapshot': other code that has the file open keeps nothing", async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  const handle = dl.dlopen(path);
+  const so = SoHandle.open(path, definitions);
+  t.not(so.image?.base, undefined);
+  replace(path, two);
+  t.match(so.swapSync(), { unmapped: true });
+  t.equal(so.functions.version(), 'build 2222');
+  const old = dl.functionAt(dl.dlsym(handle, 'version'), { return: 'string' });
+  t.equal(old(), 'build 1111');
+  dl.dlclose(handle);
+  so.close();
+});
+
+for (const [what, source, flags, message] of [
+  ['an image that is linked with -z nodelete', 'action.c', ['-Wl,-z,nodelete'], /-z nodelete/],
+  ['an image with a unique symbol', 'retain/unique-symbol.cc', [], /Counter/],
+  ['an image that may run threads', 'retain/thread.c', [], /pthread_create/],
+  ['an image with a destructor to run', 'retain/thread-local.cc', [], /thread_local/],
+] as const) {
+  t.test(`image: 'direct': ${what} is not swapped`, async (t) => {
+    const path = `${t.testdir()}/so.so`;
+    compile(source, path, '-DLINE=1111', ...flags);
+    const so = SoHandle.open(path, definitions, { image: 'direct' });
+    so.functions.count();
+    renameSync(compile(source, `${path}.new`, '-DLINE=2222', ...flags), path);
+    t.throws(() => so.swapSync(), { ...stillLoaded, message });
+    await t.rejects(so.swap(), { ...stillLoaded, message });
+    t.same([so.functions.version(), so.functions.count()], ['build 1111', 2]);
+    so.close();
+  });
+}
+
+t.test("image: 'direct': NODELETE stays in the file, whatever unload says", async (t) => {
+  const path = compileAction(`${t.testdir()}/so.so`, 1111, '-Wl,-z,nodelete');
+  const so = SoHandle.open(path, definitions, { image: 'direct', unload: 'always' });
+  replace(path, builds.two);
+  t.throws(() => so.swapSync(), { ...stillLoaded, message: /-z nodelete/ });
+  t.equal(so.functions.version(), 'build 1111');
+  so.close();
+});
+
+t.test("image: 'direct': a path whose older image is loaded does not open", async (t) => {
+  const { so: path, one, two } = copyBuilds(builds, t.testdir());
+  const first = SoHandle.open(path, definitions, { image: 'direct' });
+  const second = SoHandle.open(path, definitions, { image: 'direct' });
+  t.same([first.functions.count(), second.functions.count()], [1, 2], 'one image for both');
+  replace(path, two);
+  t.throws(() => SoHandle.open(path, definitions, { image: 'direct' }), stillLoaded);
+  t.throws(() => first.swapSync(), stillLoaded);
+  second.close();
+  t.equal(first.swapSync().generation, 2);
+  t.equal(first.functions.version(), 'build 2222');
+  first.close();
+
+  const handle = dl.dlopen(path);
+  replace(path, one);
+  t.throws(() => SoHandle.open(path, definitions, { image: 'direct' }), stillLoaded);
+  dl.dlclose(handle);
+  const third = SoHandle.open(path, definitions, { image: 'direct' });
+  t.equal(third.functions.version(), 'build 1111');
+  third.close();
+});
+
+t.test("image: 'direct': both images cannot be there at once", async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  const so = SoHandle.open(path, definitions, { image: 'direct' });
+  replace(path, two);
+  t.throws(() => so.swapSync({ order: 'open-first' }), stillLoaded);
+  t.equal(so.functions.version(), 'build 1111');
+  so.close();
+});

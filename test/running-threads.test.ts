@@ -1,0 +1,134 @@
+import { copyFileSync } from 'node:fs';
+import { SoHandle } from 'soswap';
+import t from 'tap';
+import { compile, compileAction } from '../fixtures/build.js';
+import { exitedCleanly, runProgram } from '../fixtures/child.js';
+
+const directory = t.testdir();
+const libraries: Record<string, string> = {};
+for (const source of ['thread.c', 'std-thread.cc']) {
+  libraries[source] = compile(`retain/${source}`, `${directory}/${source}.so`, '-DLINE=1111');
+}
+const plain = compileAction(`${directory}/plain.so`, 2222);
+
+const definitions = { count: { return: 'int32' }, version: { return: 'string' } } as const;
+const mayRunThreads = [{ code: 'may-run-threads', detail: String }];
+
+/** The beginning of a program whose handle `so` has a thread running, of which `old` are the functions. */
+const startThread = (path: string, options = {}) => `
+  import { copyFileSync } from 'node:fs';
+  import { setImmediate as nextTurn } from 'node:timers/promises';
+  import { SoHandle } from 'soswap';
+  import * as dl from 'soswap/dl';
+  const int = { return: 'int32' };
+  const so = SoHandle.open('${path}', { start: int, rounds: int }, ${JSON.stringify(options)});
+  const { start, rounds } = so.functions;
+  const old = { rounds: dl.functionAt(so.getSymbol('rounds'), int) };
+  const progress = async (count) => {
+    for (const before = count(); count() === before; ) await nextTurn();
+  };
+  if (start() !== 0) throw new Error('no thread');
+  await progress(rounds);
+`;
+
+for (const [name, library] of Object.entries(libraries)) {
+  t.test(`${name}: a thread goes on in the old image`, async (t) => {
+    const path = `${t.testdir()}/so.so`;
+    copyFileSync(library, path);
+    const program = `
+      ${startThread(path)}
+      const { retained } = await so.swap();
+      await progress(old.rounds);
+      process.send({ retained, rounds: rounds() });
+    `;
+    const ended = await runProgram(program, { cwd: directory });
+    t.match(ended, { ...exitedCleanly, messages: [{ retained: mayRunThreads, rounds: 0 }] });
+  });
+
+  t.test(`${name}: once the thread is stopped, unload: 'always' is safe`, async (t) => {
+    const path = `${t.testdir()}/so.so`;
+    copyFileSync(library, path);
+    const program = `
+      ${startThread(path)}
+      so.getFunction('stop', int)();
+      const { unmapped } = await so.swap({ unload: 'always' });
+      process.send({ unmapped, rounds: rounds() });
+    `;
+    const ended = await runProgram(program, { cwd: directory });
+    t.match(ended, { ...exitedCleanly, messages: [{ unmapped: true, rounds: 0 }] });
+  });
+}
+
+t.test('std::thread goes by that name', async (t) => {
+  const so = SoHandle.open(libraries['std-thread.cc']!);
+  t.match(so.swapSync().retained, [{ detail: /std::thread/ }]);
+  so.close();
+});
+
+t.test('a generation without threads is unmapped after one with threads', async (t) => {
+  const path = `${t.testdir()}/so.so`;
+  copyFileSync(libraries['thread.c']!, path);
+  const so = SoHandle.open(path, definitions);
+  for (const how of ['swapSync', 'swap'] as const) {
+    const inTurn = [libraries['thread.c']!, plain, plain, libraries['thread.c']!];
+    const reasons: number[] = [];
+    for (const file of inTurn) {
+      copyFileSync(file, path);
+      reasons.push((await so[how]()).retained.length);
+    }
+    t.same(reasons, [1, 1, 0, 0]);
+  }
+  so.close();
+});
+
+t.test('a thread of a dependency', async (t) => {
+  const cwd = t.testdir();
+  const below = compile('retain/calling-thread.c', `${cwd}/libcalling-thread.so`);
+  const path = compile(
+    'retain/thread-below.c',
+    `${cwd}/so.so`,
+    '-DLINE=1111',
+    below,
+    '-Wl,-rpath,$ORIGIN',
+  );
+
+  await t.test('the old image stays, and the report names the dependency', async (t) => {
+    const program = `
+      ${startThread(path)}
+      const { retained } = await so.swap();
+      await progress(old.rounds);
+      process.send({ retained, rounds: rounds() });
+    `;
+    const ended = await runProgram(program, { cwd });
+    const retained = [{ code: 'may-run-threads', detail: /libcalling-thread\.so/ }];
+    t.match(ended, { ...exitedCleanly, messages: [{ retained, rounds: 0 }] });
+  });
+
+  for (const unload of ['auto', 'never']) {
+    for (const [end, code] of [
+      ['', 0],
+      ['process.exit(3);', 3],
+      ['so.close();', 0],
+      ['await so.swap();', 0],
+      ['so.close(); process.exit(3);', 3],
+    ] as const) {
+      t.test(`unload: '${unload}', a program that ends with: ${end}`, async (t) => {
+        const ended = await runProgram(`${startThread(path, { unload })} ${end}`, { cwd });
+        t.match(ended, { ...exitedCleanly, code });
+      });
+    }
+  }
+
+  t.test('a worker ends without closing its handle', async (t) => {
+    const inWorker = `
+      import { isMainThread, Worker } from 'node:worker_threads';
+      import { writeFileSync } from 'node:fs';
+      writeFileSync('worker.mjs', ${JSON.stringify(startThread(path, { unload: 'never' }))});
+      for (let round = 0; round < 3; round++) {
+        const worker = new Worker('./worker.mjs', { execArgv: [] });
+        await new Promise((resolve) => worker.on('exit', resolve));
+      }
+    `;
+    t.match(await runProgram(inWorker, { cwd }), exitedCleanly);
+  });
+});
