@@ -234,7 +234,7 @@ export class Candidate {
     if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
     if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
     // Where the previous image is still there, its dependencies were loaded already, and go with this one.
-    const inherited = leaving === '' ? (previous?.#dependencyHazards ?? []) : [];
+    const inherited = previous !== undefined && leaving === '' ? previous.#dependencyHazards : [];
     const byDetail = new Map([...found.hazards, ...inherited].map((each) => [each.detail, each]));
     this.#dependencyHazards = [...byDetail.values()];
   }

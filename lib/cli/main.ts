@@ -2,6 +2,7 @@
 // The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
 
 import { readFileSync } from 'node:fs';
+import { UsageError } from './usage-error.js';
 
 interface Command {
   /** One line for the list of commands. */
@@ -14,6 +15,26 @@ const commands: Readonly<Record<string, Command>> = {
   demo: {
     summary: 'replace libraries under running processes, with dlopen(3) alone and with soswap',
     load: () => import('./demo.js'),
+  },
+  run: {
+    summary: 'call a function again and again, and swap when the file changes or on SIGHUP',
+    load: () => import('./run.js'),
+  },
+  inspect: {
+    summary: 'tell what a library is made of, and whether it can be unmapped',
+    load: () => import('./inspect.js'),
+  },
+  install: {
+    summary: 'put a library in the place of another in one step',
+    load: () => import('./install.js'),
+  },
+  watch: {
+    summary: 'print a line or run a command whenever a library was replaced',
+    load: () => import('./watch.js'),
+  },
+  loaded: {
+    summary: 'list the private copies and the deleted libraries that a process runs',
+    load: () => import('./loaded.js'),
   },
 };
 
@@ -49,7 +70,7 @@ async function main([name, ...args]: string[]): Promise<void> {
 }
 
 function fail(message: string, exitCode: number): void {
-  process.stderr.write(`soswap: ${message}\n`);
+  process.stderr.write(`soswap: ${message.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`);
   process.exitCode = exitCode;
 }
 
@@ -59,7 +80,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit();
 });
 
+process.stderr.on('error', () => {}); // nobody is left to be told
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   const { code, message } = error as NodeJS.ErrnoException;
-  fail(message ?? String(error), code?.startsWith('ERR_PARSE_ARGS_') ? 2 : 1);
+  const wrongUsage = error instanceof UsageError || code?.startsWith('ERR_PARSE_ARGS_');
+  fail(message ?? String(error), wrongUsage ? 2 : 1);
+  // Whatever else is under way has lost its purpose.
+  process.exit();
 });
