@@ -99,27 +99,17 @@ export class Candidate {
    * Refuses the candidate if it lacks one of `symbols`, a dependency or, where all are bound at once, a symbol
    * that it imports. Nothing is loaded for it.
    *
-   * @param previous The candidate that runs now, where there is one.
-   * @param leaving The loader's name of its image, if that is closed before this one is opened.
+   * @param leaving The loader's name of the image that is closed before this one is opened.
    */
-  check(symbols: readonly string[], previous?: Candidate, leaving = ''): void {
-    const { library } = this.#source;
-    this.#judge(
-      library.resolve(this.facts.id, symbols, this.#bindsNow, leaving),
-      previous,
-      leaving,
-    );
+  check(symbols: readonly string[], leaving = ''): void {
+    this.#judge(this.#source.library.resolve(this.facts.id, symbols, this.#bindsNow, leaving));
   }
 
   /** The same on another thread. */
-  async checkAsync(
-    symbols: readonly string[],
-    previous: Candidate,
-    leaving: string,
-  ): Promise<void> {
+  async checkAsync(symbols: readonly string[], leaving: string): Promise<void> {
     const { library } = this.#source;
     const found = await library.resolveAsync(this.facts.id, symbols, this.#bindsNow, leaving);
-    this.#judge(found, previous, leaving);
+    this.#judge(found);
   }
 
   /** Loads it beside whatever else is loaded, always from the private copy. */
@@ -230,13 +220,10 @@ export class Candidate {
     this.#source.retained.add(image);
   }
 
-  #judge(found: Resolution, previous: Candidate | undefined, leaving: string): void {
+  #judge(found: Resolution): void {
     if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
     if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
-    // Where the previous image is still there, its dependencies were loaded already, and go with this one.
-    const inherited = previous !== undefined && leaving === '' ? previous.#dependencyHazards : [];
-    const byDetail = new Map([...found.hazards, ...inherited].map((each) => [each.detail, each]));
-    this.#dependencyHazards = [...byDetail.values()];
+    this.#dependencyHazards = found.hazards;
   }
 
   #takeTried(): Image | undefined {

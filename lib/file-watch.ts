@@ -1,4 +1,5 @@
 import { type BigIntStats, type FSWatcher, statSync, watch } from 'node:fs';
+import { basename } from 'node:path';
 import { pathHops } from './path-hops.js';
 
 /** How {@link FileWatch} watches. */
@@ -9,19 +10,33 @@ export interface FileWatchOptions {
   readonly persistent?: boolean;
 }
 
+/** How often a file is looked at whose directories cannot all be watched, in milliseconds. */
+const pollInterval = 1000;
+
+/** One directory that is watched. */
+interface WatchedDirectory {
+  readonly watcher: FSWatcher;
+  /** Another directory may come into its place, which this watcher does not see. */
+  readonly identity: string | undefined;
+  /** What matters in it. */
+  names: Set<string>;
+}
+
 /**
  * Tells when the file at a path has become another one, or has been written, and has then been left alone for
  * a while. The path is followed anew after every event, so that a symbolic link that is flipped, a directory
- * that is renamed and a file that comes back are seen; which events arrive, and their names, do not matter.
+ * that is renamed and a file that comes back are seen; which events arrive does not matter. Where directories
+ * cannot be watched, for lack of permission or because inotify(7) has no watches left, the file is looked at every second.
  */
 export class FileWatch {
   readonly #path: string;
   readonly #settle: number;
   readonly #persistent: boolean;
   readonly #settled: () => void;
-  readonly #watchers = new Map<string, FSWatcher>();
+  readonly #directories = new Map<string, WatchedDirectory>();
   #seen: string | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** `settled` is called after each change, once it is over, if there is a file then. */
@@ -45,36 +60,69 @@ export class FileWatch {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    for (const watcher of this.#watchers.values()) watcher.close();
-    this.#watchers.clear();
+    clearInterval(this.#poll);
+    for (const directory of this.#directories.keys()) this.#leave(directory);
   }
 
-  /** Watches the directories that matter now. */
+  /** Watches the directories that matter now; what changes on the way meanwhile is followed at once. */
   #follow(): void {
-    const hops = pathHops(this.#path);
-    for (const [directory, watcher] of this.#watchers) {
-      if (hops.has(directory)) continue;
-      watcher.close();
-      this.#watchers.delete(directory);
-    }
-    for (const directory of hops) if (!this.#watchers.has(directory)) this.#watch(directory);
+    let blind: boolean;
+    let changed: boolean;
+    do {
+      blind = false;
+      changed = false;
+      const hops = pathHops(this.#path);
+      for (const directory of this.#directories.keys()) {
+        if (!hops.has(directory)) this.#leave(directory);
+      }
+      for (const [directory, names] of hops) {
+        const now = directoryIdentity(directory);
+        const watched = this.#directories.get(directory);
+        if (watched !== undefined && watched.identity === now) {
+          watched.names = names;
+        } else {
+          this.#leave(directory);
+          const outcome = this.#watch(directory, now, names);
+          changed ||= outcome === 'watched';
+          blind ||= outcome === 'impossible';
+        }
+      }
+    } while (changed);
+    this.#pollWhile(blind);
   }
 
-  #watch(directory: string): void {
+  #watch(directory: string, now: string | undefined, names: Set<string>) {
     try {
-      const watcher = watch(directory, { persistent: this.#persistent }, () => this.#look());
-      // The directory itself went: whatever holds its place now is watched instead.
-      const renew = () => {
-        watcher.close();
-        this.#watchers.delete(directory);
+      const watcher = watch(directory, { persistent: this.#persistent }, (event, name) => {
+        // An event of the directory itself has its name: it may be gone, and this watcher with it.
+        const itself = name === basename(directory);
+        if (itself && event === 'rename') this.#leave(directory);
+        if (itself || name === null || watched.names.has(name)) this.#look();
+      });
+      const watched = { watcher, identity: now, names };
+      watcher.on('error', () => {
+        this.#leave(directory);
         this.#look();
-      };
-      watcher.on('error', renew);
-      this.#watchers.set(directory, watcher);
+      });
+      this.#directories.set(directory, watched);
+      return 'watched';
     } catch (error) {
-      // It went between two looks. Anything else is for the caller: no permission, no watches left.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      // The directory above is watched already, and tells when it comes back.
+      return code === 'ENOENT' || code === 'ENOTDIR' ? 'absent' : 'impossible';
     }
+  }
+
+  #leave(directory: string): void {
+    this.#directories.get(directory)?.watcher.close();
+    this.#directories.delete(directory);
+  }
+
+  #pollWhile(blind: boolean): void {
+    if (blind === (this.#poll !== undefined)) return;
+    clearInterval(this.#poll);
+    this.#poll = blind ? setInterval(() => this.#look(), pollInterval) : undefined;
+    if (!this.#persistent) this.#poll?.unref();
   }
 
   #look(): void {
@@ -97,15 +145,25 @@ export class FileWatch {
   }
 }
 
+/** What tells one directory from another: inode numbers are given out again. */
+function directoryIdentity(path: string): string | undefined {
+  const status = statOrUndefined(path);
+  return status && [status.dev, status.ino, status.birthtimeNs].join();
+}
+
 /** What tells one state of a file from another; `undefined` where there is none. */
 function identity(path: string): string | undefined {
-  let status: BigIntStats | undefined;
-  try {
-    status = statSync(path, { bigint: true, throwIfNoEntry: false });
-  } catch {
-    return undefined; // out of reach is as good as absent
-  }
+  const status = statOrUndefined(path);
   if (status === undefined) return undefined;
   const { dev, ino, size, mtimeNs, ctimeNs } = status;
   return [dev, ino, size, mtimeNs, ctimeNs].join();
+}
+
+/** Out of reach is as good as absent. */
+function statOrUndefined(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }

@@ -168,6 +168,8 @@ interface Addon {
   replacedDependencies(loaderName: string): string[];
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
+  /** The descriptor of a file in memory, without a name; the caller closes it. */
+  memoryFile(): number;
   /** The kernel ends this process when the thread that started it ends. */
   dieWithParent(): void;
   /** Gives a file that was opened with O_TMPFILE a name. */

@@ -1,33 +1,37 @@
 import { lstatSync, readlinkSync } from 'node:fs';
-import { dirname, join, resolve, sep } from 'node:path';
+import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
 
 /** As the kernel follows them, see path_resolution(7). */
 const mostLinks = 40;
 
 /**
- * The directories in which a change can make `path` mean another file: that of each symbolic link on the way, also
- * of those that stand for directories, and that of the file. Where something is absent, the directory in
- * which it would appear.
+ * The directories in which a change can make `path` mean another file, each with the names in it that matter: every
+ * directory on the way, also on the way to where symbolic links lead. It ends where something is absent.
  */
-export function pathHops(path: string): Set<string> {
-  const hops = new Set<string>();
+export function pathHops(path: string): Map<string, Set<string>> {
+  const hops = new Map<string, Set<string>>();
   let links = 0;
   let reached: string = sep;
-  let rest = resolve(path).split(sep).filter(Boolean);
+  let rest = resolve(path).split(sep);
   while (rest.length > 0) {
     const [name = '', ...further] = rest;
+    rest = further;
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      reached = dirname(reached); // no link is left in it
+      continue;
+    }
     const next = join(reached, name);
     const target = linkTarget(next);
-    if (target === undefined || target !== null || further.length === 0) hops.add(reached);
+    hops.set(reached, (hops.get(reached) ?? new Set()).add(name));
     if (target === undefined) break;
     if (target === null) {
       reached = next;
-      rest = further;
     } else if (++links > mostLinks) {
       break;
     } else {
-      rest = [...resolve(dirname(next), target).split(sep).filter(Boolean), ...further];
-      reached = sep;
+      if (isAbsolute(target)) reached = sep;
+      rest = [...target.split(sep), ...further];
     }
   }
   return hops;

@@ -1,18 +1,17 @@
 import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { closeSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Candidate } from './candidate.js';
 import { SoError } from './errors.js';
+import { native } from './native.js';
 import { longestTimer } from './options.js';
 
 const childProgram = fileURLToPath(new URL('./quarantine-child.js', import.meta.url));
 
 /** Loads the candidate in a child process, with its constructors and destructors, and waits for the end. */
 export function quarantineSync(candidate: Candidate, timeout: number): void {
-  withReport(candidate, (report) => {
+  withReport((report) => {
     const { status, signal, error, pid } = spawnSync(process.execPath, argumentsFor(candidate), {
       ...optionsFor(candidate, report),
       timeout: Math.max(1, Math.min(timeout, longestTimer)),
@@ -28,7 +27,7 @@ export function quarantineSync(candidate: Candidate, timeout: number): void {
 
 /** The same while the event loop goes on. */
 export async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
-  await withReport(candidate, async (report) => {
+  await withReport(async (report) => {
     const child = spawn(process.execPath, argumentsFor(candidate), optionsFor(candidate, report));
     let hung = false;
     const expire = () => {
@@ -91,8 +90,8 @@ function killGroup(pid: number | undefined): void {
 }
 
 /** Gives `body` the descriptor of a file that the child writes its report into. */
-function withReport<Result>({ path }: Candidate, body: (report: number) => Result): Result {
-  const report = openReport(path);
+function withReport<Result>(body: (report: number) => Result): Result {
+  const report = native.memoryFile();
   const close = () => closeSync(report);
   let result: Result;
   try {
@@ -104,16 +103,4 @@ function withReport<Result>({ path }: Candidate, body: (report: number) => Resul
   if (result instanceof Promise) return result.finally(close) as Result;
   close();
   return result;
-}
-
-function openReport(path: string): number {
-  const name = join(tmpdir(), `soswap-quarantine-${process.pid}-${process.hrtime.bigint()}`);
-  try {
-    const report = openSync(name, 'wx+', 0o600);
-    rmSync(name);
-    return report;
-  } catch (cause) {
-    const message = `cannot put '${path}' into quarantine: no temporary file in '${tmpdir()}': ${cause}`;
-    throw new SoError('ERR_SOSWAP_SYSTEM', message, path, undefined, { cause });
-  }
 }

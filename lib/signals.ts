@@ -1,4 +1,6 @@
-import { argumentTypeError } from './errors.js';
+import { constants } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
+import { argumentTypeError, argumentValueError } from './errors.js';
 import { openHandles } from './open-handles.js';
 import type { SoHandle } from './so-handle.js';
 
@@ -10,9 +12,17 @@ import type { SoHandle } from './so-handle.js';
  * @param signal `SIGHUP`, `SIGUSR2`, …
  * @param handles Default: the handles of this thread that are open when the signal arrives.
  * @returns Disposing of it restores what the signal did before.
+ * @throws {Error} `ERR_WORKER_UNSUPPORTED_OPERATION` in a worker thread, which no signal reaches.
  */
 export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle>): Disposable {
   if (typeof signal !== 'string') throw argumentTypeError('signal', 'a string', signal);
+  if (!Object.hasOwn(constants.signals, signal)) {
+    throw argumentValueError('signal', "must be the name of a signal, like 'SIGHUP'", signal);
+  }
+  if (!isMainThread) {
+    const message = `swapOnSignal('${signal}') works on the main thread only: no signal reaches a worker`;
+    throw Object.assign(new Error(message), { code: 'ERR_WORKER_UNSUPPORTED_OPERATION' });
+  }
   const chosen = handles === undefined ? undefined : [...handles];
   let pending = false;
   let swapping = false;

@@ -251,7 +251,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     try {
       candidate = Candidate.take(this.#source);
       this.#assertReplaceable(plan);
-      candidate.check(this.#table.required(), this.#open().candidate, this.#leaving(plan));
+      candidate.check(this.#table.required(), this.#leaving(plan));
       if (plan.quarantine !== undefined) quarantineSync(candidate, plan.quarantine);
       if (plan.verify !== undefined) verifySync(candidate, this.#definitions, plan.verify);
       this.#assertIdle();
@@ -290,13 +290,13 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
-    const { candidate: previous } = this.#open();
+    this.#open();
     this.#phase = 'preparing';
     let candidate: Candidate | undefined;
     try {
       candidate = await Candidate.takeAsync(this.#source);
       this.#assertReplaceable(plan);
-      await candidate.checkAsync(this.#table.required(), previous, this.#leaving(plan));
+      await candidate.checkAsync(this.#table.required(), this.#leaving(plan));
       if (plan.quarantine !== undefined) await quarantineAsync(candidate, plan.quarantine);
       if (plan.verify !== undefined) await verifyAsync(candidate, this.#definitions, plan.verify);
       if (plan.order === 'close-first') {
@@ -444,6 +444,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
         swap: () => this.#lineUp(options.swap ?? {}),
         told: (report) => this.#told(report),
         refused: (error) => this.#refused(error),
+        ended: (watch) => this.#watches.delete(watch),
       },
       { settle, persistent },
     );

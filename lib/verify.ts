@@ -15,7 +15,10 @@ export function verifySync<D extends Definitions>(
   const trial = new Trial(candidate, definitions);
   try {
     const verdict = verify(trial.functions);
-    if (isThenable(verdict)) throw new Error('it returned a promise, which only swap() waits for');
+    if (isThenable(verdict)) {
+      Promise.resolve(verdict).catch(() => {}); // its rejection would end the process
+      throw new Error('it returned a promise, which only swap() waits for');
+    }
     if (trial.busy) throw new Error('it left calls in flight');
     judge(verdict);
   } catch (cause) {

@@ -23,26 +23,59 @@ export interface Watched {
   /** A swap that no event tells of. */
   swap(): Promise<SwapReport>;
   told(report: SwapReport): void;
-  refused(error: unknown): void;
+  refused(error: SoError): void;
+  /** The watch was closed. */
+  ended(watch: Watch): void;
 }
 
 /** Swaps whenever the file has been replaced and is complete. */
 export function watchFile(handle: Watched, options: FileWatchOptions): Watch {
+  let wanted = false;
+  let swapping = false;
+
   const attempt = async () => {
+    let report: SwapReport;
     try {
-      if (handle.status() !== 'current') handle.told(await handle.swap());
+      if (handle.status() === 'current') return;
+      report = await handle.swap();
     } catch (error) {
+      if (!(error instanceof SoError)) throw error;
+      if (error.code === 'ERR_SOSWAP_CLOSED') return;
       if (isPassing(error)) files.again();
       else handle.refused(error); // and only another file can change that
+      return;
+    }
+    handle.told(report);
+  };
+  // One after the other: what changes during a swap may be in it already.
+  const settled = async () => {
+    wanted = true;
+    if (swapping) return;
+    swapping = true;
+    try {
+      while (wanted) {
+        wanted = false;
+        await attempt();
+      }
+    } finally {
+      swapping = false;
     }
   };
-  const files = new FileWatch(handle.path, options, () => void attempt());
-  const close = () => files.close();
-  return { close, [Symbol.dispose]: close };
+  // What listeners throw ends as an unhandled rejection, as it would from any other event.
+  const files = new FileWatch(handle.path, options, () => void settled());
+  files.again(); // it may have been replaced since it was opened
+  const watch = {
+    close() {
+      files.close();
+      handle.ended(watch);
+    },
+    [Symbol.dispose]: () => watch.close(),
+  };
+  return watch;
 }
 
 /** Waiting helps: somebody is writing the file, or calls take longer than they should. */
-function isPassing(error: unknown): boolean {
+function isPassing({ code }: SoError): boolean {
   const passing = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
-  return error instanceof SoError && passing.includes(error.code);
+  return passing.includes(code);
 }

@@ -96,16 +96,6 @@ Napi::Array Dependencies(Napi::Env env, const Resolution& resolution) {
   return array;
 }
 
-Napi::Array DependencyHazards(Napi::Env env, const Resolution& resolution) {
-  std::vector<RetainReason> hazards;
-  for (const ElfFile* dependency : resolution.ComingAlong()) {
-    for (const RetainReason& hazard : UnmapHazards(UnloadFactsOf(*dependency))) {
-      hazards.push_back({hazard.code, hazard.detail + " (in '" + dependency->subject() + "')"});
-    }
-  }
-  return ToArray(env, hazards);
-}
-
 }  // namespace
 
 Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
@@ -129,7 +119,7 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   object["exports"] = Exports(env, taken.elf);
   object["imports"] = Imports(env, taken.elf);
   object["dependencies"] = Dependencies(env, resolution);
-  object["dependencyHazards"] = DependencyHazards(env, resolution);
+  object["dependencyHazards"] = ToArray(env, resolution.DependencyHazards());
   return object;
 }
 

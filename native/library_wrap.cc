@@ -63,12 +63,7 @@ Resolved ResolveSymbols(const InspectedSnapshot& taken, const std::vector<std::s
     }
   }
   if (bind_now) resolved.undefined = resolution.Undefined(taken.elf);
-  for (const ElfFile* dependency : resolution.ComingAlong()) {
-    for (RetainReason& hazard : UnmapHazards(UnloadFactsOf(*dependency))) {
-      hazard.detail += " (in '" + dependency->subject() + "', which it needs)";
-      resolved.hazards.push_back(std::move(hazard));
-    }
-  }
+  resolved.hazards = resolution.DependencyHazards();
   return resolved;
 }
 

@@ -1,6 +1,7 @@
 #include "system_wrap.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -33,6 +34,15 @@ void LinkDescriptor(const Napi::CallbackInfo& info) {
   }
 }
 
+// memoryFile(): the descriptor of a file that has no name.
+Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
+  const int descriptor = memfd_create("soswap", MFD_CLOEXEC);
+  if (descriptor < 0) {
+    throw Napi::Error::New(info.Env(), std::string("memfd_create: ") + std::strerror(errno));
+  }
+  return Napi::Number::New(info.Env(), descriptor);
+}
+
 // dieWithParent(): no child of a dead process goes on, prctl(2).
 void DieWithParent(const Napi::CallbackInfo&) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 
@@ -40,6 +50,7 @@ void DieWithParent(const Napi::CallbackInfo&) { prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["memoryFile"] = Napi::Function::New<MemoryFile>(env, "memoryFile");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }

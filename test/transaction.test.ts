@@ -350,7 +350,10 @@ t.test("scope: 'global': new code binds to its own symbols beside the old image"
   const handles = [dl.dlopen(one, flags), dl.dlopen(two, flags)];
   const callerOf = (handle: bigint) =>
     dl.functionAt(dl.dlsym(handle, 'caller'), { return: 'int32' });
-  t.same(handles.map(callerOf).map((caller) => caller()), [1111, 1111]);
+  t.same(
+    handles.map(callerOf).map((caller) => caller()),
+    [1111, 1111],
+  );
   for (const handle of handles) dl.dlclose(handle);
 
   const so = SoHandle.open(path, definitions, { scope: 'global' });

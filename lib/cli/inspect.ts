@@ -62,7 +62,7 @@ function dependency({ name, path, loaded, lookedIn = [], defect }: SoDependency)
     return `${name} ${red('is not found')}${where}`;
   }
   const wrong = defect === undefined ? '' : ` ${red(defect)}`;
-  return `${name} ${dim('=>')} ${path}${loaded ? dim(' (loaded in every Node.js)') : ''}${wrong}`;
+  return `${name} ${dim('=>')} ${path}${loaded ? dim(' (loaded already)') : ''}${wrong}`;
 }
 
 function exportsLine({ exports }: SoInfo): string {

@@ -69,32 +69,51 @@ function describe(pid: number, images: readonly Mapped[]): string {
 const line = /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) +(\/.*) \(deleted\)$/;
 
 function imagesOf(pid: number): Mapped[] {
-  const found = new Map<string, { start: bigint; end: bigint; code: boolean; path: string }>();
-  for (const text of readMaps(pid).split('\n')) {
-    const [, from, to, permissions = '', , inode = '', path = ''] = line.exec(text) ?? [];
-    if (from === undefined || to === undefined) continue;
-    const [start, end] = [BigInt(`0x${from}`), BigInt(`0x${to}`)];
-    // The same file may be mapped more than once: an image is one stretch.
-    const key = `${inode} ${path}`;
-    const image = found.get(key) ?? { start, end, code: false, path };
-    found.set(key, { ...image, end, code: image.code || permissions.includes('x') });
-  }
   const descriptors = descriptorsOf(pid);
-  return [...found]
-    .filter(([, { code }]) => code)
-    .map(([key, { start, end, path }]) => {
-      const inode = BigInt(key.split(' ', 1)[0] ?? 0);
+  return stretchesOf(readMaps(pid))
+    .filter(({ code }) => code)
+    .map(({ start, end, path, inode }) => {
       const copy = path.startsWith('/memfd:');
       return {
         name: copy ? path.slice('/memfd:'.length) : basename(path),
         kind: copy ? 'copy' : 'gone',
         path: copy ? null : path,
-        inode,
+        inode: BigInt(inode),
         buildId: buildIdAt(descriptors.get(inode)),
         base: start,
         memorySize: Number(end - start),
       };
     });
+}
+
+interface Stretch {
+  readonly start: bigint;
+  end: bigint;
+  /** Some of it can be executed. */
+  code: boolean;
+  readonly path: string;
+  readonly inode: string;
+}
+
+/** The same file may be mapped more than once; an image begins where the file does. */
+function stretchesOf(maps: string): Stretch[] {
+  const stretches: Stretch[] = [];
+  for (const text of maps.split('\n')) {
+    const [, from, to, permissions = '', offset = '', inode = '', path = ''] =
+      line.exec(text) ?? [];
+    if (from === undefined || to === undefined) continue;
+    const start = BigInt(`0x${from}`);
+    const end = BigInt(`0x${to}`);
+    const code = permissions.includes('x');
+    const last = stretches.at(-1);
+    if (last === undefined || last.inode !== inode || Number.parseInt(offset, 16) === 0) {
+      stretches.push({ start, end, code, path, inode });
+    } else {
+      last.end = end;
+      last.code ||= code;
+    }
+  }
+  return stretches;
 }
 
 function readMaps(pid: number): string {
@@ -112,14 +131,14 @@ function readMaps(pid: number): string {
 }
 
 /** The open files of a process by inode number. */
-function descriptorsOf(pid: number): Map<bigint, string> {
+function descriptorsOf(pid: number): Map<string, string> {
   const directory = `/proc/${pid}/fd`;
-  const found = new Map<bigint, string>();
+  const found = new Map<string, string>();
   try {
     for (const name of readdirSync(directory)) {
       const path = `${directory}/${name}`;
       const status = statSync(path, { bigint: true, throwIfNoEntry: false });
-      if (status?.isFile()) found.set(status.ino, path);
+      if (status?.isFile()) found.set(`${status.ino}`, path);
     }
   } catch {
     // Without them there are no build ids.

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from './usage-error.js';
 
 interface Command {
@@ -74,6 +74,13 @@ function fail(message: string, exitCode: number): void {
   process.exitCode = exitCode;
 }
 
+/** A name without a slash is looked up as dlopen(3) does, which surprises whoever sees the file lie there. */
+function wayOut(error: unknown): string {
+  const { code, path = '' } = error as NodeJS.ErrnoException;
+  const here = code === 'ERR_SOSWAP_NOT_FOUND' && !path.includes('/') && existsSync(path);
+  return here ? `; for the file of this directory write ./${path}` : '';
+}
+
 // Whoever reads the output may stop early: `soswap demo | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') fail(`cannot write the output: ${error.message}`, 1);
@@ -83,9 +90,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => {}); // nobody is left to be told
 
 main(process.argv.slice(2)).catch((error: unknown) => {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const wrongUsage = error instanceof UsageError || code?.startsWith('ERR_PARSE_ARGS_');
-  fail(message ?? String(error), wrongUsage ? 2 : 1);
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  const wrongUsage = error instanceof UsageError || /^ERR_(PARSE_ARGS|INVALID_ARG)_/.test(code);
+  fail(`${message ?? String(error)}${wayOut(error)}`, wrongUsage ? 2 : 1);
   // Whatever else is under way has lost its purpose.
   process.exit();
 });

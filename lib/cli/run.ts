@@ -57,22 +57,22 @@ export async function run(args: string[]): Promise<void> {
   handle.on('swap', (swap) => tell({ swap }));
   handle.on('refused', (refused) => tell({ refused }));
 
-  let calling = false;
+  let calling: Promise<unknown> | undefined;
   endWhenInterrupted(() => calling);
   using _signal = swapOnSignal('SIGHUP', [handle]);
   if (values.watch) handle.watch({ settle });
 
   for (let calls = 1; calls <= count; calls++) {
-    calling = true;
     try {
-      tell({ value: await call?.(...parameters) });
+      calling = Promise.resolve(call?.(...parameters));
+      tell({ value: await calling });
       process.exitCode = 0;
     } catch (error) {
       if (!(error instanceof SoError)) throw new UsageError(`--args: ${messageOf(error)}`);
       tell({ error });
       process.exitCode = 1;
     } finally {
-      calling = false;
+      calling = undefined;
     }
     if (calls < count) await (interval > 0 ? sleep(interval) : nextTurn());
   }

@@ -38,7 +38,10 @@ export async function run(args: string[]): Promise<void> {
   let known = await look(path);
 
   let child: ChildProcess | undefined;
-  endWhenInterrupted(undefined, () => child?.kill());
+  endWhenInterrupted(
+    () => undefined,
+    () => child?.kill(),
+  );
   const runCommand = async () => {
     if (exec === undefined) return;
     const env = { ...process.env, SOSWAP_PATH: path };

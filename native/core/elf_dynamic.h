@@ -42,6 +42,7 @@ class Strings final {
   explicit Strings(View table);
 
   std::string_view At(std::uint64_t offset) const { return table_.Text(offset); }
+  bool IsEmptyAt(std::uint64_t offset) const { return table_.At<char>(offset) == '\0'; }
   bool Has(std::uint64_t offset) const noexcept { return offset < table_.size(); }
 
  private:

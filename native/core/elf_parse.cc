@@ -141,7 +141,7 @@ class ElfFile::Parser final {
     ReadFlags();
     ReadNotes();
     elf::CheckStartup({file_.memory_, file_.dynamic_, file_.symbols_, RangeOf(dynamic_header_),
-                       relro_, tls_.has_value()});
+                       LoadedProgramHeaders(), relro_, tls_.has_value()});
   }
 
  private:
@@ -261,8 +261,8 @@ class ElfFile::Parser final {
     if (tls_) CheckThreadLocal(*tls_);
     file_.facts_.has_tls = tls_.has_value();
     if (const auto header = Only(PT_GNU_RELRO, "PT_GNU_RELRO")) CheckRelro(*header);
-    if (const auto header = Only(PT_PHDR, "PT_PHDR")) CheckOwnTable(*header);
     for (const Elf64_Phdr& header : headers_) {
+      if (header.p_type == PT_PHDR) CheckOwnTable(header);
       if (header.p_memsz == 0) continue;
       if (header.p_type == PT_GNU_EH_FRAME) CheckPlace(header, "PT_GNU_EH_FRAME");
       if (header.p_type == PT_NOTE || header.p_type == PT_GNU_PROPERTY) {
@@ -298,6 +298,18 @@ class ElfFile::Parser final {
       if ((segment.flags & PF_W) != 0 && pages.Contains(relro_.start, relro_.size)) return;
     }
     Malformed("PT_GNU_RELRO lies outside writable memory");
+  }
+
+  // Where the loader finds the program headers in memory, for those who walk the loaded objects.
+  elf::Range LoadedProgramHeaders() const {
+    const ElfRange& table = file_.program_headers_;
+    for (const elf::Segment& segment : file_.memory_.segments()) {
+      if (!elf::Range{segment.offset, segment.file_size}.Contains(table.offset, table.size))
+        continue;
+      if ((segment.flags & PF_R) == 0) Malformed("the program headers cannot be read");
+      return {segment.address + (table.offset - segment.offset), table.size};
+    }
+    return {};
   }
 
   // Unwinders walk the table that this header points at.

@@ -15,7 +15,8 @@ enum class Effect {
   kSlot,      // the same in the global offset table, which is aligned
   kCall,      // the same for a call through DT_JMPREL, perhaps bound at the first one
   kThread,    // a place in thread-local storage
-  kCopy,      // as many bytes as the symbol has
+  kSize,      // how long a symbol is, which the loader asks even when it found none
+  kCopy,      // another object's data; only programs have it
   kUnknown,   // the loader refuses it by itself
 };
 
@@ -39,12 +40,14 @@ inline Kind KindOf(std::uint64_t type) {
       return {Effect::kCall, 8};
     case R_X86_64_64:
     case R_X86_64_PC64:
-    case R_X86_64_SIZE64:
       return {Effect::kSymbol, 8};
     case R_X86_64_32:
     case R_X86_64_PC32:
-    case R_X86_64_SIZE32:
       return {Effect::kSymbol, 4};
+    case R_X86_64_SIZE64:
+      return {Effect::kSize, 8};
+    case R_X86_64_SIZE32:
+      return {Effect::kSize, 4};
     case R_X86_64_DTPMOD64:
     case R_X86_64_DTPOFF64:
     case R_X86_64_TPOFF64:

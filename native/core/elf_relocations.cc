@@ -131,6 +131,7 @@ class Checker final {
       guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
     }
     const std::size_t changed = guarded_.size();
+    Guard(changed, startup_.program_headers);
     const Symbols& symbols = startup_.symbols;
     Guard(changed, DT_STRTAB, dynamic().Find(DT_STRSZ).value_or(0));
     Guard(changed, DT_SYMTAB, symbols.count() * sizeof(Elf64_Sym));
@@ -147,16 +148,20 @@ class Checker final {
   // Tables are read-only in all but odd objects, and then need no guard against relocations.
   void Guard(std::size_t changed, std::int64_t tag, std::uint64_t size) {
     const auto address = dynamic().Find(tag);
-    if (!address || size == 0) return;
+    if (address) Guard(changed, {*address, size});
+  }
+
+  void Guard(std::size_t changed, const Range& table) {
+    if (table.size == 0) return;
     for (std::size_t i = 0; i < changed; ++i) {
-      if (guarded_[i].Overlaps(*address, size)) {
-        Malformed("the table at " + Hex(*address) + " lies in memory that the loader changes");
+      if (guarded_[i].Overlaps(table.start, table.size)) {
+        Malformed("the table at " + Hex(table.start) + " lies in memory that the loader changes");
       }
     }
-    const bool can_change =
-        std::any_of(targets_.begin(), targets_.end(),
-                    [&](const Target& target) { return target.memory.Overlaps(*address, size); });
-    if (can_change) guarded_.push_back({*address, size});
+    const bool can_change = std::any_of(
+        targets_.begin(), targets_.end(),
+        [&](const Target& target) { return target.memory.Overlaps(table.start, table.size); });
+    if (can_change) guarded_.push_back(table);
   }
 
   void CheckSupported() const {
@@ -270,7 +275,7 @@ class Checker final {
   }
 
   void Check(const Elf64_Rela& entry) {
-    Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
+    const Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
     const std::uint64_t index = ELF64_R_SYM(entry.r_info);
     // The loader looks up the version of the symbol before it heeds the type.
     startup_.symbols.Admit(memory(), index);
@@ -279,7 +284,6 @@ class Checker final {
     if (referred_.size() <= index) referred_.resize(startup_.symbols.count());
     referred_[index] = true;
     const Elf64_Sym symbol = startup_.symbols.At(index);
-    if (kind.effect == Effect::kCopy) kind.width = symbol.st_size;
     CheckTarget(entry.r_offset, kind.width);
     CheckEffect(entry, kind, index, symbol);
     const bool is_code = LeavesCode(entry, kind, symbol);
@@ -311,6 +315,13 @@ class Checker final {
       case Effect::kThread:
         CheckThread(symbol);
         break;
+      case Effect::kSize:
+        if (symbol.st_shndx == SHN_UNDEF && ELF64_ST_BIND(symbol.st_info) == STB_WEAK) {
+          Malformed("a relocation asks for the size of a symbol that may be missing");
+        }
+        break;
+      case Effect::kCopy:
+        Malformed("a copy relocation, which only programs have");
       default:
         break;
     }
@@ -406,6 +417,8 @@ class Checker final {
     for (std::size_t i = 1; i < startup_.symbols.count(); ++i) {
       const Elf64_Sym symbol = startup_.symbols.At(i);
       if (symbol.st_shndx != SHN_UNDEF || (i < referred_.size() && referred_[i])) continue;
+      // Data may be imported under two names, of which one is used.
+      if (ELF64_ST_TYPE(symbol.st_info) == STT_OBJECT) continue;
       Malformed("empty relocations, and none for '" + std::string(startup_.symbols.NameOf(symbol)) +
                 "'");
     }

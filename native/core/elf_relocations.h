@@ -16,6 +16,7 @@ struct Startup {
   const Dynamic& dynamic;
   Symbols& symbols;
   Range dynamic_section;
+  Range program_headers;  // empty when they are not loaded
   Range relro;
   bool has_tls = false;
 };

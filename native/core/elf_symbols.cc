@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <unordered_set>
 
 namespace soswap::elf {
 namespace {
@@ -28,13 +29,17 @@ std::uint32_t SysvHashOf(std::string_view name) {
 }
 
 // The loader asserts that the files named by DT_VERNEED are loaded. libc and the loader always are.
-bool IsLoadedWith(const Dynamic& dynamic, const Strings& strings, std::string_view file) {
-  if (file == "libc.so.6" || file.starts_with("ld-linux-")) return true;
+bool IsLoadedWith(const std::unordered_set<std::string_view>& needed, std::string_view file) {
+  return needed.contains(file) || file == "libc.so.6" || file.starts_with("ld-linux-");
+}
+
+std::unordered_set<std::string_view> NeededIn(const Dynamic& dynamic, const Strings& strings) {
+  std::unordered_set<std::string_view> names;
   for (std::size_t i = 0; i < dynamic.count(); ++i) {
     const Elf64_Dyn entry = dynamic.At(i);
-    if (entry.d_tag == DT_NEEDED && strings.At(entry.d_un.d_val) == file) return true;
+    if (entry.d_tag == DT_NEEDED) names.insert(strings.At(entry.d_un.d_val));
   }
-  return false;
+  return names;
 }
 
 // Chains may share a tail, but one that comes back to itself would keep the loader busy for ever.
@@ -85,10 +90,11 @@ void Versions::ReadNeeded(const Memory& memory, const Dynamic& dynamic, const St
   const auto address = dynamic.Find(DT_VERNEED);
   if (!address) return;
   const View table = memory.ReadAll(*address, "DT_VERNEED");
+  const auto needed = NeededIn(dynamic, strings);
   std::uint64_t missing = dynamic.Find(DT_VERNEEDNUM).value_or(0);
   for (std::uint64_t at = 0;;) {
     const auto file = table.Read<Elf64_Verneed>(at);
-    if (!IsLoadedWith(dynamic, strings, strings.At(file.vn_file))) {
+    if (!IsLoadedWith(needed, strings.At(file.vn_file))) {
       Malformed("DT_VERNEED names '" + std::string(strings.At(file.vn_file)) +
                 "', which no DT_NEEDED does");
     }
@@ -240,7 +246,7 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
 void Symbols::CheckImport(const Elf64_Sym& symbol) const {
   const unsigned visibility = ELF64_ST_VISIBILITY(symbol.st_other);
   if (ELF64_ST_BIND(symbol.st_info) == STB_LOCAL || visibility == STV_HIDDEN ||
-      visibility == STV_INTERNAL || NameOf(symbol).empty()) {
+      visibility == STV_INTERNAL || strings_.IsEmptyAt(symbol.st_name)) {
     Malformed("undefined symbol '" + std::string(NameOf(symbol)) +
               "' cannot be found in other objects");
   }

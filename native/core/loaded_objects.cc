@@ -145,8 +145,11 @@ void LoadedObjects::Mark(size_t index, Marks& marks) const {
 }
 
 std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& name) const {
+  return Closure(IndexOf(name));
+}
+
+std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
   Marks marks(objects_.size());
-  const size_t first = IndexOf(name);
   Mark(first, marks);
   std::vector<const LoadedObject*> closure;
   if (first < objects_.size()) closure.push_back(&objects_[first]);

@@ -30,6 +30,9 @@ class LoadedObjects final {
   // The object of this name and everything it needs, itself first.
   std::vector<const LoadedObject*> ClosureOf(const std::string& name) const;
 
+  // The main program, which comes first, and everything it needs: what is never unmapped.
+  std::vector<const LoadedObject*> ClosureOfProgram() const { return Closure(0); }
+
   // Takes the object of this name out, with all that only it needs, and returns those. They would
   // be unmapped with it unless somebody else has opened them too, which the loader does not tell.
   std::vector<LoadedObject> TakeOut(const std::string& name);
@@ -37,6 +40,7 @@ class LoadedObjects final {
  private:
   using Marks = std::vector<bool>;
 
+  std::vector<const LoadedObject*> Closure(size_t first) const;
   size_t IndexOf(const std::string& needed) const;
   void Mark(size_t index, Marks& marks) const;
 

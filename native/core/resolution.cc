@@ -200,11 +200,40 @@ Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std
 
 Resolution::~Resolution() = default;
 
-std::vector<const ElfFile*> Resolution::ComingAlong() const {
-  std::vector<const ElfFile*> files;
-  files.reserve(files_.size());
-  for (const auto& file : files_) files.push_back(&file->elf);
-  return files;
+std::vector<RetainReason> Resolution::DependencyHazards() const {
+  std::vector<RetainReason> hazards;
+  const auto add = [&](const std::string& path, const UnloadFacts& facts) {
+    for (RetainReason& hazard : UnmapHazards(facts)) {
+      hazard.detail += " (in '" + path + "', which it needs)";
+      hazards.push_back(std::move(hazard));
+    }
+  };
+  for (const auto& file : files_) add(file->elf.subject(), UnloadFactsOf(file->elf));
+  for (const std::string& path : LoadedBeside()) {
+    try {
+      const std::vector<std::byte> bytes = ReadFile(path);
+      add(path, UnloadFactsOf(ElfFile::Parse(bytes, path)));
+    } catch (const Error&) {
+      hazards.push_back({"may-run-threads", "nothing is known of '" + path +
+                                                "', which it needs and which is no longer there"});
+    }
+  }
+  return hazards;
+}
+
+std::vector<std::string> Resolution::LoadedBeside() const {
+  const LoadedObjects objects = LoadedObjects::List();
+  std::unordered_set<std::string> known;
+  for (const LoadedObject* object : objects.ClosureOfProgram()) known.insert(object->name);
+  std::vector<std::string> paths;
+  for (const FoundDependency& dependency : found_) {
+    if (!dependency.loaded) continue;
+    for (const LoadedObject* object : objects.ClosureOf(dependency.path)) {
+      const bool is_file = object->name.find('/') != std::string::npos;
+      if (known.insert(object->name).second && is_file) paths.push_back(object->name);
+    }
+  }
+  return paths;
 }
 
 void Resolution::ThrowIfMissing() const {

@@ -8,6 +8,7 @@
 
 #include "elf_file.h"
 #include "loaded_objects.h"
+#include "unload.h"
 
 namespace soswap {
 
@@ -63,8 +64,9 @@ class Resolution final {
   // library finds it even if the library itself does not define it.
   bool Provides(const std::string& symbol) const;
 
-  // The dependencies that are not in the process yet: they come with the library and go with it.
-  std::vector<const ElfFile*> ComingAlong() const;
+  // Why unmapping what the library needs could crash the process. Whoever closes it last takes its
+  // dependencies along, all but those that the main program needs itself.
+  std::vector<RetainReason> DependencyHazards() const;
 
   // What binding everything at once (RTLD_NOW) would fail for: symbols, weak ones aside, that the
   // library or a dependency not loaded yet asks for, and that neither the global scope of the
@@ -73,6 +75,9 @@ class Resolution final {
   std::vector<UndefinedSymbol> Undefined(const ElfFile& library) const;
 
  private:
+  // Loaded dependencies, direct or not, that the main program does not need itself.
+  std::vector<std::string> LoadedBeside() const;
+
   class Walk;
   struct File;
   struct HandleCloser {

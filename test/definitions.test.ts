@@ -1,0 +1,149 @@
+import { join } from 'node:path';
+import { SoHandle } from 'soswap';
+import t from 'tap';
+import { compile } from '../fixtures/build.js';
+
+const library = compile('calls.c', join(t.testdir(), 'calls.so'));
+const so = SoHandle.open(library);
+t.teardown(() => so.close());
+
+/** Opens and closes the library with definitions of any kind. */
+const open = (definitions: unknown) => SoHandle.open(library, definitions as never).close();
+const wrongType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+const wrongValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
+
+const names = [
+  ...['bool', 'char', 'int8', 'i8', 'uint8', 'u8', 'int16', 'i16', 'uint16', 'u16', 'int32', 'i32'],
+  ...[
+    'uint32',
+    'u32',
+    'int64',
+    'i64',
+    'uint64',
+    'u64',
+    'float32',
+    'f32',
+    'float',
+    'float64',
+    'f64',
+  ],
+  ...['double', 'pointer', 'ptr', 'string', 'str', 'buffer', 'arraybuffer', 'function'],
+];
+
+t.test('every type name and spelling of node:ffi is known', async (t) => {
+  for (const name of names) {
+    t.doesNotThrow(() => open({ noop: { arguments: [name], return: name } }), name);
+  }
+  t.doesNotThrow(() => open({ noop: { arguments: [], return: 'void' } }));
+});
+
+t.test('no other type is known', async (t) => {
+  const unknown = ['int', 'long', 'size_t', 'cstring', 'Int32', 'INT32', ' int32', 'int32 ', ''];
+  unknown.push('int32\0', 'callback', 'boolean', 'toString', '__proto__', 'constructor');
+  for (const name of [...unknown, undefined, null, 1, {}, ['int32'], new String('int32')]) {
+    const of = {
+      message: /^The argument "noop\.arguments\[1\]" must be a type: bool, char, int8, /,
+    };
+    t.throws(() => open({ noop: { arguments: ['int32', name] } }), { ...wrongValue, ...of });
+    const result = { message: /^The argument "noop\.return" must be a type: void, bool, char, / };
+    t.throws(() => open({ noop: { return: name } }), { ...wrongValue, ...result });
+  }
+  t.throws(() => open({ noop: { arguments: ['void'] } }), {
+    ...wrongValue,
+    message: /cannot be 'void'; a function without arguments has an empty array/,
+  });
+  t.throws(() => open({ noop: { arguments: Array(3) } }), wrongValue, 'holes');
+});
+
+t.test('a definition has a form', async (t) => {
+  for (const definition of [undefined, null, 'void', 1, [], () => 1]) {
+    t.throws(() => open({ noop: definition }), { ...wrongType, message: /"noop"/ });
+  }
+  for (const types of ['int32', { length: 1, 0: 'int32' }, undefined, null, 1]) {
+    t.throws(() => open({ noop: { arguments: types } }), {
+      ...wrongValue,
+      message: /"noop\.arguments" must be an array of types/,
+    });
+  }
+  for (const flag of ['nonblocking', 'optional']) {
+    for (const value of [1, 0, 'true', null, {}]) {
+      t.throws(() => open({ noop: { [flag]: value } }), { ...wrongType, message: /a boolean/ });
+    }
+    t.doesNotThrow(() => open({ noop: { [flag]: undefined } }));
+  }
+  for (const definitions of [null, 1, 'noop', [], () => 1]) {
+    t.throws(() => open(definitions), wrongType);
+  }
+});
+
+t.test(
+  'a key that is no part of a definition is refused, because it would be ignored',
+  async (t) => {
+    t.throws(() => open({ add: { parameters: ['int32'] } }), {
+      ...wrongValue,
+      message: /"add\.parameters" is not a part of a definition; use 'arguments'/,
+    });
+    t.throws(() => open({ add: { result: 'int32' } }), { message: /use 'return'/ });
+    t.throws(() => open({ add: { async: true } }), { message: /use 'nonblocking'/ });
+    t.throws(() => open({ add: { retrun: 'int32' } }), {
+      message: /known are arguments, return, nonblocking, optional/,
+    });
+  },
+);
+
+t.test('a symbol name is a C string', async (t) => {
+  for (const name of ['', 'no\0op', '\0']) {
+    t.throws(() => open({ [name]: {} }), wrongValue);
+    t.throws(() => so.getFunction(name, {}), wrongValue);
+    t.throws(() => so.getSymbol(name), wrongValue);
+  }
+  for (const name of ['n', 'nöop', 'x'.repeat(10_000), '__proto__', 'no op']) {
+    const missing = { code: 'ERR_SOSWAP_MISSING_SYMBOL', symbol: name };
+    const definitions = Object.defineProperty({}, name, { value: {}, enumerable: true });
+    t.throws(() => open(definitions), missing);
+    t.throws(() => so.getFunction(name, {}), missing);
+    t.throws(() => so.getSymbol(name), missing);
+    t.equal(so.getFunction(name, { optional: true }), null);
+  }
+});
+
+t.test('the same name and signature is the same function, whatever the spelling', async (t) => {
+  const handle = SoHandle.open(library, { add: { arguments: ['int32', 'i32'], return: 'int32' } });
+  const { add } = handle.functions;
+  t.equal(handle.getFunction('add', { arguments: ['i32', 'int32'], return: 'i32' }), add);
+  const fill = handle.getFunction('fill', { arguments: ['buffer', 'u64', 'u8'] });
+  const same = handle.getFunction('fill', { arguments: ['ptr', 'uint64', 'bool'], return: 'void' });
+  t.equal(same, fill, 'what is one to the machine is one, as in node:ffi');
+
+  const others = [
+    { arguments: ['int32', 'uint32'], return: 'int32' },
+    { arguments: ['int32', 'int32'], return: 'uint32' },
+    { arguments: ['int32', 'int32'] },
+    { arguments: ['int32'], return: 'int32' },
+    { arguments: ['int32', 'int32'], return: 'int32', nonblocking: true },
+  ] as const;
+  for (const definition of others) {
+    t.throws(() => handle.getFunction('add', definition), wrongValue);
+  }
+  handle.getFunction('hello', { return: 'pointer' });
+  t.throws(() => handle.getFunction('hello', { return: 'string' }), wrongValue);
+  handle.close();
+});
+
+t.test('a function has the name of its symbol and the length of its arguments', async (t) => {
+  const add = so.getFunction('add', { arguments: ['int32', 'int32'], return: 'int32' });
+  t.equal(add.name, 'add');
+  t.equal(add.length, 2);
+  const noop = so.getFunction('noop', { nonblocking: true });
+  t.equal(noop.name, 'noop');
+  t.equal(noop.length, 0);
+});
+
+t.test('definitions are read once and kept', async (t) => {
+  const types: ('int32' | 'float64')[] = ['int32', 'int32'];
+  const handle = SoHandle.open(library, { add: { arguments: types, return: 'int32' } });
+  types[0] = 'float64';
+  types.length = 1;
+  t.equal((handle.functions.add as (a: number, b: number) => number)(20, 22), 42);
+  handle.close();
+});
