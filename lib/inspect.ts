@@ -132,8 +132,8 @@ function verdict(hazards: readonly RetainReason[], reasons: Reasons): UnloadVerd
     ...hazard,
     cure: "end its threads before each swap, and open it with unload: 'always'",
   }));
-  // What the loader keeps in any case cannot crash.
-  const kept = reasons.some(({ code }) => code !== 'thread-local-destructor');
+  // What the loader keeps in any case cannot crash. The other reasons come to bear when something is used.
+  const kept = reasons.some(({ code }) => code === 'nodelete');
   if (kept) return { outcome: 'stays-mapped', reasons: [...reasons, ...cured] };
   if (cured.length > 0) return { outcome: 'may-crash', reasons: [...cured, ...reasons] };
   return { outcome: reasons.length > 0 ? 'stays-mapped' : 'clean', reasons };

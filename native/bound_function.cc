@@ -283,7 +283,7 @@ napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, c
       napi_add_finalizer(env, value, function.get(), Free, nullptr, nullptr) != napi_ok) {
     return nullptr;
   }
-  function.release();
+  static_cast<void>(function.release());
 
   napi_value count;
   napi_create_uint32(env, static_cast<uint32_t>(slot->signature.argument_types.size()), &count);

@@ -111,6 +111,7 @@ class TemporaryStrings final {
   TemporaryStrings() = default;
   TemporaryStrings(const TemporaryStrings&) = delete;
   TemporaryStrings& operator=(const TemporaryStrings&) = delete;
+  ~TemporaryStrings() = default;
 
   // Puts the address of the copy into `word`. A lone surrogate becomes U+FFFD.
   Outcome Add(napi_env env, napi_value value, uint64_t* word) {

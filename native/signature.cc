@@ -32,7 +32,7 @@ const char* TypeName(Type type) noexcept {
 Signature ReadSignature(const Napi::Value& encoded) {
   const Napi::Env env = encoded.Env();
   if (!encoded.IsObject()) throw Napi::TypeError::New(env, "not an encoded signature");
-  const Napi::Object object = encoded.As<Napi::Object>();
+  const auto object = encoded.As<Napi::Object>();
   const Napi::Value types = object.Get("argumentTypes");
   if (!types.IsArray()) throw Napi::TypeError::New(env, "not a list of types");
 
@@ -40,7 +40,7 @@ Signature ReadSignature(const Napi::Value& encoded) {
   signature.return_type = ReadType(object.Get("returnType"));
   signature.nonblocking = object.Get("nonblocking").ToBoolean();
 
-  const Napi::Array list = types.As<Napi::Array>();
+  const auto list = types.As<Napi::Array>();
   const uint32_t count = list.Length();
   std::vector<ArgumentClass> classes;
   signature.argument_types.reserve(count);

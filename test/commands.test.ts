@@ -248,8 +248,8 @@ t.test(
 
     renameSync(one, so);
     await run.says(/\nswapped: generation 3 .*\n(build 1111\n){2}/, since);
-    t.equal(run.stdout.match(/swapped/g)?.length, 2);
-    t.equal(run.stdout.match(/refused/g)?.length, 1, run.stdout);
+    t.equal(run.stdout.match(/^swapped/gm)?.length, 2);
+    t.equal(run.stdout.match(/^refused/gm)?.length, 1);
     t.match(await run.end('SIGINT'), { code: 130, signal: null, stderr: '' });
   },
 );
@@ -311,7 +311,7 @@ t.test('watch prints a line and runs the command for each complete replacement',
   );
   const ended = await watch.end('SIGINT');
   t.match(ended, { code: 130, signal: null });
-  t.equal(ended.stdout.match(/replaced/g)?.length, 2);
+  t.equal(ended.stdout.match(/^replaced/gm)?.length, 2);
 });
 
 t.test('watch tells of a command that fails, and goes on', async (t) => {

@@ -64,6 +64,7 @@ class CallFrame final {
         words_(large_ ? large_.get() : small_) {}
   CallFrame(const CallFrame&) = delete;
   CallFrame& operator=(const CallFrame&) = delete;
+  ~CallFrame() = default;
 
   uint64_t* words() noexcept { return words_; }
 

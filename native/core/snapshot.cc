@@ -29,7 +29,7 @@ constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // Time stamps move in steps of the kernel's tick, 10 ms at most: a second write within one step
 // leaves them as they are. A file younger than this is read twice.
-constexpr int64_t kTimeStampStep = 2 * 10'000'000;
+constexpr int64_t kTimeStampStep = 20'000'000;
 
 std::string SystemText(int error_number) { return std::strerror(error_number); }
 

@@ -1,0 +1,115 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { type SoError, SoHandle, type SwapReport } from 'soswap';
+import t from 'tap';
+import { copyBuilds, twoBuilds } from '../fixtures/build.js';
+
+const builds = twoBuilds(t.testdir());
+
+/** What a handle and the diagnostics channels tell. */
+function listen(t: { teardown(end: () => void): void }, so: SoHandle) {
+  const told = { swaps: [] as SwapReport[], refusals: [] as SoError[], channel: [] as unknown[] };
+  so.on('swap', (report) => told.swaps.push(report));
+  so.on('refused', (error) => told.refusals.push(error));
+  const onMessage = (message: unknown, name: string | symbol) => {
+    told.channel.push({ name, ...(message as object) });
+  };
+  for (const name of ['soswap:swap', 'soswap:refused']) {
+    subscribe(name, onMessage);
+    t.teardown(() => unsubscribe(name, onMessage));
+  }
+  return told;
+}
+
+for (const how of ['swap', 'swapSync'] as const) {
+  t.test(`${how}() tells its report by the event and on the channel, once`, async (t) => {
+    const { so: path, two } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path);
+    const told = listen(t, so);
+    copyFileSync(two, path);
+    const started = performance.now();
+    const report = await so[how]();
+    const took = (performance.now() - started) * 1000;
+    t.equal(told.swaps.length, 1);
+    t.equal(told.swaps[0], report);
+    t.equal(told.channel.length, 1);
+    const [message] = told.channel as [{ name: string; handle: unknown; report: unknown }];
+    t.equal(message.name, 'soswap:swap');
+    t.equal(message.handle, so);
+    t.equal(message.report, report);
+
+    t.match(report, { path, generation: 2, order: 'close-first', unmapped: true });
+    t.ok(report.pauseMicroseconds > 0, `pause ${report.pauseMicroseconds}`);
+    t.ok(report.totalMicroseconds >= report.pauseMicroseconds, `${report.totalMicroseconds}`);
+    t.ok(report.totalMicroseconds <= took, `${report.totalMicroseconds} of ${took} µs`);
+    t.same(told.refusals, []);
+    so.close();
+  });
+
+  t.test(`${how}() tells its refusal by the event and on the channel, once`, async (t) => {
+    const { so: path } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path);
+    const told = listen(t, so);
+    writeFileSync(path, 'rubbish');
+    let thrown: unknown;
+    try {
+      await so[how]();
+    } catch (error) {
+      thrown = error;
+    }
+    t.match(thrown, { code: 'ERR_SOSWAP_NOT_ELF' });
+    t.equal(told.refusals.length, 1);
+    t.equal(told.refusals[0], thrown);
+    t.same(
+      told.channel.map((message) => (message as { name: string }).name),
+      ['soswap:refused'],
+    );
+    const [message] = told.channel as [{ handle: unknown; error: unknown }];
+    t.equal(message.handle, so);
+    t.equal(message.error, thrown);
+    t.same(told.swaps, []);
+    t.equal(so.generation, 1);
+    so.close();
+  });
+
+  t.test(`${how}(): the new code runs when its event is told`, async (t) => {
+    const { so: path, two } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path, { version: { return: 'string' } });
+    const seen: unknown[] = [];
+    so.on('swap', ({ generation }) => seen.push(generation, so.generation, so.functions.version()));
+    copyFileSync(two, path);
+    await so[how]();
+    t.same(seen, [2, 2, 'build 2222']);
+    so.close();
+  });
+}
+
+t.test('mistakes in arguments are no refusals', async (t) => {
+  const so = SoHandle.open(builds.one);
+  const told = listen(t, so);
+  const wrong = { timeout: -1 };
+  t.throws(() => so.swapSync(wrong), { code: 'ERR_OUT_OF_RANGE' });
+  await t.rejects(so.swap(wrong), { code: 'ERR_OUT_OF_RANGE' });
+  t.same(told, { swaps: [], refusals: [], channel: [] });
+  so.close();
+});
+
+t.test('a watch tells the same', async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  const so = SoHandle.open(path);
+  const told = listen(t, so);
+  so.watch({ settle: 10, persistent: true });
+  copyFileSync(two, path);
+  await new Promise((resolve) => so.once('swap', resolve));
+  writeFileSync(path, 'rubbish');
+  await new Promise((resolve) => so.once('refused', resolve));
+  t.match(told, {
+    swaps: [{ generation: 2 }],
+    refusals: [{ code: 'ERR_SOSWAP_NOT_ELF' }],
+    channel: [
+      { name: 'soswap:swap', report: { generation: 2, totalMicroseconds: Number } },
+      { name: 'soswap:refused', error: { code: 'ERR_SOSWAP_NOT_ELF' } },
+    ],
+  });
+  so.close();
+});

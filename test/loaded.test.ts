@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { type LoadedImage, loaded, SoHandle } from 'soswap';
+import * as dl from 'soswap/dl';
+import t from 'tap';
+import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { Gate } from '../fixtures/gate.js';
+
+const builds = twoBuilds(t.testdir());
+const of = (path: string): LoadedImage[] => loaded().filter((image) => image.path === path);
+
+t.test('a live image is told as its handle tells it', async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  t.same(of(path), []);
+  const so = SoHandle.open(path);
+  t.match(of(path), [
+    { ...so.image, path, state: 'live', retained: [], callsInFlight: 0, neededBy: [] },
+  ]);
+  const [first] = of(path);
+  t.equal(first?.thread, process.pid, 'the main thread');
+  t.ok((first?.memorySize ?? 0) >= 4 * 4096);
+
+  copyFileSync(two, path);
+  so.swapSync();
+  t.match(of(path), [{ ...so.image, generation: 2, state: 'live' }]);
+  t.equal(of(path).length, 1, 'what was unmapped is not told');
+  so.close();
+  t.same(of(path), []);
+});
+
+t.test('two handles of one path have an image each', async (t) => {
+  const one = SoHandle.open(builds.so);
+  const other = SoHandle.open(builds.so);
+  t.match(of(builds.so), [{ base: one.image?.base }, { base: other.image?.base }]);
+  one.close();
+  t.match(of(builds.so), [{ base: other.image?.base }]);
+  other.close();
+});
+
+t.test('a retained image is told with its reason, oldest first', async (t) => {
+  const path = compileAction(join(t.testdir(), 'so.so'), 1111, '-Wl,-z,nodelete');
+  const so = SoHandle.open(path);
+  const { retained } = so.swapSync();
+  t.match(of(path), [
+    { generation: 1, state: 'retained', retained: [{ code: 'nodelete', detail: /\w/ }] },
+    { generation: 2, state: 'live', retained: [] },
+  ]);
+  t.same(of(path)[0]?.retained, retained);
+  so.close();
+  t.match(of(path), [{ state: 'retained' }, { state: 'retained' }]);
+});
+
+t.test('calls in flight are counted', async (t) => {
+  const path = compile('gate.c', join(t.testdir(), 'gate.so'), '-DLINE=1111');
+  const so = SoHandle.open(path, {
+    pass: { arguments: ['buffer'], return: 'int32', nonblocking: true },
+  });
+  const gate = new Gate();
+  const calls = [so.functions.pass(gate.words), so.functions.pass(gate.words)];
+  await gate.arrival(2);
+  t.match(of(path), [{ callsInFlight: 2 }]);
+  gate.open();
+  t.same(await Promise.all(calls), [1111, 1111]);
+  t.match(of(path), [{ callsInFlight: 0 }]);
+  so.close();
+});
+
+t.test('images of other threads are told, until the thread ends', async (t) => {
+  const program = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    import(workerData.soswap).then(({ SoHandle }) => {
+      globalThis.so = SoHandle.open(workerData.path);
+      parentPort.on('message', () => process.exit());
+      parentPort.postMessage('open');
+    });
+  `;
+  const workerData = { path: builds.two, soswap: import.meta.resolve('soswap') };
+  // tap's loader is not for it.
+  const worker = new Worker(program, { eval: true, workerData, execArgv: [], env: {} });
+  await once(worker, 'message');
+  const own = SoHandle.open(builds.two);
+  const images = of(builds.two);
+  t.match(images, [{ state: 'live' }, { state: 'live', thread: process.pid }]);
+  t.not(images[0]?.thread, process.pid);
+  t.ok(Number.isInteger(images[0]?.thread));
+  worker.postMessage('end');
+  await once(worker, 'exit');
+  t.match(of(builds.two), [{ thread: process.pid }]);
+  own.close();
+});
+
+t.test('objects that need an image are named', async (t) => {
+  const directory = t.testdir();
+  const soname = '-Wl,-soname,libneeded-here.so.1';
+  const path = compileAction(join(directory, 'so.so'), 1111, soname);
+  const needing = compile('retain/needing.c', join(directory, 'needing.so'), path);
+  const so = SoHandle.open(path);
+  t.match(of(path), [{ neededBy: [] }]);
+  const handle = dl.dlopen(needing);
+  t.match(of(path), [{ neededBy: [needing] }]);
+  t.match(so.swapSync().retained, [{ code: 'needed-by' }]);
+  t.match(of(path), [
+    { generation: 1, state: 'retained', neededBy: [needing] },
+    { generation: 2, state: 'live', neededBy: [] },
+  ]);
+  dl.dlclose(handle);
+  t.match(of(path), [{ generation: 2 }], 'it went with the last who needed it');
+  so.close();
+});

@@ -1,0 +1,230 @@
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { compile } from '../fixtures/build.js';
+import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
+
+const directory = t.testdir();
+const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
+const two = compile('gate.c', `${directory}/so2.so`, '-DLINE=2222');
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+// The same in long: see there.
+const campaign = fileURLToPath(new URL('campaigns/workers.js', import.meta.url));
+
+const storages: Record<string, Record<string, string>> = {
+  'in memory': {},
+  'in a private file': { SOSWAP_SNAPSHOT: 'file' },
+};
+for (const [storage, env] of Object.entries(storages)) {
+  t.test(`workers swap one path, each for itself, copies ${storage}`, async (t) => {
+    const args = ['--expose-gc', campaign, '--workers', '4', '--swaps', '50', '--json'];
+    const ended = await runNode(args, { cwd: root, env });
+    t.match(ended, exitedCleanly);
+    const figures = JSON.parse(ended.stdout);
+    t.match(figures, { workers: 4, swaps: 200, unmapped: 200 });
+    t.same(figures.after, figures.before, 'nothing is left');
+    t.ok(figures.swapped > 50, `${figures.swapped} swaps changed the code`);
+  });
+}
+
+/** The beginning of every program below. */
+const begin = (path: string) => `
+  import { copyFileSync, readdirSync, renameSync } from 'node:fs';
+  import { once } from 'node:events';
+  import { setImmediate as nextTurn } from 'node:timers/promises';
+  import { isMainThread, parentPort, threadId, Worker } from 'node:worker_threads';
+  import { loaded, SoHandle } from 'soswap';
+  const builds = ['${one}', '${two}'];
+  const path = '${path}';
+  const replace = (round) => {
+    copyFileSync(builds[round % 2], path + '.' + threadId);
+    renameSync(path + '.' + threadId, path);
+  };
+  const definitions = {
+    count: { return: 'int32' },
+    pass: { arguments: ['pointer'], return: 'int32', nonblocking: true },
+    version: { return: 'string' },
+  };
+  const newGate = () => new Int32Array(new SharedArrayBuffer(8));
+  const arrival = async (gate) => {
+    while (Atomics.load(gate, 0) === 0) await nextTurn();
+  };
+  const open = (gate) => Atomics.store(gate, 1, 1);
+`;
+
+/** What a worker is doing when it is ended; it says when it has begun. */
+const activities: Record<string, string> = {
+  'blocking calls': `
+    parentPort.postMessage('begun');
+    for (;;) so.functions.count();
+  `,
+  'swapSync()': `
+    parentPort.postMessage('begun');
+    for (let round = 0; ; round++) {
+      replace(round);
+      so.swapSync({ order: round % 3 === 0 ? 'open-first' : 'close-first' });
+      so.functions.count();
+    }
+  `,
+  'swap() with calls in flight': `
+    const gate = newGate();
+    open(gate);
+    parentPort.postMessage('begun');
+    for (let round = 0; ; round++) {
+      replace(round);
+      for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
+      await so.swap({ order: round % 3 === 0 ? 'open-first' : 'close-first' });
+    }
+  `,
+  'swaps with verify()': `
+    parentPort.postMessage('begun');
+    for (let round = 0; ; round++) {
+      replace(round);
+      await so.swap({ verify: async ({ version }) => { await nextTurn(); version(); } });
+      so.swapSync({ verify: ({ version }) => { version(); } });
+    }
+  `,
+  'swaps with quarantine': `
+    parentPort.postMessage('begun');
+    for (let round = 0; ; round++) {
+      replace(round);
+      await so.swap({ quarantine: true });
+    }
+  `,
+};
+for (const [activity, text] of Object.entries(activities)) {
+  t.test(`a worker is terminated in the middle of ${activity}`, async (t) => {
+    const cwd = t.testdir();
+    const temporary = `${cwd}/tmp`;
+    mkdirSync(temporary);
+    const program = `
+      ${begin(`${cwd}/so.so`)}
+      if (!isMainThread) {
+        const so = SoHandle.open(path, definitions);
+        ${text}
+      }
+      replace(0);
+      const so = SoHandle.open(path, definitions);
+      const descriptors = () => readdirSync('/proc/self/fd').length;
+      const before = descriptors();
+      for (let round = 0; round < 12; round++) {
+        const workers = [1, 2].map(() => new Worker('./program.mjs', { execArgv: [] }));
+        await Promise.all(workers.map((worker) => once(worker, 'message')));
+        for (let turn = 0; turn < 50 * round; turn++) await nextTurn();
+        await Promise.all(workers.map((worker) => worker.terminate()));
+      }
+      replace(1);
+      so.swapSync();
+      process.send([so.functions.version(), loaded().length, descriptors() - before]);
+      so.close();
+    `;
+    writeFileSync(`${cwd}/program.mjs`, program);
+    const ended = await runNode(['program.mjs'], { cwd, env: { TMPDIR: temporary } });
+    t.match(ended, exitedCleanly);
+    t.same(ended.messages, [['build 2222', 1, 0]]);
+    t.same(readdirSync(temporary), []);
+  });
+}
+
+t.test('a worker is terminated while a call of it waits in native code', async (t) => {
+  const cwd = t.testdir();
+  const program = `
+    ${begin(`${cwd}/so.so`)}
+    if (isMainThread) {
+      replace(0);
+      for (const state of ['call', 'close-first', 'open-first']) {
+        const worker = new Worker('./program.mjs', { execArgv: [], argv: [state] });
+        const [gate] = await once(worker, 'message');
+        await arrival(gate);
+        const ended = worker.terminate();
+        await nextTurn();
+        open(gate); // the thread of the pool cannot be ended
+        await ended;
+      }
+      process.send(loaded().length);
+    } else {
+      const so = SoHandle.open(path, definitions);
+      const gate = newGate();
+      const state = process.argv[2];
+      so.functions.pass(gate).catch(() => {});
+      await arrival(gate);
+      if (state !== 'call') {
+        so.swap({ order: state }).catch(() => {});
+        so.functions.pass(gate).catch(() => {});
+      }
+      if (state === 'open-first') while (so.generation === 1) await nextTurn();
+      parentPort.postMessage(gate);
+      setInterval(() => {}, 1000);
+    }
+  `;
+  writeFileSync(`${cwd}/program.mjs`, program);
+  t.match(await runNode(['program.mjs'], { cwd }), { ...exitedCleanly, messages: [0] });
+});
+
+/** What a program is doing when it ends; `gate` opens when JavaScript is over. */
+const states: Record<string, string> = {
+  'calls in flight': '',
+  'a swap() just begun': 'so.swap();',
+  'a swap() that waits, and calls that wait for it': `
+    let verified = false;
+    so.swap({ verify: () => { verified = true; } });
+    while (!verified) await nextTurn();
+    await nextTurn();
+    for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
+  `,
+  'an open-first swap() whose old image has calls': `
+    so.swap({ order: 'open-first' });
+    while (so.generation === 1) await nextTurn();
+    for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
+  `,
+  'a verify() that is not done': `
+    await new Promise((resolve) => {
+      so.swap({
+        verify: ({ pass }) => {
+          pass(gate);
+          resolve();
+          return new Promise(() => {});
+        },
+      });
+    });
+  `,
+  'a candidate in quarantine': `
+    so.swap({ quarantine: true });
+    await nextTurn();
+  `,
+};
+const ends: [string, string, object][] = [
+  ['process.exit()', 'process.exit(7);', { code: 7, signal: null, stderr: '' }],
+  [
+    'an uncaught error',
+    'throw new Error("the end");',
+    { code: 1, signal: null, stderr: /^Error: the end$/m },
+  ],
+];
+for (const [state, text] of Object.entries(states)) {
+  for (const [end, last, expected] of ends) {
+    t.test(`a program ends by ${end} with ${state}`, async (t) => {
+      const cwd = t.testdir();
+      for (const env of Object.values(storages)) {
+        const temporary = `${cwd}/tmp${Object.keys(env).length}`;
+        mkdirSync(temporary);
+        const program = `
+          ${begin(`${cwd}/so.so`)}
+          replace(0);
+          const gate = newGate();
+          process.on('exit', () => open(gate));
+          const so = SoHandle.open(path, definitions);
+          for (let call = 0; call < 3; call++) so.functions.pass(gate).catch(() => {});
+          await arrival(gate);
+          replace(1);
+          ${text}
+          ${last}
+        `;
+        const ended = await runProgram(program, { cwd, env: { ...env, TMPDIR: temporary } });
+        t.match(ended, expected);
+        t.same(readdirSync(temporary), []);
+      }
+    });
+  }
+}
