@@ -289,6 +289,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     return swap;
   }
 
+  /** Resolves when no swap is under way or waits for its turn. */
+  async #swapsEnded(): Promise<void> {
+    for (let last: unknown; last !== this.#lastSwap; await last) last = this.#lastSwap;
+  }
+
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
     this.#open();
     this.#phase = 'preparing';
@@ -441,6 +446,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       {
         path: this.path,
         status: () => this.status(),
+        idle: () => this.#swapsEnded(),
         swap: () => this.#lineUp(options.swap ?? {}),
         told: (report) => this.#told(report),
         refused: (error) => this.#refused(error),

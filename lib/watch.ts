@@ -20,6 +20,8 @@ export interface Watch extends Disposable {
 export interface Watched {
   readonly path: string;
   status(): FileStatus;
+  /** Resolves when no swap is under way that somebody else asked for. */
+  idle(): Promise<void>;
   /** A swap that no event tells of. */
   swap(): Promise<SwapReport>;
   told(report: SwapReport): void;
@@ -36,6 +38,7 @@ export function watchFile(handle: Watched, options: FileWatchOptions): Watch {
   const attempt = async () => {
     let report: SwapReport;
     try {
+      await handle.idle(); // it may be about to take this very file
       if (handle.status() === 'current') return;
       report = await handle.swap();
     } catch (error) {

@@ -114,9 +114,12 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
   const auto& function = *static_cast<const BoundFunction*>(data);
   const Slot& slot = *function.slot;
   SlotTable& table = *function.table;
-  const bool callable = slot.address != nullptr || table.held();
-  if (!callable || count != slot.signature.argument_types.size()) {
+  if (slot.address == nullptr && !table.held()) {
     ThrowRefusal(env, slot, count);
+    return RejectedWithPending(env);
+  }
+  if (count != slot.signature.argument_types.size()) {
+    ThrowArgumentCount(env, slot, count);
     return RejectedWithPending(env);
   }
   try {
@@ -128,7 +131,7 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
     table.Begin(std::move(call));
     return promise;
   } catch (const std::bad_alloc&) {
-    napi_throw_error(env, "ERR_SOSWAP_SYSTEM", "not enough memory for the arguments of the call");
+    ThrowOutOfMemory(env, slot);
     return RejectedWithPending(env);
   }
 }
@@ -230,13 +233,33 @@ napi_value CallDoubles(napi_env env, napi_callback_info info) {
   });
 }
 
-template <bool kPointers, size_t... kCounts>
-constexpr auto RegisterCallbacks(std::index_sequence<kCounts...>) {
-  return std::array<napi_callback, sizeof...(kCounts)>{CallRegisters<kCounts, kPointers>...};
+// For callbacks that may need memory for arguments.
+template <napi_callback kCallback>
+napi_value OrOutOfMemory(napi_env env, napi_callback_info info) {
+  try {
+    return kCallback(env, info);
+  } catch (const std::bad_alloc&) {
+    void* data;
+    napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+    ThrowOutOfMemory(env, *static_cast<const BoundFunction*>(data)->slot);
+    return nullptr;
+  }
 }
 
-constexpr auto kScalars = RegisterCallbacks<false>(std::make_index_sequence<7>());
-constexpr auto kPointers = RegisterCallbacks<true>(std::make_index_sequence<7>());
+template <size_t... kCounts>
+constexpr auto ScalarCallbacks(std::index_sequence<kCounts...>) {
+  return std::array<napi_callback, sizeof...(kCounts)>{CallRegisters<kCounts, false>...};
+}
+
+template <size_t... kCounts>
+constexpr auto PointerCallbacks(std::index_sequence<kCounts...>) {
+  return std::array<napi_callback, sizeof...(kCounts)>{
+      OrOutOfMemory<CallRegisters<kCounts, true>>...};
+}
+
+// By the number of arguments.
+constexpr auto kScalars = ScalarCallbacks(std::make_index_sequence<7>());
+constexpr auto kPointers = PointerCallbacks(std::make_index_sequence<7>());
 constexpr std::array<napi_callback, 5> kIntegers = {CallIntegers<>, CallIntegers<0>,
                                                     CallIntegers<0, 1>, CallIntegers<0, 1, 2>,
                                                     CallIntegers<0, 1, 2, 3>};
@@ -268,7 +291,7 @@ napi_callback CallbackFor(const Signature& signature) {
     const bool scalars = All(types, [](Type type) { return !IsPointerLike(type); });
     return scalars ? kScalars[count] : kPointers[count];
   }
-  return CallAny;
+  return OrOutOfMemory<CallAny>;
 }
 
 void Free(napi_env, void* data, void*) { delete static_cast<BoundFunction*>(data); }

@@ -168,16 +168,20 @@ void UnlessTornDown(Throw throw_error) {
 
 }  // namespace
 
-void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
-  if (slot.address == nullptr) {
-    UnlessTornDown([&] { ThrowUnavailable(env, slot); });
-    return;
-  }
+void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got) {
   const size_t expected = slot.signature.argument_types.size();
   const std::string message =
       "cannot call " + slot.symbol + "(): it takes " + std::to_string(expected) +
-      (expected == 1 ? " argument" : " arguments") + ", not " + std::to_string(argument_count);
+      (expected == 1 ? " argument" : " arguments") + ", not " + std::to_string(got);
   napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", message.c_str());
+}
+
+void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
+  if (slot.address == nullptr) {
+    UnlessTornDown([&] { ThrowUnavailable(env, slot); });
+  } else {
+    ThrowArgumentCount(env, slot, argument_count);
+  }
 }
 
 void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value value) {
@@ -193,6 +197,14 @@ void ThrowNativeException(napi_env env, const Slot& slot, const char* what) {
   UnlessTornDown([&] {
     ThrowSoError(env, "ERR_SOSWAP_NATIVE_EXCEPTION",
                  slot.symbol + "() threw a C++ exception" + (what ? std::string(": ") + what : ""),
+                 slot.table->path(), slot.symbol);
+  });
+}
+
+void ThrowOutOfMemory(napi_env env, const Slot& slot) {
+  UnlessTornDown([&] {
+    ThrowSoError(env, "ERR_SOSWAP_SYSTEM",
+                 "cannot call " + slot.symbol + "(): no memory for its arguments",
                  slot.table->path(), slot.symbol);
   });
 }

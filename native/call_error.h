@@ -12,6 +12,8 @@
 
 namespace soswap {
 
+void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got);
+
 // Nothing is loaded, or the number of arguments is wrong. The first is looked at first, as in
 // node:ffi.
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count);
@@ -21,6 +23,8 @@ void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value valu
 
 // The called function threw a C++ exception. `what` is null if it tells nothing.
 void ThrowNativeException(napi_env env, const Slot& slot, const char* what);
+
+void ThrowOutOfMemory(napi_env env, const Slot& slot);
 
 // For a returned string that is longer than a JavaScript string can be.
 void ThrowStringTooLong(napi_env env);

@@ -19,7 +19,7 @@ import { pathToFileURL } from 'node:url';
 import { install } from 'soswap';
 import t from 'tap';
 import { compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, plainNode, runProgram } from '../fixtures/child.js';
 import { main } from '../fixtures/running.js';
 
 const directory = t.testdir({ probe: {} });
@@ -176,7 +176,6 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
     return readFileSync(build);
   });
   copyFileSync(one, so);
-  const { NODE_OPTIONS: _, ...env } = process.env;
   const program = `
     import { install } from 'soswap';
     process.send('ready');
@@ -188,9 +187,8 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
   const left = new Set<string>();
   for (let round = 0; round < 25; round++) {
     const args = ['--input-type=module', '--eval', program];
-    const child = spawn(process.execPath, args, {
+    const child = spawn(...plainNode(args), {
       cwd: directory,
-      env,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     const closed = once(child, 'close');
@@ -222,7 +220,7 @@ t.test('installs at once: one of them is last, and nothing lies beside it', asyn
   const bytes = readFileSync(so);
   t.ok([one, two].some((build) => readFileSync(build).equals(bytes)));
   const processes = [one, two, one, two].map(async (build) => {
-    const child = spawn(process.execPath, [main, 'install', build, so], { stdio: 'ignore' });
+    const child = spawn(...plainNode([main, 'install', build, so]), { stdio: 'ignore' });
     const [code] = await once(child, 'close');
     return code;
   });

@@ -1,6 +1,6 @@
 import type { RetainReason } from 'soswap';
-import t from 'tap';
-import { crashSignals, exitedCleanly } from '../fixtures/child.js';
+import t, { type Test } from 'tap';
+import { crashSignals, type Ended, exitedCleanly } from '../fixtures/child.js';
 import {
   type Cause,
   cannotCompile,
@@ -8,19 +8,25 @@ import {
   compileBoth,
   copyBoth,
   runSwap,
+  type Seen,
   soSwap,
 } from '../fixtures/retain.js';
 
-/** What a program sees of a swap whose old image stays for the reason of this code. */
-function seen({ oldData = false }: Cause, code: RetainReason['code'] | undefined) {
-  const stays = code !== undefined;
-  return {
+/** Asserts what a program saw of a swap whose old image stays for the reason of this code, or goes. */
+function check(t: Test, ended: Ended, cause: Cause, code: RetainReason['code'] | undefined): void {
+  t.match(ended, exitedCleanly);
+  const [{ retained = [], ...seen } = {}] = ended.messages as (Seen | undefined)[];
+  t.same(seen, {
     before: ['build 1111', 1, 2],
-    after: ['build 2222', oldData ? 3 : 1],
-    unmapped: !stays,
-    retained: stays ? [{ code, detail: /\w \w/ }] : [],
-    copies: stays ? 2 : 1,
-  };
+    after: ['build 2222', cause.oldData ? 3 : 1],
+    unmapped: code === undefined,
+    copies: code === undefined ? 1 : 2,
+  });
+  t.same(
+    retained.map((reason) => reason.code),
+    code === undefined ? [] : [code],
+  );
+  for (const { detail } of retained) t.match(detail, /\w \w/);
 }
 
 for (const cause of causes) {
@@ -30,24 +36,19 @@ for (const cause of causes) {
 
     for (const [how, order] of [
       ['swapSync', 'close-first'],
-      ['swap', 'close-first'],
-      ['swapSync', 'open-first'],
       ['swap', 'open-first'],
     ] as const) {
       t.test(`${how}(), ${order}`, async (t) => {
         const swap = soSwap({ ...cause.options }, how, order);
         const ended = await runSwap(cause, swap, copyBoth(builds, t.testdir()));
-        t.match(ended, { ...exitedCleanly, messages: [seen(cause, cause.retained.auto)] });
+        check(t, ended, cause, cause.retained.auto);
       });
     }
 
     t.test("unload: 'never'", async (t) => {
       const swap = soSwap({ ...cause.options, unload: 'never' }, 'swap', 'close-first');
       const ended = await runSwap(cause, swap, copyBoth(builds, t.testdir()));
-      t.match(ended, {
-        ...exitedCleanly,
-        messages: [seen({ ...cause, oldData: cause.oldData ?? false }, 'kept')],
-      });
+      check(t, ended, cause, 'kept');
     });
 
     t.test("unload: 'always'", async (t) => {
@@ -55,7 +56,7 @@ for (const cause of causes) {
       const directory = copyBoth(builds, t.testdir());
       if (!cause.crashes) {
         const ended = await runSwap(cause, swap, directory);
-        t.match(ended, { ...exitedCleanly, messages: [seen(cause, cause.retained.always)] });
+        check(t, ended, cause, cause.retained.always);
         return;
       }
       // It does what it was told, and the code that still runs is gone.
@@ -65,3 +66,9 @@ for (const cause of causes) {
     });
   });
 }
+
+t.test(
+  'a C library that never unmaps: libc-never-unmaps',
+  { skip: 'needs a Node.js that was built for musl' },
+  async () => {},
+);

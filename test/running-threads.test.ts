@@ -104,6 +104,19 @@ t.test('a thread of a dependency', async (t) => {
     t.match(ended, { ...exitedCleanly, messages: [{ retained, rounds: 0 }] });
   });
 
+  t.test('every handle on the library knows of the thread', async (t) => {
+    const program = `
+      const { SoHandle } = await import('soswap');
+      const first = SoHandle.open('${path}');
+      ${startThread(path).replace(/^ *import .*SoHandle.*$/m, '')}
+      const { retained } = await so.swap();
+      await progress(old.rounds);
+      process.send(retained);
+    `;
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, messages: [[{ code: 'may-run-threads' }]] });
+  });
+
   for (const unload of ['auto', 'never']) {
     for (const [end, code] of [
       ['', 0],

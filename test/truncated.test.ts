@@ -76,8 +76,8 @@ for (const { name, path, symbol, step } of libraries) {
     const ended = await runProgram(program, { cwd: t.testdir() });
     t.match(ended, exitedCleanly);
     const [seen] = ended.messages as [Record<string, unknown[]>];
-    t.match(seen, { codes: ['ERR_SOSWAP_TRUNCATED'], wrong: [] });
-    t.equal(seen.codes?.length, 1);
+    t.same(seen.codes, ['ERR_SOSWAP_TRUNCATED']);
+    t.same(seen.wrong, []);
     t.ok(Math.max(...(seen.refused as number[])) < end, 'what the loader maps is all there');
     t.ok(Math.min(...(seen.accepted as number[])) >= end, 'what the loader maps is not all there');
     t.ok(seen.accepted?.includes(whole.length));

@@ -228,6 +228,17 @@ t.test('a change during a swap is swapped after it, and no change twice', async 
   so.close();
 });
 
+t.test('a swap that the program makes itself is not made again', async (t) => {
+  const { so: path, two } = copyBuilds(builds, t.testdir());
+  const watched = new Watched(path, 10);
+  renameSync(two, path);
+  await watched.so.swap({ verify: () => sleep(quiet) });
+  await sleep(quiet);
+  t.same(watched.counts, [1, 0]);
+  t.equal(lineOf(watched), 2222);
+  watched.so.close();
+});
+
 t.test('closing the handle or the watch ends the watch', async (t) => {
   for (const what of ['handle', 'watch'] as const) {
     const { so: path, two } = copyBuilds(builds, t.testdir(what === 'watch' ? { x: '' } : {}));

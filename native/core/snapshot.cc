@@ -71,15 +71,33 @@ FileDescriptor OpenForReading(const std::string& path) {
   return fd;
 }
 
-// A read lease is granted only while nobody has the file open for writing.
-bool IsOpenForWriting(int fd) {
-  // Whoever opens it for writing before the lease is given back makes the kernel signal us; SIGURG
-  // is ignored by default, the usual SIGIO would end the process.
-  if (fcntl(fd, F_SETSIG, SIGURG) != 0) return false;
-  if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
-  fcntl(fd, F_SETLEASE, F_UNLCK);
-  return false;
-}
+// A read lease, fcntl(2) F_SETLEASE: granted only while nobody has the file open for writing, and
+// as long as it is held, whoever wants to has to wait. Only the file's owner and root may ask for
+// one.
+class ReadLease final {
+ public:
+  explicit ReadLease(int fd) noexcept : fd_(fd) {
+    // Whoever has to wait makes the kernel signal us; SIGURG is ignored by default, the usual SIGIO
+    // would end the process.
+    if (fcntl(fd_, F_SETSIG, SIGURG) != 0) return;
+    held_ = fcntl(fd_, F_SETLEASE, F_RDLCK) == 0;
+    refused_ = !held_ && errno == EAGAIN;
+  }
+  ReadLease(const ReadLease&) = delete;
+  ReadLease& operator=(const ReadLease&) = delete;
+  ~ReadLease() {
+    if (held_) fcntl(fd_, F_SETLEASE, F_UNLCK);
+  }
+
+  bool held() const noexcept { return held_; }
+  // Somebody has the file open for writing.
+  bool refused() const noexcept { return refused_; }
+
+ private:
+  int fd_;
+  bool held_ = false;
+  bool refused_ = false;
+};
 
 // Linux maps a memfd executable unless a security policy forbids it.
 bool CanMapExecutable(int fd) {
@@ -164,10 +182,10 @@ bool IsYoung(const FileIdentity& identity) {
 
 std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storage) {
   const FileDescriptor file = OpenForReading(path);
+  const ReadLease lease(file.get());
   const FileIdentity before = Identify(file.get(), path);
-  const bool open_for_writing = IsOpenForWriting(file.get());
   std::shared_ptr<Snapshot> snapshot(
-      new Snapshot(before, open_for_writing, CreateStorage(path, storage)));
+      new Snapshot(before, lease.refused(), CreateStorage(path, storage)));
   if (before.size > 0) {
     const int copy = snapshot->fd_.get();
     if (ftruncate(copy, static_cast<off_t>(before.size)) != 0) {
@@ -185,7 +203,7 @@ std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storag
       ThrowChanged(path);
     }
   }
-  if (IsYoung(before)) ReadAgain(file.get(), snapshot->bytes(), path);
+  if (!lease.held() && IsYoung(before)) ReadAgain(file.get(), snapshot->bytes(), path);
   if (Identify(file.get(), path) != before) ThrowChanged(path);
   return snapshot;
 }

@@ -1,0 +1,84 @@
+// Runs every cause by which an old image may stay mapped, and prints the table of the README: what plain dlclose
+// and dlopen do, and what soswap does.
+//
+//   npm run build
+//   node --import @tapjs/typescript/import test/campaigns/retain-table.ts [--write]
+//
+// With --write it puts the table into README.md, between its markers. A cause whose compiler is absent is an error.
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Ended } from '../../fixtures/child.js';
+import {
+  type Cause,
+  cannotCompile,
+  causes,
+  compileBoth,
+  copyBoth,
+  markers,
+  plainSwap,
+  runSwap,
+  type Seen,
+  soSwap,
+} from '../../fixtures/retain.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const readme = join(root, 'README.md');
+mkdirSync(join(root, 'build'), { recursive: true });
+// Inside of the checkout: the programs import the package by its name.
+const directory = mkdtempSync(join(root, 'build', 'retain-table-'));
+// Code that still runs has time to do so.
+const end = 'await sleep(300);';
+
+function code({ messages, signal }: Ended): string {
+  const [seen] = messages as (Seen | undefined)[];
+  const death = signal === null ? '' : `the process dies of ${signal}`;
+  if (seen === undefined) return death;
+  const isNew = seen.after[0] === 'build 2222';
+  const isFresh = seen.after[1] === 1;
+  const ran = isNew ? (isFresh ? 'new code' : 'new code, old static data') : 'old code';
+  return death === '' ? ran : `${ran}, then ${death}`;
+}
+
+function oldImage({ messages, signal }: Ended): string {
+  const [seen] = messages as Seen[];
+  const reasons = seen?.retained?.map(({ code }) => `\`${code}\``).join(', ');
+  const fate = seen?.unmapped ? 'unmapped' : `stays: ${reasons}`;
+  return signal === null ? fate : `${fate}, and the process dies of ${signal}`;
+}
+
+async function row(cause: Cause, number: number): Promise<string> {
+  const missing = cannotCompile(cause);
+  if (missing) throw new Error(missing);
+  const builds = join(directory, String(number));
+  mkdirSync(builds);
+  compileBoth(cause, builds);
+  const run = (name: string, swap: string) =>
+    runSwap(cause, swap, copyBoth(builds, join(directory, `${number}-${name}`)), end);
+
+  const plain = await run('plain', plainSwap);
+  const auto = await run('auto', soSwap(cause.options ?? {}, 'swap', 'close-first'));
+  const options = { ...cause.options, unload: 'always' } as const;
+  const always = await run('always', soSwap(options, 'swap', 'close-first'));
+  return `| ${[cause.name, code(plain), code(auto), oldImage(auto), oldImage(always)].join(' | ')} |`;
+}
+
+try {
+  const table = [
+    "| the library | `dlclose`, then `dlopen` | `swap()` | its old image | with `unload: 'always'` |",
+    '| --- | --- | --- | --- | --- |',
+  ];
+  for (const [number, cause] of causes.entries()) table.push(await row(cause, number));
+  const text = table.join('\n');
+  if (process.argv.includes('--write')) {
+    const [before, rest = ''] = readFileSync(readme, 'utf8').split(markers.begin);
+    const [, after] = rest.split(markers.end);
+    if (after === undefined) throw new Error(`README.md lacks ${markers.begin} … ${markers.end}`);
+    writeFileSync(readme, `${before}${markers.begin}\n${text}\n${markers.end}${after}`);
+  } else {
+    console.log(text);
+  }
+} finally {
+  rmSync(directory, { recursive: true });
+}
