@@ -186,7 +186,11 @@ for (const name of Object.keys(cases)) {
   // Round by round, so that whatever slows the machine down slows all of them down.
   for (let round = -1; round < rounds; round++) {
     for (const [index, each] of present.entries()) {
-      const { p50 } = await measure(loops[index]!, { min_cpu_time: 5e6, gc: false });
+      const { p50 } = await measure(loops[index]!, {
+        min_cpu_time: 5e6,
+        batch_threshold: 0,
+        gc: false,
+      });
       if (round >= 0) times.get(each)!.push(p50 / repeatsOf(name));
     }
   }

@@ -223,6 +223,7 @@ export class Candidate {
   #judge(found: Resolution): void {
     if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
     if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
+    if (found.replaced.length > 0) throw replacedDependencies(this.path, found.replaced);
     this.#dependencyHazards = found.hazards;
   }
 
@@ -237,6 +238,13 @@ export function missingSymbols(path: string, names: readonly string[]): SoError 
   const list = names.join(', ');
   const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
   return new SoError('ERR_SOSWAP_MISSING_SYMBOL', `cannot use '${path}': ${text}`, path, names[0]);
+}
+
+function replacedDependencies(path: string, files: readonly string[]): SoError {
+  const message =
+    `cannot load '${path}': it needs ${files.join(', ')}, replaced since it was loaded, and the loader would bind to ` +
+    "the old one: close what else holds it; swap with order 'close-first' and without verify";
+  return new SoError('ERR_SOSWAP_REPLACED_DEPENDENCY', message, path);
 }
 
 function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoError {

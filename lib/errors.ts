@@ -81,8 +81,8 @@ export type SoErrorCode =
   /** A library that the candidate needs is not found. */
   | 'ERR_SOSWAP_MISSING_DEPENDENCY'
   /**
-   * A dependency that only the old image has was replaced too, and the order `open-first`, or `verify`, would load the
-   * candidate beside it with the old dependency.
+   * A dependency was replaced too, but the old one is still loaded and the loader would bind to that: something else
+   * holds it, the old image stays mapped, or the order `open-first` or `verify` loads the candidate beside it.
    */
   | 'ERR_SOSWAP_REPLACED_DEPENDENCY'
   /** The candidate needs symbols that nothing provides; `symbol` is the first. */

@@ -67,6 +67,8 @@ export interface Resolution {
   }[];
   /** Why unmapping the dependencies that come along could crash the process. */
   readonly hazards: readonly RetainReason[];
+  /** Loaded dependencies whose file was replaced since. */
+  readonly replaced: readonly string[];
 }
 
 /** What native/inspect_wrap.cc tells of a file; lib/inspect.ts documents it. */
@@ -164,8 +166,6 @@ interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
-  /** Files that only this image needs and that are no longer the ones that are loaded. */
-  replacedDependencies(loaderName: string): string[];
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
   /** The descriptor of a file in memory, without a name; the caller closes it. */

@@ -322,11 +322,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     }
   }
 
-  /** The image that a swap closes before it opens the next, as the loader calls it. */
-  #leaving({ order, unload }: SwapPlan<D>): string {
+  /** The image that is gone, with what only it needs, when the next one is first loaded: its loader name. */
+  #leaving({ order, unload, verify }: SwapPlan<D>): string {
     const { image, candidate } = this.#open();
-    const closed = order === 'close-first' && candidate.reasonsToKeep(unload).length === 0;
-    return closed ? image.loaderName : '';
+    const stays = candidate.facts.staysMapped || candidate.reasonsToKeep(unload).length > 0;
+    return order === 'open-first' || verify !== undefined || stays ? '' : image.loaderName;
   }
 
   /** The swap transaction. Up to the commit nothing has changed, or what has is taken back. */
@@ -499,25 +499,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const previous = this.#open();
     this.#assertRoom(previous, plan);
     if (this.#source.direct) this.#assertDirectlyReplaceable(previous, plan);
-    else if (plan.order === 'open-first' || plan.verify) this.#assertDependenciesInPlace(previous);
   }
 
   #assertRoom({ image, candidate }: Loaded, { unload }: SwapPlan<D>): void {
     const stays = candidate.reasonsToKeep(unload).length > 0 || candidate.facts.staysMapped;
     const coming = stays ? { images: 1, bytes: image.memorySize } : { images: 0, bytes: 0 };
     this.#source.retained.assertRoomFor(coming);
-  }
-
-  /** The loader would give the new image the old dependencies, for as long as the old image has them. */
-  #assertDependenciesInPlace({ image }: Loaded): void {
-    const replaced = native.replacedDependencies(image.loaderName);
-    if (replaced.length === 0) return;
-    throw new SoError(
-      'ERR_SOSWAP_REPLACED_DEPENDENCY',
-      `cannot load a second '${this.path}' beside the old one: ${replaced.join(', ')} was replaced too, and the ` +
-        "loader would bind to the old one: swap with order 'close-first' and without verify",
-      this.path,
-    );
   }
 
   /** In direct mode the old image must go before its name can be opened. */

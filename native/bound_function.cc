@@ -233,9 +233,9 @@ napi_value CallDoubles(napi_env env, napi_callback_info info) {
   });
 }
 
-// For callbacks that may need memory for arguments.
+// For callbacks that may need memory for arguments. Flattened, so that they cost no call more.
 template <napi_callback kCallback>
-napi_value OrOutOfMemory(napi_env env, napi_callback_info info) {
+[[gnu::flatten]] napi_value OrOutOfMemory(napi_env env, napi_callback_info info) {
   try {
     return kCallback(env, info);
   } catch (const std::bad_alloc&) {

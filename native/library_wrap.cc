@@ -49,6 +49,7 @@ struct Resolved {
   std::vector<std::string> missing;
   std::vector<UndefinedSymbol> undefined;
   std::vector<RetainReason> hazards;
+  std::vector<std::string> replaced;
 };
 
 // Any thread. Throws Error if a dependency is missing.
@@ -64,6 +65,7 @@ Resolved ResolveSymbols(const InspectedSnapshot& taken, const std::vector<std::s
   }
   if (bind_now) resolved.undefined = resolution.Undefined(taken.elf);
   resolved.hazards = resolution.DependencyHazards();
+  resolved.replaced = resolution.Replaced();
   return resolved;
 }
 
@@ -81,6 +83,7 @@ Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
   object["missing"] = ToArray(env, resolved.missing);
   object["undefined"] = undefined;
   object["hazards"] = ToArray(env, resolved.hazards);
+  object["replaced"] = ToArray(env, resolved.replaced);
   return object;
 }
 

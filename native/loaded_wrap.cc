@@ -2,7 +2,6 @@
 
 #include "convert_js.h"
 #include "core/loaded_images.h"
-#include "core/loaded_objects.h"
 
 namespace soswap {
 namespace {
@@ -10,11 +9,6 @@ namespace {
 // isLoaded(loaderName)
 Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), IsLoaded(info[0].As<Napi::String>()));
-}
-
-// replacedDependencies(loaderName)
-Napi::Value Replaced(const Napi::CallbackInfo& info) {
-  return ToArray(info.Env(), ReplacedDependencies(info[0].As<Napi::String>()));
 }
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
@@ -52,7 +46,6 @@ Napi::Value Loaded(const Napi::CallbackInfo& info) {
 
 void InitLoaded(Napi::Env env, Napi::Object exports) {
   exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
-  exports["replacedDependencies"] = Napi::Function::New<Replaced>(env, "replacedDependencies");
   exports["loadedImages"] = Napi::Function::New<Loaded>(env, "loadedImages");
 }
 

@@ -181,18 +181,17 @@ bool IsMappedFromFile(const std::string& name) {
   return object != nullptr && Replaced({object}).empty();
 }
 
-std::vector<std::string> ReplacedDependencies(const std::string& name) {
-  LoadedObjects objects = LoadedObjects::List();
-  const std::vector<LoadedObject> own = objects.TakeOut(name);
+std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
+  if (names.empty()) return {};
+  const LoadedObjects objects = LoadedObjects::List();
   std::vector<const LoadedObject*> wanted;
-  for (const LoadedObject& object : own) {
+  for (const LoadedObject& object : objects.all()) {
     // A snapshot is not a file that anybody can replace.
-    const bool is_file = object.name.find('/') != std::string::npos;
-    if (is_file && object.name != name && !object.name.starts_with("/proc/")) {
+    if (object.name.starts_with("/proc/")) continue;
+    if (std::find(names.begin(), names.end(), object.name) != names.end()) {
       wanted.push_back(&object);
     }
   }
-  if (wanted.empty()) return {};
   return Replaced(std::move(wanted));
 }
 

@@ -51,11 +51,10 @@ class LoadedObjects final {
 // /proc/self/maps. Any thread.
 bool IsMappedFromFile(const std::string& name);
 
-// The files that only the object of this name needs, directly or not, and that are no longer the
-// ones in the process: replaced, moved or removed since they were loaded. As long as that object is
-// loaded, the loader gives the old ones to whoever asks for them by name. A file that was
-// overwritten in place is not told apart. Reads /proc/self/maps (proc(5)): 20 µs to 1 ms. Any
-// thread.
-std::vector<std::string> ReplacedDependencies(const std::string& name);
+// Those of these loaded objects, by name, whose file is no longer the one in the process: replaced,
+// moved or removed since. As long as they are loaded, the loader gives the old ones to whoever asks
+// for them by name. A file that was overwritten in place is not told apart. Reads /proc/self/maps
+// (proc(5)): 20 µs to 1 ms. Any thread.
+std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names);
 
 }  // namespace soswap

@@ -52,6 +52,9 @@ class Resolution final {
   Resolution& operator=(const Resolution&) = delete;
   ~Resolution();
 
+  // The loaded dependencies whose file was replaced since: the library would get the old ones.
+  std::vector<std::string> Replaced() const { return ReplacedFiles(LoadedBeside()); }
+
   // Each once, direct ones first, then those of dependencies. What a loaded one needs is loaded
   // too and not told.
   const std::vector<FoundDependency>& found() const noexcept { return found_; }

@@ -23,7 +23,7 @@ using soswap::Fault;
 using soswap::LoadedObjects;
 using soswap::LoadSnapshot;
 using soswap::NeedsAnchor;
-using soswap::ReplacedDependencies;
+using soswap::ReplacedFiles;
 using soswap::Resolution;
 using soswap::ShortenNeededFromOrigin;
 using soswap::Snapshot;
@@ -393,7 +393,7 @@ TEST_CASE("a dependency that was replaced together with the library") {
   const auto path = make(1);
   Loaded old(path);
   CHECK(old.Call("answer") == 101);
-  CHECK(ReplacedDependencies(old.name()).empty());
+  CHECK(ReplacedFiles({workshop / "libdep.so"}).empty());
   make(2);
   const std::vector<std::string> replaced{workshop / "libdep.so"};
 
@@ -401,10 +401,10 @@ TEST_CASE("a dependency that was replaced together with the library") {
     old.Close();
     const Loaded now(path);
     CHECK(now.Call("answer") == 102);
-    CHECK(ReplacedDependencies(now.name()).empty());
+    CHECK(ReplacedFiles({workshop / "libdep.so"}).empty());
   }
   SUBCASE("stays the old one, and is told, while the old image is open") {
-    CHECK(ReplacedDependencies(old.name()) == replaced);
+    CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
     const Loaded beside(path);
     CHECK(beside.Call("answer") == 101);
   }
@@ -414,12 +414,11 @@ TEST_CASE("a dependency that was replaced together with the library") {
     old.Close();
     const Loaded now(path);
     CHECK(now.Call("answer") == 101);
-    // Closing this image would not help.
-    CHECK(ReplacedDependencies(now.name()).empty());
+    CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
   }
   SUBCASE("is told too when its file was only moved away") {
     std::filesystem::rename(workshop / "libdep.so", workshop / "libdep.so.old");
-    CHECK(ReplacedDependencies(old.name()) == replaced);
+    CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
   }
 }
 
