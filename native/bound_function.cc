@@ -17,12 +17,6 @@
 namespace soswap {
 namespace {
 
-// What a bound function carries. Freed with the JavaScript function.
-struct BoundFunction {
-  std::shared_ptr<SlotTable> table;
-  const Slot* slot;
-};
-
 // Counts a call in flight, also when an exception ends it. A swap or close() that JavaScript asks
 // for during the call, from a callback, sees the count and refuses.
 class InFlight final {
@@ -38,18 +32,18 @@ class InFlight final {
 
 // Runs `call`, which returns a CallResult, and makes the JavaScript result of it.
 template <typename NativeCall>
-inline napi_value Complete(napi_env env, const BoundFunction& function, NativeCall call) {
-  const InFlight in_flight(*function.table);
+inline napi_value Complete(napi_env env, const Slot& slot, NativeCall call) {
+  const InFlight in_flight(*slot.table);
   try {
     // An exception that a callback into JavaScript left pending stays as it is: making the result
     // does not touch it.
-    return ToResult(env, function.slot->signature.return_type, call());
+    return ToResult(env, slot.signature.return_type, call());
   } catch (const abi::__forced_unwind&) {
     throw;  // the thread is being cancelled
   } catch (const std::exception& exception) {
-    ThrowNativeException(env, *function.slot, exception.what());
+    ThrowNativeException(env, slot, exception.what());
   } catch (...) {
-    ThrowNativeException(env, *function.slot, nullptr);
+    ThrowNativeException(env, slot, nullptr);
   }
   return nullptr;
 }
@@ -63,8 +57,7 @@ napi_value CallAny(napi_env env, napi_callback_info info) {
   size_t count = few.size();
   void* data;
   napi_get_cb_info(env, info, &count, few.data(), nullptr, &data);
-  const auto& function = *static_cast<const BoundFunction*>(data);
-  const Slot& slot = *function.slot;
+  const Slot& slot = *static_cast<const Slot*>(data);
   const Signature& signature = slot.signature;
   void* const address = slot.address;
   if (address == nullptr || count != signature.argument_types.size()) [[unlikely]] {
@@ -92,7 +85,7 @@ napi_value CallAny(napi_env env, napi_callback_info info) {
       return nullptr;
     }
   }
-  return Complete(env, function, [&] { return frame.Call(address); });
+  return Complete(env, slot, [&] { return frame.Call(address); });
 }
 
 napi_value RejectedWithPending(napi_env env) {
@@ -111,9 +104,8 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
   size_t count = 0;
   void* data;
   napi_get_cb_info(env, info, &count, nullptr, nullptr, &data);
-  const auto& function = *static_cast<const BoundFunction*>(data);
-  const Slot& slot = *function.slot;
-  SlotTable& table = *function.table;
+  const Slot& slot = *static_cast<const Slot*>(data);
+  SlotTable& table = *slot.table;
   if (slot.address == nullptr && !table.held()) {
     ThrowRefusal(env, slot, count);
     return RejectedWithPending(env);
@@ -139,28 +131,27 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
 // What the cheaper callbacks begin with: room for exactly the arguments there should be. Null: the
 // call was refused.
 template <size_t kCount>
-inline const BoundFunction* Begin(napi_env env, napi_callback_info info,
-                                  std::array<napi_value, kCount>& arguments) {
+inline const Slot* Begin(napi_env env, napi_callback_info info,
+                         std::array<napi_value, kCount>& arguments) {
   size_t count = kCount;
   void* data;
   napi_get_cb_info(env, info, &count, kCount > 0 ? arguments.data() : nullptr, nullptr, &data);
-  const auto* function = static_cast<const BoundFunction*>(data);
-  if (function->slot->address == nullptr || count != kCount) [[unlikely]] {
-    ThrowRefusal(env, *function->slot, count);
+  const auto* slot = static_cast<const Slot*>(data);
+  if (slot->address == nullptr || count != kCount) [[unlikely]] {
+    ThrowRefusal(env, *slot, count);
     return nullptr;
   }
-  return function;
+  return slot;
 }
 
 // Arguments that all travel in registers.
 template <size_t kCount, bool kPointers>
 napi_value CallRegisters(napi_env env, napi_callback_info info) {
   std::array<napi_value, kCount> arguments;
-  const BoundFunction* function = Begin(env, info, arguments);
-  if (function == nullptr) return nullptr;
-  const Slot& slot = *function->slot;
-  const Type* types = slot.signature.argument_types.data();
-  const CallPlan& plan = slot.signature.plan;
+  const Slot* slot = Begin(env, info, arguments);
+  if (slot == nullptr) return nullptr;
+  const Type* types = slot->signature.argument_types.data();
+  const CallPlan& plan = slot->signature.plan;
   uint64_t words[kRegisterWords];
   std::conditional_t<kPointers, TemporaryStrings, std::monostate> strings;
   for (size_t index = 0; index < kCount; ++index) {
@@ -174,12 +165,12 @@ napi_value CallRegisters(napi_env env, napi_callback_info info) {
       fits = ToScalarWord(env, arguments[index], type, word);
     }
     if (!fits) [[unlikely]] {
-      ThrowArgument(env, slot, index, arguments[index]);
+      ThrowArgument(env, *slot, index, arguments[index]);
       return nullptr;
     }
   }
   return Complete(env, *function,
-                  [&] { return soswap_call(slot.address, words, 0, plan.floating_count()); });
+                  [&] { return soswap_call(slot->address, words, 0, plan.floating_count()); });
 }
 
 // Integers of at most 32 bits, and no floating-point result. All of them travel in integer
@@ -189,10 +180,9 @@ template <size_t... kIndexes>
 napi_value CallIntegers(napi_env env, napi_callback_info info) {
   constexpr size_t kCount = sizeof...(kIndexes);
   std::array<napi_value, kCount> arguments;
-  const BoundFunction* function = Begin(env, info, arguments);
-  if (function == nullptr) return nullptr;
-  const Slot& slot = *function->slot;
-  const Type* types = slot.signature.argument_types.data();
+  const Slot* slot = Begin(env, info, arguments);
+  if (slot == nullptr) return nullptr;
+  const Type* types = slot->signature.argument_types.data();
   std::array<uint64_t, kCount> words;
   size_t taken = 0;
   [[maybe_unused]] const auto take = [&](size_t index) {
@@ -200,12 +190,12 @@ napi_value CallIntegers(napi_env env, napi_callback_info info) {
     return ToNarrowWord(env, arguments[index], NarrowRange(types[index]), &words[index]);
   };
   if (!(take(kIndexes) && ...)) [[unlikely]] {
-    ThrowArgument(env, slot, taken, arguments[taken]);
+    ThrowArgument(env, *slot, taken, arguments[taken]);
     return nullptr;
   }
-  return Complete(env, *function, [&] {
+  return Complete(env, *slot, [&] {
     using Native = uint64_t (*)(decltype(uint64_t{kIndexes})...);
-    return CallResult{reinterpret_cast<Native>(slot.address)(words[kIndexes]...), 0};
+    return CallResult{reinterpret_cast<Native>(slot->address)(words[kIndexes]...), 0};
   });
 }
 
@@ -214,9 +204,8 @@ template <size_t... kIndexes>
 napi_value CallDoubles(napi_env env, napi_callback_info info) {
   constexpr size_t kCount = sizeof...(kIndexes);
   std::array<napi_value, kCount> arguments;
-  const BoundFunction* function = Begin(env, info, arguments);
-  if (function == nullptr) return nullptr;
-  const Slot& slot = *function->slot;
+  const Slot* slot = Begin(env, info, arguments);
+  if (slot == nullptr) return nullptr;
   std::array<double, kCount> numbers;
   size_t taken = 0;
   [[maybe_unused]] const auto take = [&](size_t index) {
@@ -224,12 +213,12 @@ napi_value CallDoubles(napi_env env, napi_callback_info info) {
     return napi_get_value_double(env, arguments[index], &numbers[index]) == napi_ok;
   };
   if (!(take(kIndexes) && ...)) [[unlikely]] {
-    ThrowArgument(env, slot, taken, arguments[taken]);
+    ThrowArgument(env, *slot, taken, arguments[taken]);
     return nullptr;
   }
-  return Complete(env, *function, [&] {
+  return Complete(env, *slot, [&] {
     using Native = double (*)(decltype(kIndexes, double{})...);
-    return CallResult{0, reinterpret_cast<Native>(slot.address)(numbers[kIndexes]...)};
+    return CallResult{0, reinterpret_cast<Native>(slot->address)(numbers[kIndexes]...)};
   });
 }
 
@@ -241,7 +230,7 @@ template <napi_callback kCallback>
   } catch (const std::bad_alloc&) {
     void* data;
     napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
-    ThrowOutOfMemory(env, *static_cast<const BoundFunction*>(data)->slot);
+    ThrowOutOfMemory(env, *static_cast<const Slot*>(data));
     return nullptr;
   }
 }
@@ -294,19 +283,23 @@ napi_callback CallbackFor(const Signature& signature) {
   return OrOutOfMemory<CallAny>;
 }
 
-void Free(napi_env, void* data, void*) { delete static_cast<BoundFunction*>(data); }
-
 }  // namespace
 
 napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, const Slot* slot) {
-  auto function = std::make_unique<BoundFunction>(BoundFunction{std::move(table), slot});
   napi_value value;
+  // The slot itself is what a call gets: the fewer steps to the address, the cheaper the call.
   if (napi_create_function(env, slot->symbol.data(), slot->symbol.size(),
-                           CallbackFor(slot->signature), function.get(), &value) != napi_ok ||
-      napi_add_finalizer(env, value, function.get(), Free, nullptr, nullptr) != napi_ok) {
+                           CallbackFor(slot->signature), const_cast<Slot*>(slot),
+                           &value) != napi_ok) {
     return nullptr;
   }
-  static_cast<void>(function.release());
+  using Owner = std::shared_ptr<SlotTable>;
+  auto owner = std::make_unique<Owner>(std::move(table));
+  const auto free_owner = [](napi_env, void* data, void*) { delete static_cast<Owner*>(data); };
+  if (napi_add_finalizer(env, value, owner.get(), free_owner, nullptr, nullptr) != napi_ok) {
+    return nullptr;
+  }
+  owner.release();
 
   napi_value count;
   napi_create_uint32(env, static_cast<uint32_t>(slot->signature.argument_types.size()), &count);
