@@ -8,7 +8,11 @@
         '<!(node -p "require(\'node-addon-api\').targets"):node_addon_api_except_all',
       ],
       'include_dirs': ['native'],
-      'defines': ['NAPI_VERSION=8'],
+      'defines': [
+        'NAPI_VERSION=8',
+        # While a worker is being terminated, Node-API cannot throw; without this the process would abort.
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+      ],
       'cflags!': ['-O3'],
       'cflags': ['-O2', '-Wall', '-Wextra', '-Wshadow', '-Werror', '-fvisibility=hidden'],
       'cflags_cc': [

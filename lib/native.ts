@@ -170,8 +170,9 @@ interface Addon {
   findLibrary(name: string): string;
   /** The descriptor of a file in memory, without a name; the caller closes it. */
   memoryFile(): number;
-  /** The kernel ends this process when the thread that started it ends. */
-  dieWithParent(): void;
+  closeDescriptor(descriptor: number): void;
+  /** The kernel ends this process when the thread that started it ends, and after `seconds`. */
+  dieWithParent(parent: number, seconds: number): void;
   /** Gives a file that was opened with O_TMPFILE a name. */
   linkDescriptor(descriptor: number, path: string): void;
   dlopen(path: string | null, flags: number): bigint;

@@ -9,8 +9,8 @@ import { writeSync } from 'node:fs';
 import { Candidate, plainSource } from './candidate.js';
 import { native } from './native.js';
 
-native.dieWithParent();
-const [path = '', mode = ''] = process.argv.slice(2);
+const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
+native.dieWithParent(Number(parent), Number(seconds));
 try {
   const candidate = Candidate.adopt(plainSource(path, Number(mode)), '/proc/self/fd/3');
   candidate.endTrial(candidate.try());

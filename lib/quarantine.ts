@@ -1,6 +1,6 @@
 import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Candidate } from './candidate.js';
 import { SoError } from './errors.js';
@@ -12,11 +12,15 @@ const childProgram = fileURLToPath(new URL('./quarantine-child.js', import.meta.
 /** Loads the candidate in a child process, with its constructors and destructors, and waits for the end. */
 export function quarantineSync(candidate: Candidate, timeout: number): void {
   withReport((report) => {
-    const { status, signal, error, pid } = spawnSync(process.execPath, argumentsFor(candidate), {
-      ...optionsFor(candidate, report),
-      timeout: Math.max(1, Math.min(timeout, longestTimer)),
-      killSignal: 'SIGKILL',
-    });
+    const { status, signal, error, pid } = spawnSync(
+      process.execPath,
+      argumentsFor(candidate, timeout),
+      {
+        ...optionsFor(candidate, report),
+        timeout: Math.max(1, Math.min(timeout, longestTimer)),
+        killSignal: 'SIGKILL',
+      },
+    );
     killGroup(pid);
     const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
     if (error !== undefined && !hung)
@@ -28,7 +32,11 @@ export function quarantineSync(candidate: Candidate, timeout: number): void {
 /** The same while the event loop goes on. */
 export async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
   await withReport(async (report) => {
-    const child = spawn(process.execPath, argumentsFor(candidate), optionsFor(candidate, report));
+    const child = spawn(
+      process.execPath,
+      argumentsFor(candidate, timeout),
+      optionsFor(candidate, report),
+    );
     let hung = false;
     const expire = () => {
       hung = true;
@@ -65,8 +73,10 @@ function refusal({ path }: Candidate, why: string): SoError {
   return new SoError('ERR_SOSWAP_QUARANTINE', message, path);
 }
 
-function argumentsFor(candidate: Candidate): string[] {
-  return [childProgram, candidate.path, String(candidate.mode)];
+function argumentsFor({ path, mode }: Candidate, timeout: number): string[] {
+  // The child ends itself, should this process not live to do it.
+  const seconds = Math.min(Math.ceil(timeout / 1000) + 1, longestTimer);
+  return [childProgram, path, String(mode), String(process.pid), String(seconds)];
 }
 
 function optionsFor(candidate: Candidate, report: number) {
@@ -91,7 +101,10 @@ function killGroup(pid: number | undefined): void {
 
 /** Gives `body` the descriptor of a file that the child writes its report into. */
 function withReport<Result>(body: (report: number) => Result): Result {
-  const report = native.memoryFile();
+  const memory = native.memoryFile();
+  // What a worker opened with fs, Node closes when the worker is terminated.
+  const report = openSync(`/proc/self/fd/${memory}`, 'r+');
+  native.closeDescriptor(memory);
   const close = () => closeSync(report);
   let result: Result;
   try {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -43,13 +44,23 @@ Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), descriptor);
 }
 
-// dieWithParent(): no child of a dead process goes on, prctl(2).
-void DieWithParent(const Napi::CallbackInfo&) { prctl(PR_SET_PDEATHSIG, SIGKILL); }
+// closeDescriptor(descriptor)
+void CloseDescriptor(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>()); }
+
+// dieWithParent(parent, seconds): ends this process when the thread that started it ends, prctl(2),
+// or when the time is up, alarm(2), whatever it is doing then.
+void DieWithParent(const Napi::CallbackInfo& info) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const pid_t parent = info[0].As<Napi::Number>();
+  if (getppid() != parent) _exit(EXIT_FAILURE);
+  alarm(info[1].As<Napi::Number>());
+}
 
 }  // namespace
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["closeDescriptor"] = Napi::Function::New<CloseDescriptor>(env, "closeDescriptor");
   exports["memoryFile"] = Napi::Function::New<MemoryFile>(env, "memoryFile");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");

@@ -181,6 +181,14 @@ bool IsYoung(const FileIdentity& identity) {
 }  // namespace
 
 std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storage) {
+  constexpr int kMostReplacements = 10;
+  for (int replacements = 0; replacements < kMostReplacements; ++replacements) {
+    if (auto snapshot = TakeUnlessReplaced(path, storage)) return snapshot;
+  }
+  ThrowChanged(path);
+}
+
+std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, Storage storage) {
   const FileDescriptor file = OpenForReading(path);
   const ReadLease lease(file.get());
   const FileIdentity before = Identify(file.get(), path);
@@ -204,8 +212,11 @@ std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storag
     }
   }
   if (!lease.held() && IsYoung(before)) ReadAgain(file.get(), snapshot->bytes(), path);
-  if (Identify(file.get(), path) != before) ThrowChanged(path);
-  return snapshot;
+  if (Identify(file.get(), path) == before) return snapshot;
+  // A file that loses its name changes too. Then there is another one to be taken.
+  const FileIdentity now = Identify(OpenForReading(path).get(), path);
+  if (now.inode != before.inode || now.device != before.device) return nullptr;
+  ThrowChanged(path);
 }
 
 Snapshot::Snapshot(const FileIdentity& source, bool open_for_writing, FileDescriptor fd)

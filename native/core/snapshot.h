@@ -63,6 +63,9 @@ class Snapshot final {
   bool SameBytesAs(const Snapshot& other) const noexcept;
 
  private:
+  // Null if another file came to the path meanwhile.
+  static std::shared_ptr<Snapshot> TakeUnlessReplaced(const std::string& path, Storage storage);
+
   Snapshot(const FileIdentity& source, bool open_for_writing, FileDescriptor fd);
 
   FileIdentity source_;
