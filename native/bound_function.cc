@@ -169,7 +169,7 @@ napi_value CallRegisters(napi_env env, napi_callback_info info) {
       return nullptr;
     }
   }
-  return Complete(env, *function,
+  return Complete(env, *slot,
                   [&] { return soswap_call(slot->address, words, 0, plan.floating_count()); });
 }
 
@@ -299,7 +299,7 @@ napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, c
   if (napi_add_finalizer(env, value, owner.get(), free_owner, nullptr, nullptr) != napi_ok) {
     return nullptr;
   }
-  owner.release();
+  static_cast<void>(owner.release());
 
   napi_value count;
   napi_create_uint32(env, static_cast<uint32_t>(slot->signature.argument_types.size()), &count);

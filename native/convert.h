@@ -140,7 +140,7 @@ class TemporaryStrings final {
 
   std::vector<std::unique_ptr<char[]>> large_;
   size_t used_ = 0;
-  char small_[256];
+  alignas(16) char small_[256];
 };
 
 // The memory behind a typed array, DataView or ArrayBuffer. `arraybuffer` is what backs it, and may
