@@ -95,7 +95,7 @@ export type ReturnType = keyof ReturnTypes;
 
 /** How one symbol is called. */
 export interface Definition {
-  /** Default: none. */
+  /** At most 1,024. Default: none. */
   readonly arguments?: readonly ArgumentType[];
   /** Default `void`. */
   readonly return?: ReturnType;
@@ -206,6 +206,9 @@ const typeCodes = new Map<unknown, number>([
   ),
 ]);
 
+/** C promises 127 (C17, 5.2.4.1). They lie on the stack, of which a worker may have little left. */
+const mostArguments = 1024;
+
 const definitionKeys = ['arguments', 'return', 'nonblocking', 'optional'];
 
 /** What other libraries call them. */
@@ -293,6 +296,10 @@ function returnCode(name: string, type: unknown): number {
 function argumentCodes(name: string, types: unknown): number[] {
   if (!Array.isArray(types)) {
     throw argumentValueError(`${name}.arguments`, 'must be an array of types', types);
+  }
+  if (types.length > mostArguments) {
+    const reason = `must not hold more than ${mostArguments} types`;
+    throw argumentValueError(`${name}.arguments.length`, reason, types.length);
   }
   // Array.from() also visits the holes.
   return Array.from(types, (type: unknown, index) => {

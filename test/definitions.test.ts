@@ -1,7 +1,10 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
+import { exitedCleanly, runNode } from '../fixtures/child.js';
 
 const library = compile('calls.c', join(t.testdir(), 'calls.so'));
 const so = SoHandle.open(library);
@@ -137,6 +140,53 @@ t.test('a function has the name of its symbol and the length of its arguments', 
   const noop = so.getFunction('noop', { nonblocking: true });
   t.equal(noop.name, 'noop');
   t.equal(noop.length, 0);
+});
+
+t.test('as many as 1,024 arguments arrive, also where little stack is left', async (t) => {
+  const directory = t.testdir();
+  const parameters = Array.from({ length: 1024 }, (_, index) => `a${index}`);
+  const source = join(directory, 'many.c');
+  writeFileSync(
+    source,
+    `long many(int ${parameters.join(', int ')}) { return ${parameters.join(' + 0L + ')}; }`,
+  );
+  const many = compile(source, join(directory, 'many.so'));
+  const program = `
+    import { isMainThread, Worker } from 'node:worker_threads';
+    import { SoHandle } from 'soswap';
+    const types = Array(1024).fill('int32');
+    const so = SoHandle.open(${JSON.stringify(many)}, { many: { arguments: types, return: 'int64' } });
+    const { many } = so.functions;
+    const numbers = types.map((_, index) => index + 1);
+    const seen = new Set();
+    const call = () => {
+      try {
+        seen.add(many(...numbers));
+      } catch (error) {
+        if (!(error instanceof RangeError)) seen.add(error.code);
+      }
+    };
+    const descend = () => {
+      try {
+        descend();
+      } catch {}
+      call();
+    };
+    descend();
+    console.log(...seen);
+    so.close();
+    if (isMainThread) new Worker(new URL(import.meta.url));
+  `;
+  const file = join(directory, 'many.mjs');
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  writeFileSync(file, program.replace("'soswap'", JSON.stringify(import.meta.resolve('soswap'))));
+  const ended = await runNode([file], { cwd: root });
+  t.match(ended, exitedCleanly);
+  t.equal(ended.stdout, '524800n\n524800n\n');
+  t.throws(() => open({ noop: { arguments: Array(1025).fill('int32') } }), {
+    ...wrongValue,
+    message: /"noop\.arguments\.length" must not hold more than 1024 types/,
+  });
 });
 
 t.test('definitions are read once and kept', async (t) => {
