@@ -24,6 +24,8 @@ export interface Source {
   readonly direct: boolean;
   /** Changes that the private copy gets before it is sealed; none in direct mode. */
   readonly edits: SnapshotEdits;
+  /** The private copy has what only debuggers read, however much it is. */
+  readonly debugInfo: boolean;
   /** What becomes of images when nobody says otherwise. */
   readonly unload: UnloadPolicy;
   readonly retained: RetainedImages;
@@ -49,7 +51,8 @@ export const noEdits: SnapshotEdits = {
 export function plainSource(path: string, mode: number = dlopenFlags.RTLD_NOW): Source {
   const library = new native.Library();
   const retained = new RetainedImages(path);
-  return { path, library, mode, direct: false, edits: noEdits, unload: 'auto', retained };
+  const copy = { direct: false, edits: noEdits, debugInfo: false };
+  return { path, library, mode, ...copy, unload: 'auto', retained };
 }
 
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
@@ -256,8 +259,8 @@ function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoErr
   return new SoError('ERR_SOSWAP_UNDEFINED_SYMBOL', message, path, symbols[0]?.name);
 }
 
-function snapshotOptions({ direct, edits }: Source): SnapshotOptions {
+function snapshotOptions({ direct, edits, debugInfo }: Source): SnapshotOptions {
   // For tests, and for systems that forbid executable memfds in a way that shows too late.
   const inPrivateFile = process.env.SOSWAP_SNAPSHOT === 'file';
-  return { ...(direct ? noEdits : edits), inPrivateFile, allowWriter: false };
+  return { ...(direct ? noEdits : edits), debugInfo, inPrivateFile, allowWriter: false };
 }

@@ -15,6 +15,8 @@ export interface SnapshotOptions {
   readonly demoteUnique: boolean;
   readonly clearNoDelete: boolean;
   readonly symbolic: boolean;
+  /** Copy what only debuggers read, however much it is. */
+  readonly debugInfo: boolean;
 }
 
 /** What a snapshot tells of the file that it was taken from. */

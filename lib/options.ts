@@ -23,6 +23,12 @@ export function oneOf<const T extends string>(
   );
 }
 
+/** A boolean, `false` where it is absent. */
+export function flag(name: string, value: unknown): boolean {
+  if (value === undefined || typeof value === 'boolean') return value ?? false;
+  throw argumentTypeError(name, 'a boolean', value);
+}
+
 /** The longest time that Node's timers can wait for, in milliseconds. */
 export const longestTimer = 2 ** 31 - 1;
 

@@ -1,4 +1,5 @@
 import { argumentTypeError, argumentValueError } from './errors.js';
+import { flag } from './options.js';
 
 /**
  * What a pointer is made of: `null` and `undefined` are NULL; a string becomes NUL-terminated UTF-8 that
@@ -265,11 +266,11 @@ export function encodeSignature(symbol: string, definition: unknown): EncodedSig
       definition[key],
     );
   }
-  checkFlag(`${name}.optional`, definition.optional);
+  flag(`${name}.optional`, definition.optional);
   return {
     returnType: 'return' in definition ? returnCode(name, definition.return) : 0,
     argumentTypes: 'arguments' in definition ? argumentCodes(name, definition.arguments) : [],
-    nonblocking: checkFlag(`${name}.nonblocking`, definition.nonblocking),
+    nonblocking: flag(`${name}.nonblocking`, definition.nonblocking),
   };
 }
 
@@ -311,11 +312,6 @@ function argumentCodes(name: string, types: unknown): number[] {
         : `must be a type: ${typeNames.slice(1).join(', ')}`;
     throw argumentValueError(`${name}.arguments[${index}]`, reason, type);
   });
-}
-
-function checkFlag(name: string, value: unknown): boolean {
-  if (value === undefined || typeof value === 'boolean') return value ?? false;
-  throw argumentTypeError(name, 'a boolean', value);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -9,7 +9,7 @@ import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
 import { native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
-import { checkOptions, milliseconds, oneOf } from './options.js';
+import { checkOptions, flag, milliseconds, oneOf } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
 import type { ImageInfo, RetainReason, SwapReport } from './report.js';
 import { RetainedImages, retainedLimit } from './retained-images.js';
@@ -50,6 +50,11 @@ export interface OpenOptions {
    * (default) makes them STB_GLOBAL in the private copy, `unique` leaves them.
    */
   readonly uniqueSymbols?: 'global' | 'unique';
+  /**
+   * Whether the private copy gets what only debuggers read even where that is 4 MiB or more. gdb(1) then knows the
+   * functions and lines of the library, and each swap copies that much more. Default `false`.
+   */
+  readonly debugInfo?: boolean;
   /**
    * How many old images, and how many bytes of them, may stay mapped before a swap is refused with
    * `ERR_SOSWAP_RETAINED_LIMIT`. Default 1,000 images and 1 GiB.
@@ -439,7 +444,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   watch(options: WatchOptions<D> = {}): Watch {
     this.#open();
     checkOptions(options);
-    const { persistent = false } = options;
+    const persistent = flag('options.persistent', options.persistent);
     const settle = milliseconds('options.settle', options.settle, 50);
     planSwap(options.swap ?? {}, this.#source.unload);
     const watch = watchFile(
@@ -539,6 +544,7 @@ function sourceOf(path: string, options: OpenOptions): Source {
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
   const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
   const unload = unloadPolicy(options.unload);
+  const debugInfo = flag('options.debugInfo', options.debugInfo);
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
   return {
     path,
@@ -551,6 +557,7 @@ function sourceOf(path: string, options: OpenOptions): Source {
       clearNoDelete: unload === 'always',
       symbolic: scope === 'global',
     },
+    debugInfo,
     unload,
     retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
   };

@@ -24,6 +24,7 @@ struct SnapshotOptions {
   bool demote_unique;
   bool clear_no_delete;
   bool symbolic;
+  bool debug_info;  // copy what only debuggers read, however much it is
 };
 
 // Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the

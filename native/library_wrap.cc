@@ -23,7 +23,8 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .allow_writer = flag("allowWriter"),
           .demote_unique = flag("demoteUnique"),
           .clear_no_delete = flag("clearNoDelete"),
-          .symbolic = flag("symbolic")};
+          .symbolic = flag("symbolic"),
+          .debug_info = flag("debugInfo")};
 }
 
 // lib/native.ts: SnapshotFacts.

@@ -2,6 +2,7 @@
 
 #include <elf.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
@@ -63,6 +64,12 @@ bool BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
   if (end + 1 >= dynamic.capacity() || dynamic.At(end + 1).d_tag != DT_NULL) return false;
   WriteDynamic(file, copy, end, DT_SYMBOLIC, 0);
   return true;
+}
+
+void DropSectionHeaders(std::span<std::byte> copy) {
+  Write(copy, offsetof(Elf64_Ehdr, e_shoff), Elf64_Off{0});
+  Write(copy, offsetof(Elf64_Ehdr, e_shnum), Elf64_Half{0});
+  Write(copy, offsetof(Elf64_Ehdr, e_shstrndx), Elf64_Half{SHN_UNDEF});
 }
 
 }  // namespace soswap

@@ -21,4 +21,7 @@ bool ClearNoDelete(const ElfFile& file, std::span<std::byte> copy);
 // the dynamic section has no room for it.
 bool BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
 
+// For a copy without what the section headers describe: makes it a file without sections.
+void DropSectionHeaders(std::span<std::byte> copy);
+
 }  // namespace soswap

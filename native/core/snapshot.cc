@@ -17,11 +17,6 @@
 
 #include "error.h"
 
-// Linux 5.1; the headers of older C libraries lack it.
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
-
 namespace soswap {
 namespace {
 
@@ -39,11 +34,6 @@ std::string SystemText(int error_number) { return std::strerror(error_number); }
                       : error_number == ENXIO                           ? Fault::kNotAFile
                                                                         : Fault::kUnreadable;
   throw Error(fault, "read", path, SystemText(error_number));
-}
-
-[[noreturn]] void ThrowSystemError(const std::string& path, const char* what, int error_number) {
-  throw Error(Fault::kSystem, "take a snapshot of", path,
-              std::string(what) + ": " + SystemText(error_number));
 }
 
 int64_t Nanoseconds(const timespec& time) {
@@ -99,47 +89,6 @@ class ReadLease final {
   bool refused_ = false;
 };
 
-// Linux maps a memfd executable unless a security policy forbids it.
-bool CanMapExecutable(int fd) {
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  void* address = mmap(nullptr, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-  if (address == MAP_FAILED) return false;
-  munmap(address, page);
-  return true;
-}
-
-FileDescriptor CreateMemory(const std::string& path) {
-  const auto slash = path.rfind('/');
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  constexpr size_t kLongestName = 200;  // memfd_create(2) takes 249 bytes
-  return FileDescriptor(
-      memfd_create(name.substr(0, kLongestName).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-}
-
-FileDescriptor CreatePrivateFile() {
-  const char* directory = std::getenv("TMPDIR");
-  std::string name = directory != nullptr && *directory != '\0' ? directory : "/tmp";
-  FileDescriptor fd(open(name.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (fd.valid()) return fd;
-  name += "/soswap-XXXXXX";
-  fd = FileDescriptor(mkostemp(name.data(), O_CLOEXEC));
-  if (fd.valid()) unlink(name.c_str());
-  return fd;
-}
-
-FileDescriptor CreateStorage(const std::string& path, Snapshot::Storage storage) {
-  if (storage == Snapshot::Storage::kMemory) {
-    FileDescriptor memory = CreateMemory(path);
-    if (memory.valid() && CanMapExecutable(memory.get())) return memory;
-  }
-  FileDescriptor file = CreatePrivateFile();
-  if (!file.valid()) ThrowSystemError(path, "no private file in $TMPDIR", errno);
-  if (!CanMapExecutable(file.get())) {
-    ThrowSystemError(path, "$TMPDIR does not allow executable files", errno);
-  }
-  return file;
-}
-
 [[noreturn]] void ThrowChanged(const std::string& path) {
   throw Error(Fault::kChangedWhileRead, "take a snapshot of", path,
               "it changed while it was being read");
@@ -159,13 +108,14 @@ size_t ReadAt(int fd, std::byte* target, size_t size, size_t offset, const std::
 }
 
 // Two equal readings, one after the other, prove that the file held just these bytes in between.
-void ReadAgain(int fd, std::span<const std::byte> first, const std::string& path) {
+void ReadAgain(int fd, const std::byte* first, const FileRange& range, const std::string& path) {
   constexpr size_t kChunk = 65536;
-  std::vector<std::byte> chunk(std::min(kChunk, first.size()));
-  for (size_t offset = 0; offset < first.size(); offset += chunk.size()) {
-    const size_t size = std::min(chunk.size(), first.size() - offset);
+  std::vector<std::byte> chunk(std::min<uint64_t>(kChunk, range.size));
+  const uint64_t end = range.offset + range.size;
+  for (uint64_t offset = range.offset; offset < end; offset += chunk.size()) {
+    const size_t size = std::min<uint64_t>(chunk.size(), end - offset);
     if (ReadAt(fd, chunk.data(), size, offset, path) != size ||
-        std::memcmp(chunk.data(), first.data() + offset, size) != 0) {
+        std::memcmp(chunk.data(), first + offset, size) != 0) {
       ThrowChanged(path);
     }
   }
@@ -180,38 +130,42 @@ bool IsYoung(const FileIdentity& identity) {
 
 }  // namespace
 
-std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storage) {
+std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storage, Extent extent) {
   constexpr int kMostReplacements = 10;
   for (int replacements = 0; replacements < kMostReplacements; ++replacements) {
-    if (auto snapshot = TakeUnlessReplaced(path, storage)) return snapshot;
+    if (auto snapshot = TakeUnlessReplaced(path, storage, extent)) return snapshot;
   }
   ThrowChanged(path);
 }
 
-std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, Storage storage) {
+std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, Storage storage,
+                                                       Extent extent) {
   const FileDescriptor file = OpenForReading(path);
   const ReadLease lease(file.get());
   const FileIdentity before = Identify(file.get(), path);
   std::shared_ptr<Snapshot> snapshot(
-      new Snapshot(before, lease.refused(), CreateStorage(path, storage)));
-  if (before.size > 0) {
-    const int copy = snapshot->fd_.get();
-    if (ftruncate(copy, static_cast<off_t>(before.size)) != 0) {
-      ThrowSystemError(path, "ftruncate", errno);
-    }
-    // Without this a full disk or memory would be a SIGBUS below. (Before Linux 3.5: not
-    // supported.)
-    if (fallocate(copy, 0, 0, static_cast<off_t>(before.size)) != 0 && errno != EOPNOTSUPP) {
-      ThrowSystemError(path, "no room for the copy", errno);
-    }
-    void* address = mmap(nullptr, before.size, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
-    if (address == MAP_FAILED) ThrowSystemError(path, "mmap", errno);
-    snapshot->data_ = static_cast<std::byte*>(address);
-    if (ReadAt(file.get(), snapshot->data_, before.size, 0, path) != before.size) {
-      ThrowChanged(path);
+      new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
+  const FileRange head{0, std::min(before.size, PageSize())};
+  snapshot->Copy(file.get(), head, path);
+  if (extent == Extent::kLoadable) {
+    snapshot->copied_ = LoadableRanges(snapshot->bytes().first(head.size), before.size);
+  }
+  // A debugger makes little of the rest: what costs next to nothing is copied for it.
+  constexpr uint64_t kWorthLeavingOut = 4 << 20;
+  if (before.size - SizeOf(snapshot->copied_) < kWorthLeavingOut || extent == Extent::kWhole) {
+    snapshot->copied_ = {{0, before.size}};
+  }
+  for (const FileRange& range : snapshot->copied_) {
+    // The head is there already.
+    const uint64_t start = std::max(range.offset, head.size);
+    const uint64_t end = range.offset + range.size;
+    if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
+  }
+  if (!lease.held() && IsYoung(before)) {
+    for (const FileRange& range : snapshot->copied_) {
+      ReadAgain(file.get(), snapshot->bytes().data(), range, path);
     }
   }
-  if (!lease.held() && IsYoung(before)) ReadAgain(file.get(), snapshot->bytes(), path);
   if (Identify(file.get(), path) == before) return snapshot;
   // A file that loses its name changes too. Then there is another one to be taken.
   const FileIdentity now = Identify(OpenForReading(path).get(), path);
@@ -219,25 +173,31 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   ThrowChanged(path);
 }
 
-Snapshot::Snapshot(const FileIdentity& source, bool open_for_writing, FileDescriptor fd)
-    : source_(source), open_for_writing_(open_for_writing), fd_(std::move(fd)) {}
+Snapshot::Snapshot(const FileIdentity& source, bool open_for_writing,
+                   std::unique_ptr<SnapshotMemory> memory)
+    : source_(source), open_for_writing_(open_for_writing), memory_(std::move(memory)) {}
 
-Snapshot::~Snapshot() {
-  if (data_ != nullptr) munmap(data_, source_.size);
+Snapshot::~Snapshot() { SnapshotMemory::GiveBack(std::move(memory_), named_); }
+
+// Reads these bytes of the file. Those up to the end of the page become zero, as they are behind
+// the end of any file that is mapped.
+void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
+  if (range.size == 0) return;
+  memory_->Allocate(range.offset, range.size, path);
+  std::byte* target = memory_->data() + range.offset;
+  if (ReadAt(file, target, range.size, range.offset, path) != range.size) ThrowChanged(path);
+  const uint64_t end = range.offset + range.size;
+  std::memset(target + range.size, 0, RoundUpToPage(end) - end);
 }
 
-void Snapshot::Seal() {
-  if (data_ != nullptr) mprotect(data_, source_.size, PROT_READ);
-  // F_SEAL_WRITE would demand that no writable mapping was ever made of what is mapped now. Fails
-  // on a private file and before Linux 5.1, where nothing but the missing name keeps others away.
-  fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-}
+void Snapshot::Seal() { memory_->Protect(true); }
 
 std::string Snapshot::NewLoaderName() const {
   // Process-wide: a descriptor number comes back after close(2), a number from here never does. Its
   // bits are spelled into the path, "/" for 0 and "./" for 1, which lead the kernel to the same
   // file. The address keeps two copies of this addon in one process apart.
   static std::atomic<uint64_t> next{1};
+  named_ = true;
   constexpr int kPageBits = 12;
   constexpr int kCopyBits = 16;
   constexpr uint64_t kCopyMask = (1 << kCopyBits) - 1;
@@ -246,12 +206,15 @@ std::string Snapshot::NewLoaderName() const {
   // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
   std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
   for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
-  return name + std::to_string(fd_.get());
+  return name + std::to_string(descriptor());
 }
 
 bool Snapshot::SameBytesAs(const Snapshot& other) const noexcept {
-  return source_.size == other.source_.size &&
-         (source_.size == 0 || std::memcmp(data_, other.data_, source_.size) == 0);
+  return source_.size == other.source_.size && copied_ == other.copied_ &&
+         std::all_of(copied_.begin(), copied_.end(), [&](const FileRange& range) {
+           return std::memcmp(memory_->data() + range.offset, other.memory_->data() + range.offset,
+                              range.size) == 0;
+         });
 }
 
 }  // namespace soswap

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
-#include "file_descriptor.h"
+#include "loadable_ranges.h"
+#include "snapshot_memory.h"
 
 namespace soswap {
 
@@ -22,18 +25,20 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// A private copy of a file's bytes that nobody else can change: a sealed memfd, or an unlinked file
-// where the system does not let a memfd be mapped executable. Any thread may use a sealed snapshot.
+// A private copy of a file's bytes that nobody else can change. Any thread may use a sealed
+// snapshot.
 class Snapshot final {
  public:
-  enum class Storage {
-    kMemory,       // memfd_create(2)
-    kPrivateFile,  // an unlinked file in $TMPDIR
+  using Storage = SnapshotMemory::Storage;
+  enum class Extent {
+    kLoadable,  // without what is for debuggers, where that is megabytes
+    kWhole,
   };
 
   // Copies the file. A copy is consistent or an error: it never mixes two states of the file.
   // Throws Error: kNotFound, kNotAFile, kUnreadable, kChangedWhileRead, kSystem.
-  static std::shared_ptr<Snapshot> Take(const std::string& path, Storage storage);
+  static std::shared_ptr<Snapshot> Take(const std::string& path, Storage storage,
+                                        Extent extent = Extent::kLoadable);
 
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
@@ -45,12 +50,16 @@ class Snapshot final {
   // (a lease can be asked for by the file's owner only, fcntl(2) F_SETLEASE).
   bool open_for_writing() const noexcept { return open_for_writing_; }
 
-  std::span<const std::byte> bytes() const noexcept { return {data_, source_.size}; }
+  // As many bytes as the file has. Those that were not copied may be anything.
+  std::span<const std::byte> bytes() const noexcept { return {memory_->data(), source_.size}; }
 
   // The same bytes, to be edited before Seal().
-  std::span<std::byte> editable() noexcept { return {data_, source_.size}; }
+  std::span<std::byte> editable() noexcept { return {memory_->data(), source_.size}; }
 
-  int descriptor() const noexcept { return fd_.get(); }
+  // Whether all of the file was copied.
+  bool whole() const noexcept { return copied_.front() == FileRange{0, source_.size}; }
+
+  int descriptor() const noexcept { return memory_->descriptor(); }
 
   // From here on the bytes stay as they are.
   void Seal();
@@ -60,18 +69,24 @@ class Snapshot final {
   // first and would return an older image that carries it.
   std::string NewLoaderName() const;
 
+  // Whether the same parts of both were copied, and hold the same bytes.
   bool SameBytesAs(const Snapshot& other) const noexcept;
 
  private:
   // Null if another file came to the path meanwhile.
-  static std::shared_ptr<Snapshot> TakeUnlessReplaced(const std::string& path, Storage storage);
+  static std::shared_ptr<Snapshot> TakeUnlessReplaced(const std::string& path, Storage storage,
+                                                      Extent extent);
 
-  Snapshot(const FileIdentity& source, bool open_for_writing, FileDescriptor fd);
+  Snapshot(const FileIdentity& source, bool open_for_writing,
+           std::unique_ptr<SnapshotMemory> memory);
+
+  void Copy(int file, const FileRange& range, const std::string& path);
 
   FileIdentity source_;
   bool open_for_writing_;
-  FileDescriptor fd_;
-  std::byte* data_ = nullptr;
+  std::unique_ptr<SnapshotMemory> memory_;
+  std::vector<FileRange> copied_;
+  mutable std::atomic<bool> named_{false};  // the loader may have mapped it
 };
 
 }  // namespace soswap

@@ -1,5 +1,5 @@
-// Bugs on purpose, one for each kind that the tools must find: a tool that is silent about them says nothing
-// by being silent about the core.
+// Bugs on purpose, one for each kind that the tools must find: a tool that is silent about them
+// says nothing by being silent about the core.
 //
 //   planted overflow | undefined | leak | race
 

@@ -1,0 +1,32 @@
+import { openSync, readSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { SoHandle } from 'soswap';
+import t from 'tap';
+import { compileAction } from '../fixtures/build.js';
+
+/** Where the copy that an image is mapped from says that its section headers are. */
+const sectionHeadersOf = ({ image }: SoHandle): bigint => {
+  const header = Buffer.alloc(64);
+  readSync(openSync(image!.mappedFrom, 'r'), header, 0, 64, 0);
+  return header.readBigUInt64LE(0x28); // e_shoff
+};
+
+const path = compileAction(join(t.testdir(), 'so.so'), 1111);
+
+t.test('what only debuggers read is copied where it is little', async (t) => {
+  using so = SoHandle.open(path);
+  t.ok(sectionHeadersOf(so) > 0n);
+});
+
+t.test('where it is much, it is copied on request', async (t) => {
+  truncateSync(path, 5_000_000); // zeros behind all that can be loaded
+  using without = SoHandle.open(path, { action: {} });
+  t.equal(sectionHeadersOf(without), 0n, 'a file without sections, not one with wrong ones');
+  using complete = SoHandle.open(path, { action: {} }, { debugInfo: true });
+  t.ok(sectionHeadersOf(complete) > 0n);
+  t.throws(() => SoHandle.open(path, {}, { debugInfo: 'yes' as never }), {
+    name: 'TypeError',
+    code: 'ERR_INVALID_ARG_TYPE',
+    message: /"options.debugInfo"/,
+  });
+});
