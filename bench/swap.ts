@@ -28,6 +28,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 const contenders = [
   limitName,
+  'C in Node.js',
   'swapSync',
   'swapSync open-first',
   'swap',

@@ -1,4 +1,4 @@
-// One process that swaps a library in one way and times it:  contender.js NAME SETUP
+// One process that swaps a library in one way and times it:  contender.js NAME SETUP LIMIT
 //
 // A line of JSON on standard input is a request, answered by a line on standard output:
 //   { "swaps": 20 }    answered by one [pause, total, held, told] in nanoseconds for each swap
@@ -7,13 +7,12 @@
 
 import { linkSync, openSync, readFileSync, readSync, renameSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { Definitions, SwapOptions, SwapReport } from 'soswap';
+import type { Definition, Definitions, SwapOptions, SwapReport } from 'soswap';
 
 const firstValue = 1001;
 
 /**
- * The longest time that the main thread was held at a stretch, the time from the call to its end, the time that the main
- * thread was held in all, and what soswap says of the first.
+ * The longest turn of the event loop, the time from the call to its end, all turns, and what soswap says of the first.
  */
 type Times = [pause: number, total: number, held: number, told: number | null];
 
@@ -24,15 +23,16 @@ interface Setup {
   /** Whether the first symbol is a function, not a word of data. */
   readonly calls: boolean;
   readonly symbols: readonly string[];
+  /** Libraries that are open besides. */
   readonly others: readonly string[];
+  /** The names of the library's dependencies. */
+  readonly needed: readonly string[];
 }
 
 /** A way to swap. */
 interface Way {
   /** Makes the file at the path take effect. */
   swap(): unknown;
-  /** Whether it does so in several turns of the event loop: the result is a promise. */
-  readonly inTurns?: boolean;
   /** What the first symbol says now. */
   value(): number;
 }
@@ -48,10 +48,11 @@ function readSetup(file: string): Setup {
     calls: all('kind')[0] === 'call',
     symbols: all('symbol'),
     others: all('other'),
+    needed: all('needed'),
   };
 }
 
-const [name, setupFile] = process.argv.slice(2) as [string, string];
+const [name, setupFile, limitLibrary] = process.argv.slice(2) as [string, string, string];
 const setup = readSetup(setupFile);
 const { path, symbols, others } = setup;
 const marker = symbols[0]!;
@@ -64,15 +65,27 @@ function wordAt(address: bigint): number {
   return word.readInt32LE();
 }
 
+const dl = await import('soswap/dl');
+// The dependencies stay loaded whatever becomes of the library. libz3 for one binds to what libLLVM exports, and would
+// keep it mapped; and Node.js has libm loaded, while C would load it at each swap.
+for (const each of setup.needed) dl.dlopen(each);
+
+/** Of turns.c. */
+const program = dl.dlopen(null);
+const turnsFunction = <const S extends Definition>(name: string, signature: S) =>
+  dl.functionAt(dl.dlsym(program, name), signature);
+const turns = {
+  begin: turnsFunction('turns_begin', {}),
+  end: turnsFunction('turns_end', { arguments: ['buffer'] }),
+};
+const seen = new Float64Array(2);
+
 /** Reads the data that the loader has under the path. */
-async function dataReader(): Promise<() => number> {
-  const { constants, dlclose, dlopen, dlsym } = await import('soswap/dl');
-  return () => {
-    const handle = dlopen(path, constants.RTLD_NOW | constants.RTLD_NOLOAD);
-    const value = wordAt(dlsym(handle, marker));
-    dlclose(handle);
-    return value;
-  };
+function readData(): number {
+  const handle = dl.dlopen(path, dl.constants.RTLD_NOW | dl.constants.RTLD_NOLOAD);
+  const value = wordAt(dl.dlsym(handle, marker));
+  dl.dlclose(handle);
+  return value;
 }
 
 async function soswap(sync: boolean, options: SwapOptions): Promise<Way> {
@@ -86,7 +99,6 @@ async function soswap(sync: boolean, options: SwapOptions): Promise<Way> {
   process.on('exit', () => kept.length);
   const functions = so.functions as Record<string, () => number>;
   return {
-    inTurns: !sync,
     swap: () => (sync ? so.swapSync(options) : so.swap(options)),
     value: setup.calls ? () => functions[marker]!() : () => wordAt(so.getSymbol(marker)),
   };
@@ -99,14 +111,13 @@ async function koffiWay(): Promise<Way> {
   const bind = () => symbols.map((symbol) => library.func(symbol, 'int', []));
   let functions = bind();
   process.on('exit', () => kept.length);
-  const read = setup.calls ? undefined : await dataReader();
   return {
     swap() {
       library.unload();
       library = koffi.load(path);
       functions = bind();
     },
-    value: read ?? (() => functions[0]!()),
+    value: () => (setup.calls ? functions[0]!() : readData()),
   };
 }
 
@@ -119,14 +130,13 @@ async function ffiRs(): Promise<Way> {
   type Functions = Record<string, (values: unknown[]) => number>;
   open({ library: 'it', path });
   let functions = define(signatures) as Functions;
-  const read = setup.calls ? undefined : await dataReader();
   return {
     swap() {
       close('it');
       open({ library: 'it', path });
       functions = define(signatures) as Functions;
     },
-    value: read ?? (() => functions[marker]!([])),
+    value: () => (setup.calls ? functions[marker]!([]) : readData()),
   };
 }
 
@@ -143,17 +153,28 @@ async function nodeFfi(): Promise<Way> {
   const kept = others.map((each) => ffi.dlopen(each, {}));
   let opened = ffi.dlopen(path, definitions);
   process.on('exit', () => kept.length);
-  const read = setup.calls ? undefined : await dataReader();
   return {
     swap() {
       opened.lib.close();
       opened = ffi.dlopen(path, definitions);
     },
-    value: read ?? (() => opened.functions[marker]!()),
+    value: () => (setup.calls ? opened.functions[marker]!() : readData()),
   };
 }
 
+/** The limit inside of this process: what the C program does, in C, beside everything that Node.js has loaded. */
+async function limitInside(): Promise<Way> {
+  const limit = dl.dlopen(limitLibrary);
+  const at = (symbol: string) => dl.dlsym(limit, symbol);
+  dl.functionAt(at('read_setup'), { arguments: ['string'] })(setupFile);
+  dl.functionAt(at('open_first'), {})();
+  const swapOnce = dl.functionAt(at('swap_once'), { return: 'uint64' });
+  const value = dl.functionAt(at('value'), { return: 'int32' });
+  return { swap: () => Number(swapOnce()), value };
+}
+
 const ways: Record<string, () => Promise<Way>> = {
+  'C in Node.js': limitInside,
   swapSync: () => soswap(true, {}),
   'swapSync open-first': () => soswap(true, { order: 'open-first' }),
   swap: () => soswap(false, {}),
@@ -177,80 +198,24 @@ function check(way: Way): void {
   }
 }
 
-const nanoseconds = (milliseconds: number) => Math.round(milliseconds * 1e6);
 const turnEnds = () => new Promise<void>((resolve) => setImmediate(resolve));
-
-/** The longest turn of the event loop until the promise is settled, in milliseconds. */
-async function longestTurn(begin: () => Promise<unknown>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  let ended = false;
-  const turn = () => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last);
-    last = now;
-    if (!ended) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await begin();
-  await turnEnds(); // the turn in which it ended is a turn too
-  ended = true;
-  return longest;
-}
-
-/** A turn of the event loop in which nothing happens: half of them take longer. Milliseconds. */
-async function idleTurn(): Promise<number> {
-  const turns: number[] = [];
-  for (let last = performance.now(); turns.length < 101; ) {
-    await turnEnds();
-    const now = performance.now();
-    turns.push(now - last);
-    last = now;
-  }
-  return turns.toSorted((a, b) => a - b)[turns.length >> 1]!;
-}
 
 function toldBy(report: unknown): number | null {
   return report === undefined ? null : (report as SwapReport).pauseMicroseconds * 1000;
 }
 
-/** Swaps once, and has what it cost measured. */
-async function swapOnce<T>(way: Way, measure: () => Promise<T>): Promise<T> {
+async function timed(way: Way): Promise<Times> {
   replace(1 - version);
   await turnEnds();
-  const measured = await measure();
+  turns.begin();
+  const started = performance.now();
+  const report = await way.swap();
+  const ended = performance.now();
+  turns.end(seen);
   check(way);
-  return measured;
-}
-
-async function timed(way: Way, idle: number): Promise<Times> {
-  if (!way.inTurns) {
-    return swapOnce(way, async () => {
-      const started = performance.now();
-      const report = way.swap();
-      const took = nanoseconds(performance.now() - started);
-      return [took, took, took, toldBy(report)];
-    });
-  }
-  const swap = () => way.swap() as Promise<SwapReport>;
-  // A thread that goes round and round sees how long it is held, but takes a processor from the swap: so twice.
-  const pause = await swapOnce(way, async () => (await longestTurn(swap)) - idle);
-  return swapOnce(way, async () => {
-    const before = performance.eventLoopUtilization();
-    const started = performance.now();
-    const report = await swap();
-    const total = performance.now() - started;
-    const { active } = performance.eventLoopUtilization(before);
-    const times = [Math.max(0, pause), total, active].map(nanoseconds) as [number, number, number];
-    return [...times, toldBy(report)];
-  });
-}
-
-async function swaps(way: Way, count: number): Promise<Times[]> {
-  const idle = await idleTurn();
-  const times: Times[] = [];
-  while (times.length < count) times.push(await timed(way, idle));
-  return times;
+  // It has timed itself.
+  if (typeof report === 'number') return [report, report, report, null];
+  return [seen[0]!, Math.round((ended - started) * 1e6), seen[1]!, toldBy(report)];
 }
 
 replace(0);
@@ -259,5 +224,7 @@ check(way);
 console.log('ready');
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as { swaps: number };
-  console.log(JSON.stringify(await swaps(way, request.swaps)));
+  const times: Times[] = [];
+  while (times.length < request.swaps) times.push(await timed(way));
+  console.log(JSON.stringify(times));
 }

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'soswap';
 import { compile } from '../../fixtures/build.js';
 import { Elf } from './elf.js';
 
@@ -16,6 +17,8 @@ export interface Library {
   readonly marker: 'call' | 'read';
   /** What can be bound: the marker first. */
   readonly symbols: readonly string[];
+  /** The names of its dependencies. */
+  readonly needed: readonly string[];
 }
 
 /** Compiles a library of `count` functions. */
@@ -27,7 +30,7 @@ export function generated(directory: string, count: number): Library {
     compile(source, join(directory, `functions-${count}-${value}.so`), `-DVALUE=${value}`);
   const versions = [version(firstValue), version(firstValue + 1)] as const;
   const bytes = readFileSync(versions[0]).length;
-  return { name: 'tiny', bytes, versions, marker: 'call', symbols: names };
+  return { name: 'tiny', bytes, versions, marker: 'call', symbols: names, needed: [] };
 }
 
 /** Libraries of Debian: where the linker's cache has them, they are measured. */
@@ -74,6 +77,7 @@ export function patched(directory: string, library: Installed, path: string): Li
     versions: [version(firstValue), version(firstValue + 1)],
     marker: marker.isFunction ? 'call' : 'read',
     symbols: [marker, ...functions].map((symbol) => symbol.name),
+    needed: inspect(path).dependencies.flatMap((it) => (it.neededBy === path ? [it.name] : [])),
   };
 }
 

@@ -3,7 +3,7 @@
 //
 //   limit SETUP        then a line "N" on standard input makes N swaps, answered by N times in nanoseconds
 //
-// As a shared object it does the same inside of another program: set_up(), then swap_once().
+// As a shared object it does the same inside of another program, which replaces the file.
 
 #include <dlfcn.h>
 #include <stdint.h>
@@ -44,7 +44,8 @@ static void* loaded(const char* path) {
   return handle;
 }
 
-static int value(void) {
+// What the version that is loaded says.
+int value(void) {
   return state.calls ? ((int (*)(void))state.addresses[0])() : *(const int*)state.addresses[0];
 }
 
@@ -72,7 +73,7 @@ static void add_symbol(const char* name) {
 }
 
 // Lines of a key and a value: bench/swap/versions.ts writes them.
-void set_up(const char* setup) {
+void read_setup(const char* setup) {
   char line[kLongestLine];
   size_t versions = 0;
   FILE* file = fopen(setup, "r");
@@ -87,19 +88,20 @@ void set_up(const char* setup) {
     if (strcmp(line, "version") == 0 && versions < 2) state.versions[versions++] = copy_of(text);
     if (strcmp(line, "kind") == 0) state.calls = strcmp(text, "call") == 0;
     if (strcmp(line, "symbol") == 0) add_symbol(text);
-    if (strcmp(line, "other") == 0) loaded(text);
+    if (strcmp(line, "other") == 0 || strcmp(line, "needed") == 0) loaded(text);
   }
   fclose(file);
-  replace(0);
+}
+
+void open_first(void) {
   state.handle = loaded(state.path);
   resolve();
   check();
 }
 
-// Nanoseconds.
+// The other version is at the path now. Nanoseconds.
 uint64_t swap_once(void) {
   state.now = 1 - state.now;
-  replace(state.now);
   struct timespec before;
   struct timespec after;
   clock_gettime(CLOCK_MONOTONIC, &before);
@@ -113,12 +115,15 @@ uint64_t swap_once(void) {
 
 int main(int count, char** arguments) {
   if (count != 2) fail("usage", "limit SETUP");
-  set_up(arguments[1]);
+  read_setup(arguments[1]);
+  replace(0);
+  open_first();
   printf("ready\n");
   fflush(stdout);
   for (char line[kLongestLine]; fgets(line, sizeof(line), stdin) != NULL;) {
     long swaps = atol(line);
     for (long i = 0; i < swaps; ++i) {
+      replace(1 - state.now);
       printf("%llu%s", (unsigned long long)swap_once(), i + 1 < swaps ? " " : "\n");
     }
     fflush(stdout);

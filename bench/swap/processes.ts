@@ -21,23 +21,21 @@ export interface Setup {
 /** The programs that swap, ready to run. */
 export class Programs {
   readonly #limit: string;
+  readonly #limitLibrary: string;
+  readonly #turns: string;
   readonly #contender: string;
 
   /** Compiles them into `directory`, which is inside of this checkout: they import the package by its name. */
   constructor(directory: string) {
     this.#limit = join(directory, 'limit');
-    const compiler = (process.env.CC ?? 'cc').split(' ');
-    const flags = [
-      '-O2',
-      '-Wall',
-      '-Wextra',
-      '-Werror',
-      '-o',
-      this.#limit,
-      here('limit.c'),
-      '-ldl',
-    ];
-    execFileSync(compiler[0]!, [...compiler.slice(1), ...flags]);
+    this.#limitLibrary = join(directory, 'limit.so');
+    this.#turns = join(directory, 'turns.so');
+    const [compiler, ...flags] = (process.env.CC ?? 'cc').split(' ');
+    flags.push('-O2', '-Wall', '-Wextra', '-Werror');
+    execFileSync(compiler!, [...flags, '-o', this.#limit, here('limit.c'), '-ldl']);
+    const library = [...flags, '-shared', '-fPIC', '-o'];
+    execFileSync(compiler!, [...library, this.#limitLibrary, here('limit.c')]);
+    execFileSync(compiler!, [...library, this.#turns, here('turns.c')]);
     this.#contender = join(directory, 'contender.js');
     // The loader of a test runner would be a thread of the process that is measured.
     const options = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022 };
@@ -49,13 +47,14 @@ export class Programs {
   async start(name: string, setup: Setup, directory: string): Promise<Contender> {
     const file = writeSetup(join(directory, name.replaceAll(/\W/g, '-')), setup);
     const { NODE_OPTIONS: _, ...env } = process.env;
-    const node = [...process.execArgv.filter((flag) => flag === '--experimental-ffi')];
+    // node:ffi warns that it is experimental.
+    const program = ['--no-warnings', this.#contender, name, file, this.#limitLibrary];
     const child =
       name === limitName
         ? spawn(this.#limit, [file], { stdio: ['pipe', 'pipe', 'inherit'] })
-        : spawn(process.execPath, ['--no-warnings', ...node, this.#contender, name, file], {
+        : spawn(process.execPath, program, {
             stdio: ['pipe', 'pipe', 'inherit'],
-            env,
+            env: { ...env, LD_PRELOAD: this.#turns },
           });
     const contender = new Contender(name, child);
     await contender.ready();
@@ -72,6 +71,7 @@ function writeSetup(own: string, { library, functions, others }: Setup): string 
     `kind ${library.marker}`,
     ...library.symbols.slice(0, functions).map((symbol) => `symbol ${symbol}`),
     ...others.map((other) => `other ${other}`),
+    ...library.needed.map((name) => `needed ${name}`),
   ];
   writeFileSync(`${own}.setup`, `${lines.join('\n')}\n`);
   return `${own}.setup`;
