@@ -22,7 +22,7 @@ export interface Source {
   readonly mode: number;
   /** Map the file itself, not a private copy. */
   readonly direct: boolean;
-  /** Changes that the private copy gets before it is sealed; none in direct mode. */
+  /** Changes that the private copy gets before anybody loads it; none in direct mode. */
   readonly edits: SnapshotEdits;
   /** The private copy has what only debuggers read, however much it is. */
   readonly debugInfo: boolean;

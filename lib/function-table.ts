@@ -66,10 +66,12 @@ export class FunctionTable<D extends Definitions = Definitions> {
   commit(image: Image): readonly string[] {
     const { missing, absent } = this.#slots.commit(image.id);
     if (missing.length > 0) throw missingSymbols(this.#path, missing);
+    const lacking = new Set(absent);
     for (const [symbol, { call }] of this.#bindings) {
       // Where there was no symbol there is null; a function that was given out stays one.
-      if (!absent.includes(symbol)) this.publish(symbol, call);
-      else if (!(symbol in this.functions)) this.publish(symbol, null);
+      const published = this.functions[symbol];
+      if (published === call || (published === null && lacking.has(symbol))) continue;
+      this.publish(symbol, lacking.has(symbol) ? null : call);
     }
     return absent;
   }

@@ -32,7 +32,6 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   if (options.clear_no_delete && !unload.is_go && ClearNoDelete(elf, copy)) {
     unload.no_delete = false;
   }
-  snapshot->Seal();
   return std::make_shared<InspectedSnapshot>(
       InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
 }

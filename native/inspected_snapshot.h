@@ -9,7 +9,7 @@
 
 namespace soswap {
 
-// A sealed snapshot and what its ELF tables say.
+// A snapshot and what its ELF tables say.
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;

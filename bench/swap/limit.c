@@ -1,7 +1,8 @@
-// The limit of what a swap can cost: dlclose, dlopen, dlsym on the file at a path that alternates between two
-// versions. Every swap's effect is looked at.
+// The limit of what a swap can cost: dlclose, dlopen, dlsym on the file at a path that alternates
+// between two versions. Every swap's effect is looked at.
 //
-//   limit SETUP        then a line "N" on standard input makes N swaps, answered by N times in nanoseconds
+//   limit SETUP        then a line "N" on standard input makes N swaps, answered by N times in
+//   nanoseconds
 //
 // As a shared object it does the same inside of another program, which replaces the file.
 

@@ -1,5 +1,6 @@
-// Preloaded into a Node.js process, this counts the calls that soswap makes into the C library and the loader, and the
-// time in them: on the main thread and on all others. It costs 50 ns a call, where strace(1) would cost 50 µs.
+// Preloaded into a Node.js process, this counts the calls that soswap makes into the C library and
+// the loader, and the time in them: on the main thread and on all others. It costs 50 ns a call,
+// where strace(1) would cost 50 µs.
 
 #define _GNU_SOURCE
 #define _LARGEFILE64_SOURCE
@@ -43,18 +44,18 @@ enum { kMost = 64 };
 static struct count* counts[kMost];
 static int count_of_counts;
 
-#define TIMED(type, function, parameters, arguments)                                     \
-  static struct count count_##function = {#function, {0, 0}, {0, 0}};                    \
-  __attribute__((constructor)) static void note_##function(void) {                       \
-    counts[count_of_counts++] = &count_##function;                                       \
-  }                                                                                      \
-  type function parameters {                                                             \
-    static type(*real) parameters;                                                       \
-    if (real == NULL) real = (type(*) parameters)dlsym(RTLD_NEXT, #function);            \
-    const double began = now();                                                          \
-    type result = real arguments;                                                        \
-    add(&count_##function, began);                                                       \
-    return result;                                                                       \
+#define TIMED(type, function, parameters, arguments)                          \
+  static struct count count_##function = {#function, {0, 0}, {0, 0}};         \
+  __attribute__((constructor)) static void note_##function(void) {            \
+    counts[count_of_counts++] = &count_##function;                            \
+  }                                                                           \
+  type function parameters {                                                  \
+    static type(*real) parameters;                                            \
+    if (real == NULL) real = (type(*) parameters)dlsym(RTLD_NEXT, #function); \
+    const double began = now();                                               \
+    type result = real arguments;                                             \
+    add(&count_##function, began);                                            \
+    return result;                                                            \
   }
 
 TIMED(int, memfd_create, (const char* name, unsigned flags), (name, flags))
@@ -75,7 +76,8 @@ TIMED(int, access, (const char* path, int mode), (path, mode))
 TIMED(void*, dlopen, (const char* name, int mode), (name, mode))
 TIMED(int, dlclose, (void* handle), (handle))
 TIMED(int, dlinfo, (void* restrict handle, int what, void* restrict to), (handle, what, to))
-TIMED(void*, dlvsym, (void* restrict handle, const char* restrict name, const char* restrict version),
+TIMED(void*, dlvsym,
+      (void* restrict handle, const char* restrict name, const char* restrict version),
       (handle, name, version))
 TIMED(int, dl_iterate_phdr, (int (*each)(struct dl_phdr_info*, size_t, void*), void* data),
       (each, data))

@@ -1,6 +1,6 @@
-// Preloaded into a Node.js process, this sees how long its event loop is busy at a stretch: libuv sleeps in
-// epoll_pwait(2), and from its return to the next call the main thread belongs to JavaScript. Nothing runs on the
-// side that could slow down what is watched.
+// Preloaded into a Node.js process, this sees how long its event loop is busy at a stretch: libuv
+// sleeps in epoll_pwait(2), and from its return to the next call the main thread belongs to
+// JavaScript. Nothing runs on the side that could slow down what is watched.
 
 #define _GNU_SOURCE
 #include <errno.h>

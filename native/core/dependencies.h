@@ -16,7 +16,7 @@ namespace soswap {
 bool NeedsAnchor(const ElfFacts& facts);
 
 // Lets DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") ask for the bare name, under
-// which LoadSnapshot() offers the file. To be called before the snapshot is sealed; `copy` may be
+// which LoadSnapshot() offers the file. To be called before it is loaded; `copy` may be
 // the bytes that were parsed. Returns how many there were, usually none.
 std::size_t ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy);
 

@@ -74,8 +74,10 @@ Image::~Image() {
 }
 
 std::optional<void*> Image::Symbol(const std::string& name) const {
-  dlerror();
   void* address = dlsym(handle_, name.c_str());
+  if (address != nullptr) return address;
+  dlerror();  // may have the text of an earlier failure
+  address = dlsym(handle_, name.c_str());
   if (address == nullptr && dlerror() != nullptr) return std::nullopt;
   return address;
 }

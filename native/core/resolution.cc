@@ -196,6 +196,7 @@ Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std
   LoadedObjects loaded = LoadedObjects::List();
   if (!leaving.empty()) leaving_ = loaded.TakeOut(leaving);
   Walk(*this, std::move(loaded)).Run(path, facts);
+  beside_ = LoadedBeside();
 }
 
 Resolution::~Resolution() = default;
@@ -209,7 +210,7 @@ std::vector<RetainReason> Resolution::DependencyHazards() const {
     }
   };
   for (const auto& file : files_) add(file->elf.subject(), UnloadFactsOf(file->elf));
-  for (const std::string& path : LoadedBeside()) {
+  for (const std::string& path : beside_) {
     try {
       const std::vector<std::byte> bytes = ReadFile(path);
       add(path, UnloadFactsOf(ElfFile::Parse(bytes, path)));
@@ -222,6 +223,9 @@ std::vector<RetainReason> Resolution::DependencyHazards() const {
 }
 
 std::vector<std::string> Resolution::LoadedBeside() const {
+  if (std::none_of(found_.begin(), found_.end(), [](const auto& each) { return each.loaded; })) {
+    return {};
+  }
   const LoadedObjects objects = LoadedObjects::List();
   std::unordered_set<std::string> known;
   for (const LoadedObject* object : objects.ClosureOfProgram()) known.insert(object->name);

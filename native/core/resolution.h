@@ -53,7 +53,7 @@ class Resolution final {
   ~Resolution();
 
   // The loaded dependencies whose file was replaced since: the library would get the old ones.
-  std::vector<std::string> Replaced() const { return ReplacedFiles(LoadedBeside()); }
+  std::vector<std::string> Replaced() const { return ReplacedFiles(beside_); }
 
   // Each once, direct ones first, then those of dependencies. What a loaded one needs is loaded
   // too and not told.
@@ -78,7 +78,6 @@ class Resolution final {
   std::vector<UndefinedSymbol> Undefined(const ElfFile& library) const;
 
  private:
-  // Loaded dependencies, direct or not, that the main program does not need itself.
   std::vector<std::string> LoadedBeside() const;
 
   class Walk;
@@ -100,6 +99,8 @@ class Resolution final {
   std::vector<std::unique_ptr<File>> files_;  // and those that are not
   std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
+  // Loaded dependencies, direct or not, that the main program does not need itself.
+  std::vector<std::string> beside_;
 };
 
 // "needs 'libx.so' (looked in /a, /b); '/a/liby.so' needs …"

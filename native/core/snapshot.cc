@@ -190,8 +190,6 @@ void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
   std::memset(target + range.size, 0, RoundUpToPage(end) - end);
 }
 
-void Snapshot::Seal() { memory_->Protect(true); }
-
 std::string Snapshot::NewLoaderName() const {
   // Process-wide: a descriptor number comes back after close(2), a number from here never does. Its
   // bits are spelled into the path, "/" for 0 and "./" for 1, which lead the kernel to the same

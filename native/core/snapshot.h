@@ -25,8 +25,7 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// A private copy of a file's bytes that nobody else can change. Any thread may use a sealed
-// snapshot.
+// A private copy of a file's bytes that nobody else can change. Any thread.
 class Snapshot final {
  public:
   using Storage = SnapshotMemory::Storage;
@@ -53,16 +52,13 @@ class Snapshot final {
   // As many bytes as the file has. Those that were not copied may be anything.
   std::span<const std::byte> bytes() const noexcept { return {memory_->data(), source_.size}; }
 
-  // The same bytes, to be edited before Seal().
+  // The same bytes, to be edited before anybody else knows the snapshot.
   std::span<std::byte> editable() noexcept { return {memory_->data(), source_.size}; }
 
   // Whether all of the file was copied.
   bool whole() const noexcept { return copied_.front() == FileRange{0, source_.size}; }
 
   int descriptor() const noexcept { return memory_->descriptor(); }
-
-  // From here on the bytes stay as they are.
-  void Seal();
 
   // A name for dlopen(3) that opens this snapshot. Every call returns a name that this process has
   // never given to the loader, because dlopen compares the name with those of all loaded objects

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "error.h"
+#include "loadable_ranges.h"
 
 // Linux 5.1; the headers of older C libraries lack it.
 #ifndef F_SEAL_FUTURE_WRITE
@@ -46,12 +47,13 @@ Pool& ThePool() {
               std::string(what) + ": " + std::strerror(error_number));
 }
 
+size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
+
 // Linux maps a memfd executable unless a security policy forbids it.
 bool CanMapExecutable(int fd) {
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  void* address = mmap(nullptr, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+  void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
   if (address == MAP_FAILED) return false;
-  munmap(address, page);
+  munmap(address, PageSize());
   return true;
 }
 
@@ -124,13 +126,11 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
       std::unique_ptr<SnapshotMemory> memory = std::move(*found);
       pool.spares.erase(std::next(found).base());
       ++pool.borrowed;
-      memory->Protect(false);
       return memory;
     }
   }
   // The next version may be larger; what is not written to takes no memory.
-  constexpr size_t kLeast = 16384;
-  const size_t capacity = std::bit_ceil(std::max<size_t>(size, kLeast));
+  const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
   std::unique_ptr<SnapshotMemory> memory(
       new SnapshotMemory(std::move(name), capacity, storage, path));
   const std::lock_guard lock(ThePool().mutex);
@@ -173,26 +173,29 @@ SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storag
   if (ftruncate(fd_.get(), static_cast<off_t>(capacity_)) != 0) {
     ThrowSystemError(path, "ftruncate", errno);
   }
-  void* address = mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
-  if (address == MAP_FAILED) ThrowSystemError(path, "mmap", errno);
-  data_ = static_cast<std::byte*>(address);
+  void* fence = mmap(nullptr, SizeWithFence(capacity_), PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (fence == MAP_FAILED) ThrowSystemError(path, "mmap", errno);
+  data_ = static_cast<std::byte*>(fence) + PageSize();
+  if (mmap(data_, capacity_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_.get(), 0) ==
+      MAP_FAILED) {
+    const int error_number = errno;
+    munmap(fence, SizeWithFence(capacity_));
+    ThrowSystemError(path, "mmap", error_number);
+  }
   Seal(fd_.get());
 }
 
-SnapshotMemory::~SnapshotMemory() {
-  if (data_ != nullptr) munmap(data_, capacity_);
-}
+SnapshotMemory::~SnapshotMemory() { munmap(data_ - PageSize(), SizeWithFence(capacity_)); }
 
-void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string& path) const {
+void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string& path) {
+  if (offset + size <= allocated_) return;
   // Before Linux 3.5 a memfd does not support this.
   if (fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0 &&
       errno != EOPNOTSUPP) {
     ThrowSystemError(path, "no room for the copy", errno);
   }
-}
-
-void SnapshotMemory::Protect(bool read_only) const noexcept {
-  mprotect(data_, capacity_, read_only ? PROT_READ : PROT_READ | PROT_WRITE);
+  if (offset <= allocated_) allocated_ = offset + size;
 }
 
 // A write lease is granted only while no other open file leads to the same inode, and every mapping

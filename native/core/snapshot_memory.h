@@ -10,7 +10,10 @@
 namespace soswap {
 
 // Where the bytes of a snapshot lie: a sealed memfd that nothing but one mapping of this process
-// can write, or an unlinked file where the system does not let a memfd be mapped executable.
+// can write, or an unlinked file where the system does not let a memfd be mapped executable. The
+// mapping stays writable, because to protect it and unprotect it again costs as much as the copy; a
+// page before it and one behind it, which nobody can touch, stop whatever runs over the end of a
+// buffer.
 //
 // What a new page costs is most of what a copy costs, so a memory that is no longer needed is kept
 // for the next copy of a file of that name. The kernel must vouch that nobody has it open or mapped
@@ -43,10 +46,7 @@ class SnapshotMemory final {
 
   // Makes sure that these bytes have memory: without it a full disk is a SIGBUS. Throws Error:
   // kSystem.
-  void Allocate(uint64_t offset, uint64_t size, const std::string& path) const;
-
-  // Whether data() may be written to.
-  void Protect(bool read_only) const noexcept;
+  void Allocate(uint64_t offset, uint64_t size, const std::string& path);
 
  private:
   SnapshotMemory(std::string name, size_t capacity, Storage storage, const std::string& path);
@@ -59,6 +59,7 @@ class SnapshotMemory final {
   Storage storage_;
   FileDescriptor fd_;
   std::byte* data_ = nullptr;
+  uint64_t allocated_ = 0;  // bytes from the beginning on
 };
 
 }  // namespace soswap

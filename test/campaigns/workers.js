@@ -131,7 +131,7 @@ async function held() {
   return {
     images: loaded().length,
     descriptors: readdirSync('/proc/self/fd').length,
-    libraryMappings: maps.filter((line) => line.includes('memfd:so')).length,
+    libraryMappings: maps.filter((line) => /r-xp .*memfd:so/.test(line)).length,
   };
 }
 

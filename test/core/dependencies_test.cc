@@ -56,7 +56,6 @@ struct Candidate {
         snapshot(Snapshot::Take(file, Snapshot::Storage::kMemory)),
         elf(ElfFile::Parse(snapshot->bytes(), file)) {
     ShortenNeededFromOrigin(elf, snapshot->editable());
-    snapshot->Seal();
   }
 
   std::string path;

@@ -33,7 +33,6 @@ ImageOrigin OriginAt(const std::string& path) {
 std::shared_ptr<Image> OpenImage(const std::string& path) {
   auto snapshot = Snapshot::Take(path, Snapshot::Storage::kMemory);
   const ElfFile elf = ElfFile::Parse(snapshot->bytes(), path);
-  snapshot->Seal();
   ImageOrigin origin = OriginAt(path);
   origin.unload = UnloadFactsOf(elf);
   return Image::Open(std::move(origin), snapshot, elf.facts(), RTLD_NOW);

@@ -59,7 +59,6 @@ TEST_CASE("a snapshot has the bytes of the file, and keeps them") {
   for (const auto storage : {kMemory, kPrivateFile}) {
     WriteText(path, "before");
     const auto snapshot = Snapshot::Take(path, storage);
-    snapshot->Seal();
     WriteText(path, "after!");
     CHECK(TextOf(*snapshot) == "before");
   }
@@ -80,11 +79,10 @@ TEST_CASE("what is no file is told apart") {
   CHECK(FaultOf("/dev/null") == Fault::kNotAFile);
 }
 
-TEST_CASE("a sealed snapshot cannot be written, cut or mapped for writing") {
+TEST_CASE("a snapshot cannot be written, cut or mapped for writing") {
   const Workshop workshop;
   WriteText(workshop / "file", "contents");
   const auto snapshot = Snapshot::Take(workshop / "file", kMemory);
-  snapshot->Seal();
   const std::string name = "/proc/self/fd/" + std::to_string(snapshot->descriptor());
   const FileDescriptor file(open(name.c_str(), O_RDWR | O_CLOEXEC));
   REQUIRE(file.valid());
@@ -155,7 +153,6 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   CHECK(SnapshotMemory::Spare() == 0);  // never had a name: it was only looked at
 
   auto loaded = take();
-  loaded->Seal();
   const FileDescriptor file(open(loaded->NewLoaderName().c_str(), O_RDONLY | O_CLOEXEC));
   REQUIRE(file.valid());
   void* mapped = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
@@ -190,7 +187,6 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   CHECK(SnapshotMemory::Spare() == 0);
   CHECK(TextOf(*next) == std::string(9'000, 'b'));
   CHECK(static_cast<int>(next->bytes().data()[9'000]) == 0);  // as behind the end of any file
-  next->Seal();
   const std::string path = "/proc/self/fd/" + std::to_string(next->descriptor());
   const FileDescriptor writer(open(path.c_str(), O_RDWR | O_CLOEXEC));
   CHECK(write(writer.get(), "x", 1) == -1);
