@@ -155,16 +155,20 @@ export class Candidate {
     return new FunctionTable(this.path, this.#source.library, definitions);
   }
 
-  /** Whether the file holds the bytes that this candidate was made of. */
+  /**
+   * Whether the file still holds the bytes that this candidate was made of.
+   *
+   * @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`.
+   */
   stillInFile(): boolean {
-    try {
-      const now = Candidate.take(this.#source);
-      const same = this.#source.library.sameBytes(now.facts.id, this.facts.id);
-      now.release();
-      return same;
-    } catch {
-      return false; // it cannot even be a candidate
-    }
+    const { path, library } = this.#source;
+    return library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
+  }
+
+  /** The same on another thread. */
+  stillInFileAsync(): Promise<boolean> {
+    const { path, library } = this.#source;
+    return library.stillInFileAsync(this.facts.id, path, snapshotOptions(this.#source));
   }
 
   /** Why an image of it must stay mapped under this policy; empty if it can go. */

@@ -1,5 +1,6 @@
 import { type BigIntStats, type FSWatcher, statSync, watch } from 'node:fs';
 import { basename } from 'node:path';
+import { longestTimer } from './options.js';
 import { pathHops } from './path-hops.js';
 
 /** How {@link FileWatch} watches. */
@@ -12,6 +13,9 @@ export interface FileWatchOptions {
 
 /** How often a file is looked at whose directories cannot all be watched, in milliseconds. */
 const pollInterval = 1000;
+
+/** The longest pause between two tries with a file that is being written, in milliseconds. */
+const longestPause = 1000;
 
 /** One directory that is watched. */
 interface WatchedDirectory {
@@ -32,15 +36,21 @@ export class FileWatch {
   readonly #path: string;
   readonly #settle: number;
   readonly #persistent: boolean;
-  readonly #settled: () => void;
+  readonly #settled: () => Promise<void>;
   readonly #directories = new Map<string, WatchedDirectory>();
   #seen: string | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #pause = 0;
+  #telling = false;
+  #tellAgain = false;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** `settled` is called after each change, once it is over, if there is a file then. */
-  constructor(path: string, options: FileWatchOptions, settled: () => void) {
+  /**
+   * `settled` is called after each change, once it is over, if there is a file then. The next call waits for the end of the one before,
+   * and is one for all that changed meanwhile. What it rejects with is an unhandled rejection.
+   */
+  constructor(path: string, options: FileWatchOptions, settled: () => Promise<void>) {
     this.#path = path;
     this.#settle = options.settle ?? 50;
     this.#persistent = options.persistent ?? false;
@@ -49,12 +59,13 @@ export class FileWatch {
     this.#seen = identity(path);
   }
 
-  /** Calls `settled` again after the settle time, although nothing has changed. */
+  /**
+   * Calls `settled` after the settle time, although nothing has changed; each time in a row after twice the time, up to a
+   * second.
+   */
   again(): void {
-    if (this.#closed) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tell(), this.#settle);
-    if (!this.#persistent) this.#timer.unref();
+    this.#wait(this.#settle + this.#pause);
+    this.#pause = Math.min(2 * this.#pause + 10, longestPause);
   }
 
   close(): void {
@@ -128,19 +139,37 @@ export class FileWatch {
   #look(): void {
     if (this.#closed) return;
     this.#follow();
-    const now = identity(this.#path);
-    if (now === this.#seen) return;
-    this.#seen = now;
-    this.again();
+    if (this.#hasChanged()) this.#wait(this.#settle);
   }
 
-  #tell(): void {
+  #hasChanged(): boolean {
     const now = identity(this.#path);
-    if (now !== this.#seen) {
-      this.#seen = now;
-      this.again(); // it is still changing
-    } else if (now !== undefined) {
-      this.#settled();
+    if (now === this.#seen) return false;
+    this.#seen = now;
+    this.#pause = 0;
+    return true;
+  }
+
+  #wait(time: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#tell(), Math.min(time, longestTimer));
+    if (!this.#persistent) this.#timer.unref();
+  }
+
+  async #tell(): Promise<void> {
+    if (this.#hasChanged()) return this.#wait(this.#settle); // it is still changing
+    if (this.#seen === undefined) return;
+    this.#tellAgain = true;
+    if (this.#telling) return;
+    this.#telling = true;
+    try {
+      while (this.#tellAgain && !this.#closed) {
+        this.#tellAgain = false;
+        await this.#settled();
+      }
+    } finally {
+      this.#telling = false;
     }
   }
 }

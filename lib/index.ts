@@ -1,4 +1,5 @@
 export { SoError, type SoErrorCode } from './errors.js';
+export type { FileStatus } from './file-status.js';
 export {
   inspect,
   type SoDependency,
@@ -20,6 +21,6 @@ export type {
   PointerLike,
   ReturnType,
 } from './signature.js';
-export { type FileStatus, type HandleEvents, type OpenOptions, SoHandle } from './so-handle.js';
+export { type HandleEvents, type OpenOptions, SoHandle } from './so-handle.js';
 export type { SwapOptions, UnloadPolicy } from './swap-options.js';
 export type { Watch, WatchOptions } from './watch.js';

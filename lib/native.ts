@@ -114,7 +114,9 @@ export interface NativeLibrary {
   ): Promise<Resolution>;
   /** All that the file tells, without loading it. */
   inspect(snapshot: number): NativeInspection;
-  sameBytes(one: number, other: number): boolean;
+  /** Whether a snapshot of the file at `path`, taken now with these options, would have the same bytes. */
+  stillInFile(snapshot: number, path: string, options: SnapshotOptions): boolean;
+  stillInFileAsync(snapshot: number, path: string, options: SnapshotOptions): Promise<boolean>;
   /** An image that was opened from it keeps the copy. */
   releaseSnapshot(snapshot: number): void;
   openImage(snapshot: number, options: ImageOptions): ImageFacts;

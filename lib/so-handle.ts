@@ -1,9 +1,9 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
-import { statSync } from 'node:fs';
 import { Candidate, missingSymbols, type Source } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
+import { type FileStatus, statusWithoutReading } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
@@ -28,6 +28,7 @@ import {
   type UnloadPolicy,
   unloadPolicy,
 } from './swap-options.js';
+import { throwLater } from './throw-later.js';
 import { verifyAsync, verifySync } from './verify.js';
 import { type Watch, type WatchOptions, watchFile } from './watch.js';
 
@@ -62,17 +63,6 @@ export interface OpenOptions {
   readonly maxRetained?: { readonly images?: number; readonly bytes?: number };
 }
 
-/** What the file at the handle's path is, beside the image that runs. */
-export type FileStatus =
-  /** The file that runs. */
-  | 'current'
-  /** Another file: the next swap takes it. */
-  | 'replaced'
-  /** The same file with other bytes: the next swap takes them. */
-  | 'overwritten'
-  /** No file. */
-  | 'missing';
-
 /** An image and the candidate that it was loaded from. */
 interface Loaded {
   readonly image: Image;
@@ -106,7 +96,8 @@ const refusedChannel = channel('soswap:refused');
  *
  * Every swap that takes effect emits `swap` with its report, and every one that does not emits `refused` with
  * its error, whoever asked for it. The same is published on the diagnostics channels `soswap:swap` and
- * `soswap:refused`, as `{ handle, report }` and `{ handle, error }`.
+ * `soswap:refused`, as `{ handle, report }` and `{ handle, error }`. What a listener or a subscriber throws is an
+ * uncaught exception, and changes nothing about the swap.
  *
  * @example
  * const so = SoHandle.open('./libadd.so', { add: { arguments: ['int32', 'int32'], return: 'int32' } });
@@ -213,23 +204,25 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * What became of the file since the current image was taken from it.
+   * What became of the file since the current image was taken from it. If it was touched, or overwritten with as
+   * many bytes, it is read and compared, which takes some 100 ms for 100 MB and holds the calling thread.
    *
-   * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
+   * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
    */
   status(): FileStatus {
-    const current = this.#open();
-    const { facts } = current.candidate;
-    const file = statFile(this.path);
-    if (file === undefined) return 'missing';
-    // A file system may give a new file the inode number of a removed one at once.
-    const sameInode = file.dev === facts.device && file.ino === facts.inode;
-    if (!sameInode || file.birthtimeNs > facts.ctimeNs) return 'replaced';
-    if (file.size !== BigInt(facts.size)) return 'overwritten';
-    const { mtimeNs, ctimeNs } = facts;
-    if (file.mtimeNs === mtimeNs && file.ctimeNs === ctimeNs) return 'current';
-    // Touched, or written: the bytes decide.
-    return current.candidate.stillInFile() ? 'current' : 'overwritten';
+    const { candidate } = this.#open();
+    const status = statusWithoutReading(this.path, candidate.facts);
+    return status ?? (candidate.stillInFile() ? 'current' : 'overwritten');
+  }
+
+  /** Whether {@link status} is `current`; what has to be read is read on another thread. */
+  async #isCurrent(): Promise<boolean> {
+    for (;;) {
+      const asked = this.#open();
+      const status = statusWithoutReading(this.path, asked.candidate.facts);
+      const same = status === undefined && (await asked.candidate.stillInFileAsync());
+      if (asked === this.#open()) return same || status === 'current';
+    }
   }
 
   /**
@@ -289,14 +282,22 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   async #lineUp(options: SwapOptions<D>): Promise<SwapReport> {
     const started = process.hrtime.bigint();
     const plan = planSwap(options, this.#source.unload);
-    const swap = this.#lastSwap.then(() => this.#swapInTurn(plan, started));
-    this.#lastSwap = swap.catch(() => {});
-    return swap;
+    return this.#inTurn(() => this.#swapInTurn(plan, started));
   }
 
-  /** Resolves when no swap is under way or waits for its turn. */
-  async #swapsEnded(): Promise<void> {
-    for (let last: unknown; last !== this.#lastSwap; await last) last = this.#lastSwap;
+  /** The same, unless the file is the current one when the turn comes. */
+  async #lineUpIfReplaced(options: SwapOptions<D>): Promise<SwapReport | undefined> {
+    const plan = planSwap(options, this.#source.unload);
+    return this.#inTurn(async () => {
+      const started = process.hrtime.bigint();
+      return (await this.#isCurrent()) ? undefined : this.#swapInTurn(plan, started);
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#lastSwap.then(work);
+    this.#lastSwap = turn.catch(() => {});
+    return turn;
   }
 
   async #swapInTurn(plan: SwapPlan<D>, started: bigint): Promise<SwapReport> {
@@ -377,14 +378,14 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #told(report: SwapReport): SwapReport {
     swapChannel.publish({ handle: this, report });
-    this.emit('swap', report);
+    throwLater(() => this.emit('swap', report));
     return report;
   }
 
   #refused(error: unknown): unknown {
     if (error instanceof SoError) {
       refusedChannel.publish({ handle: this, error });
-      this.emit('refused', error);
+      throwLater(() => this.emit('refused', error));
     }
     return error;
   }
@@ -450,9 +451,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const watch = watchFile(
       {
         path: this.path,
-        status: () => this.status(),
-        idle: () => this.#swapsEnded(),
-        swap: () => this.#lineUp(options.swap ?? {}),
+        swapIfReplaced: () => this.#lineUpIfReplaced(options.swap ?? {}),
         told: (report) => this.#told(report),
         refused: (error) => this.#refused(error),
         ended: (watch) => this.#watches.delete(watch),
@@ -561,14 +560,4 @@ function sourceOf(path: string, options: OpenOptions): Source {
     unload,
     retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
   };
-}
-
-function statFile(path: string) {
-  try {
-    return statSync(path, { bigint: true, throwIfNoEntry: false });
-  } catch (cause) {
-    throw new SoError('ERR_SOSWAP_UNREADABLE', `cannot look at '${path}'`, path, undefined, {
-      cause,
-    });
-  }
 }

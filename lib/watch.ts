@@ -2,7 +2,6 @@ import { SoError } from './errors.js';
 import { FileWatch, type FileWatchOptions } from './file-watch.js';
 import type { SwapReport } from './report.js';
 import type { Definitions } from './signature.js';
-import type { FileStatus } from './so-handle.js';
 import type { SwapOptions } from './swap-options.js';
 
 /** How {@link SoHandle.watch} goes about it. */
@@ -19,11 +18,8 @@ export interface Watch extends Disposable {
 /** What a watch needs of its handle. */
 export interface Watched {
   readonly path: string;
-  status(): FileStatus;
-  /** Resolves when no swap is under way that somebody else asked for. */
-  idle(): Promise<void>;
-  /** A swap that no event tells of. */
-  swap(): Promise<SwapReport>;
+  /** A swap that no event tells of; none if the file is the current one when its turn has come. */
+  swapIfReplaced(): Promise<SwapReport | undefined>;
   told(report: SwapReport): void;
   refused(error: SoError): void;
   /** The watch was closed. */
@@ -32,40 +28,16 @@ export interface Watched {
 
 /** Swaps whenever the file has been replaced and is complete. */
 export function watchFile(handle: Watched, options: FileWatchOptions): Watch {
-  let wanted = false;
-  let swapping = false;
-
-  const attempt = async () => {
-    let report: SwapReport;
+  const files = new FileWatch(handle.path, options, async () => {
     try {
-      await handle.idle(); // it may be about to take this very file
-      if (handle.status() === 'current') return;
-      report = await handle.swap();
+      const report = await handle.swapIfReplaced();
+      if (report !== undefined) handle.told(report);
     } catch (error) {
       if (!(error instanceof SoError)) throw error;
-      if (error.code === 'ERR_SOSWAP_CLOSED') return;
       if (isPassing(error)) files.again();
-      else handle.refused(error); // and only another file can change that
-      return;
+      else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // and only another file can change that
     }
-    handle.told(report);
-  };
-  // One after the other: what changes during a swap may be in it already.
-  const settled = async () => {
-    wanted = true;
-    if (swapping) return;
-    swapping = true;
-    try {
-      while (wanted) {
-        wanted = false;
-        await attempt();
-      }
-    } finally {
-      swapping = false;
-    }
-  };
-  // What listeners throw ends as an unhandled rejection, as it would from any other event.
-  const files = new FileWatch(handle.path, options, () => void settled());
+  });
   files.again(); // it may have been replaced since it was opened
   const watch = {
     close() {

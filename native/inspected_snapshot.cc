@@ -36,4 +36,14 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
       InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
 }
 
+bool StillInFile(const InspectedSnapshot& taken, const std::string& path,
+                 const SnapshotOptions& options) {
+  try {
+    return TakeSnapshot(path, taken.path, options)->snapshot->SameBytesAs(*taken.snapshot);
+  } catch (const Error& error) {
+    if (error.fault() == Fault::kChangedWhileRead) throw;
+    return false;  // whatever is wrong with the file now, it was not then
+  }
+}
+
 }  // namespace soswap

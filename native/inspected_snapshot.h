@@ -32,4 +32,9 @@ struct SnapshotOptions {
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const SnapshotOptions& options);
 
+// Whether the file has the bytes that a snapshot was made of, given the same options. Any thread.
+// Throws Error, kChangedWhileRead: somebody is writing the file.
+bool StillInFile(const InspectedSnapshot& taken, const std::string& path,
+                 const SnapshotOptions& options);
+
 }  // namespace soswap

@@ -98,7 +98,8 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::Resolve>("resolve"),
                    InstanceMethod<&LibraryWrap::ResolveAsync>("resolveAsync"),
                    InstanceMethod<&LibraryWrap::Inspect>("inspect"),
-                   InstanceMethod<&LibraryWrap::SameBytes>("sameBytes"),
+                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
                    InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
                    InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
                    InstanceMethod<&LibraryWrap::Symbol>("symbol"),
@@ -170,11 +171,23 @@ Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
   return Translating(env, [&] { return soswap::Inspect(env, *objects_->snapshots.Get(info[0])); });
 }
 
-// sameBytes(snapshot, snapshot)
-Napi::Value LibraryWrap::SameBytes(const Napi::CallbackInfo& info) {
-  const auto& snapshots = objects_->snapshots;
-  const Snapshot& one = *snapshots.Get(info[0])->snapshot;
-  return Napi::Boolean::New(info.Env(), one.SameBytesAs(*snapshots.Get(info[1])->snapshot));
+// stillInFile(snapshot, path, options)
+Napi::Value LibraryWrap::StillInFile(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&] {
+    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]),
+                                           info[1].As<Napi::String>(), ToSnapshotOptions(info[2]));
+    return Napi::Boolean::New(env, still);
+  });
+}
+
+// stillInFileAsync(snapshot, path, options): the same on another thread.
+Napi::Value LibraryWrap::StillInFileAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(),
+      [taken = objects_->snapshots.Get(info[0]), path = info[1].As<Napi::String>().Utf8Value(),
+       options = ToSnapshotOptions(info[2])] { return soswap::StillInFile(*taken, path, options); },
+      [](Napi::Env env, bool still) { return Napi::Boolean::New(env, still); });
 }
 
 // releaseSnapshot(snapshot): an image that was opened from it keeps the bytes for itself.

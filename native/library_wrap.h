@@ -32,7 +32,8 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value Resolve(const Napi::CallbackInfo& info);
   Napi::Value ResolveAsync(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
-  Napi::Value SameBytes(const Napi::CallbackInfo& info);
+  Napi::Value StillInFile(const Napi::CallbackInfo& info);
+  Napi::Value StillInFileAsync(const Napi::CallbackInfo& info);
   void ReleaseSnapshot(const Napi::CallbackInfo& info);
 
   Napi::Value OpenImage(const Napi::CallbackInfo& info);

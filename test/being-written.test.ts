@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
@@ -40,6 +41,35 @@ t.test('a file that this process has open for writing is refused as well', async
   const writing = openSync(path, 'r+');
   t.throws(() => SoHandle.open(path), beingWritten);
   closeSync(writing);
+  SoHandle.open(path).close();
+});
+
+t.test('a file with a write lease is refused, until that is given back', async (t) => {
+  const { so: path } = copyBuilds(builds, t.testdir());
+  // fcntl(2); NFS and Samba servers take one for their clients.
+  const program = `
+import fcntl, os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+file = os.open(sys.argv[1], os.O_RDONLY)
+try:
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+except OSError as error:
+    sys.exit(str(error))
+print('held', flush=True)
+signal.sigwait([signal.SIGIO])
+sys.stdin.readline()
+  `;
+  const holder = spawn('python3', ['-c', program, path], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const complaint = text(holder.stderr);
+  const closed = once(holder, 'close');
+  await Promise.race([once(holder.stdout, 'data'), closed]);
+  if (holder.exitCode !== null) {
+    t.pass(`skipped: there is no lease to be had: ${await complaint}`);
+    return;
+  }
+  t.throws(() => SoHandle.open(path), beingWritten);
+  holder.stdin.end('\n');
+  t.same(await closed, [0, null]);
   SoHandle.open(path).close();
 });
 

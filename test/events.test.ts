@@ -3,6 +3,7 @@ import { copyFileSync, writeFileSync } from 'node:fs';
 import { type SoError, SoHandle, type SwapReport } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { exitedCleanly, runProgram } from '../fixtures/child.js';
 
 const builds = twoBuilds(t.testdir());
 
@@ -112,4 +113,60 @@ t.test('a watch tells the same', async (t) => {
     ],
   });
   so.close();
+});
+
+for (const how of ['swap', 'swapSync']) {
+  t.test(`${how}() takes effect although listeners and subscribers throw`, async (t) => {
+    const cwd = t.testdir();
+    copyBuilds(builds, cwd);
+    const program = `
+      import { subscribe } from 'node:diagnostics_channel';
+      import { copyFileSync, writeFileSync } from 'node:fs';
+      import { setImmediate as turn } from 'node:timers/promises';
+      import { SoHandle } from 'soswap';
+      const so = SoHandle.open('./so.so', { version: { return: 'string' } });
+      const thrown = [];
+      process.on('uncaughtException', ({ message }) => thrown.push(message));
+      for (const event of ['swap', 'refused']) {
+        so.on(event, () => { throw new Error('listener of ' + event); });
+        subscribe('soswap:' + event, () => { throw new Error('subscriber of ' + event); });
+      }
+      copyFileSync('so2.so', 'so.so');
+      const { generation } = await so.${how}();
+      process.send([generation, so.functions.version()]);
+      writeFileSync('so.so', 'rubbish');
+      try {
+        await so.${how}();
+      } catch ({ code }) {
+        process.send(code);
+      }
+      await turn();
+      process.send(thrown);
+      copyFileSync('so1.so', 'so.so');
+      await so.${how}();
+      process.send(so.functions.version());
+      so.close();
+    `;
+    t.match(await runProgram(program, { cwd }), {
+      ...exitedCleanly,
+      messages: [
+        [2, 'build 2222'],
+        'ERR_SOSWAP_NOT_ELF',
+        ['subscriber of swap', 'listener of swap', 'subscriber of refused', 'listener of refused'],
+        'build 1111',
+      ],
+    });
+  });
+}
+
+t.test('what a listener throws ends a process that does not catch it', async (t) => {
+  const cwd = t.testdir();
+  copyBuilds(builds, cwd);
+  const program = `
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('./so.so');
+    so.on('swap', () => { throw new Error('of the listener'); });
+    await so.swap();
+  `;
+  t.match(await runProgram(program, { cwd }), { code: 1, signal: null, stderr: /of the listener/ });
 });

@@ -1,5 +1,17 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +32,15 @@ const version = { version: { return: 'string', optional: true } } as const;
 
 /** Within this time nothing more may come. It is a few times the settle time. */
 const quiet = 300;
+
+const mainThread = `self/task/${process.pid}`;
+
+/** What a process or a thread has read so far, proc(5). */
+function bytesRead(whose: string): number {
+  return Number(/^rchar: (\d+)$/m.exec(readFileSync(`/proc/${whose}/io`, 'utf8'))?.[1]);
+}
+
+const noThreadIo = !existsSync(`/proc/${mainThread}/io`) && 'the kernel does not count I/O';
 
 /** A handle that is watched, and what its events told. */
 class Watched {
@@ -318,6 +339,38 @@ t.test('what a listener throws is not taken for a refusal', async (t) => {
     });
   `;
   t.match(await runProgram(program, { cwd }), { ...exitedCleanly, stdout: 'of the listener\n' });
+});
+
+t.test('a touched file is compared on another thread', { skip: noThreadIo }, async (t) => {
+  const directory = t.testdir();
+  const { so: path } = copyBuilds(builds, directory);
+  const filler = join(directory, 'filler');
+  writeFileSync(filler, Buffer.alloc(20_000_000, 1));
+  execFileSync('objcopy', ['--add-section', `.filler=${filler}`, path]);
+  const { size } = statSync(path);
+  const watched = new Watched(path, 10);
+  const before = [bytesRead('self'), bytesRead(mainThread)] as const;
+  utimesSync(path, 1, 1);
+  while (bytesRead('self') < before[0] + size) await sleep(10);
+  t.ok(bytesRead(mainThread) < before[1] + size / 2, 'this thread went on');
+  await sleep(quiet);
+  t.same(watched.counts, [0, 0], 'the bytes are the same');
+  watched.so.close();
+});
+
+t.test('a file that is touched again and again by its writers is not swapped', async (t) => {
+  const { so: path } = copyBuilds(builds, t.testdir());
+  const watched = new Watched(path, 10);
+  for (let round = 0; round < 20; round++) {
+    // It has the same bytes, but is open for writing when the watch comes to look.
+    const file = await open(path, 'r+');
+    await file.utimes(1, round);
+    await sleep(30);
+    await file.close();
+  }
+  await sleep(quiet);
+  t.same(watched.counts, [0, 0]);
+  watched.so.close();
 });
 
 t.test('a storm of replacements by two writers ends on the last version', async (t) => {

@@ -51,7 +51,7 @@ export async function run(args: string[]): Promise<void> {
     if (code !== 0) complain(`'${exec}' failed: ${signal ?? `exit code ${code}`}`);
   };
 
-  const attempt = async () => {
+  const files = new FileWatch(path, { settle, persistent: true }, async () => {
     let now: SnapshotFacts;
     try {
       now = await look(path);
@@ -67,20 +67,6 @@ export async function run(args: string[]): Promise<void> {
     process.stdout.write(json ? toJson({ path, ...facts }) : line);
     known = now;
     await runCommand();
-  };
-
-  // One after the other. What comes in meanwhile is one more look at the end.
-  let looking = false;
-  let again = false;
-  const files = new FileWatch(path, { settle, persistent: true }, async () => {
-    again = true;
-    if (looking) return;
-    looking = true;
-    while (again) {
-      again = false;
-      await attempt();
-    }
-    looking = false;
   });
   files.again(); // it may have been replaced since the first look
 }

@@ -29,6 +29,11 @@ constexpr int64_t kTimeStampStep = 20'000'000;
 std::string SystemText(int error_number) { return std::strerror(error_number); }
 
 [[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
+  // Of open(2) with O_NONBLOCK: somebody has a write lease on it, fcntl(2), and is told to give it
+  // up.
+  if (error_number == EWOULDBLOCK) {
+    throw Error(Fault::kChangedWhileRead, "read", path, "somebody has it open for writing");
+  }
   // ENXIO: a socket, or a device without hardware.
   const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
                       : error_number == ENXIO                           ? Fault::kNotAFile
