@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { constants, read as readCallback } from 'node:fs';
-import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname, isAbsolute } from 'node:path';
 import { promisify } from 'node:util';
 import { Candidate, plainSource } from './candidate.js';
 import { SoError } from './errors.js';
+import { createBeside, sweepBeside } from './file-beside.js';
 import { filePath } from './library-path.js';
 import { native } from './native.js';
 
@@ -15,8 +15,9 @@ const read = promisify(readCallback);
  * new one, never a half of either, even if this process is killed meanwhile or the disk is full.
  *
  * The source is checked as a candidate first, and exactly the bytes that were checked are written, to a new file
- * beside the destination, which gets the mode and owner of the old one, is synced and renamed. A symbolic link is
- * followed: the file that it leads to is replaced.
+ * beside the destination, which gets the mode and, where this process may give files away, the owner of the old one, is
+ * synced and renamed. A symbolic link is followed: the file that it leads to is replaced. What a process that was
+ * killed at it has left beside the destination is removed by the next one.
  *
  * @throws {SoError} The source is refused, or `ERR_SOSWAP_INSTALL`; the destination is as it was.
  */
@@ -25,7 +26,8 @@ export async function install(source: string | URL, destination: string | URL): 
   const to = filePath('destination', destination);
   const candidate = await Candidate.takeAsync(plainSource(from));
   try {
-    await replace(candidate.facts.descriptor, candidate.facts.size, from, await resolveLinks(to));
+    const { descriptor, size } = candidate.facts;
+    await replace(descriptor, size, from, await resolveLinks(to));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const message = `cannot install '${from}' as '${to}': ${reason}`;
@@ -39,39 +41,22 @@ async function replace(copy: number, size: number, from: string, to: string): Pr
   const before = await statOrUndefined(to);
   if (before !== undefined && !before.isFile()) throw new Error('it is not a regular file');
   const like = before ?? (await stat(from));
-  const directory = dirname(to);
-  const temporary = join(directory, `.${basename(to)}.${randomBytes(6).toString('hex')}.soswap`);
-  const { file, named } = await createBeside(directory, temporary);
+  await sweepBeside(to);
+  const { file, path, named } = await createBeside(to);
   try {
     await write(file, copy, size);
     if (before !== undefined) await keepOwner(file, before.uid, before.gid);
     await file.chmod(like.mode & 0o7777);
     await file.sync();
-    if (!named) native.linkDescriptor(file.fd, temporary);
-    await rename(temporary, to);
+    if (!named) native.linkDescriptor(file.fd, path);
+    await rename(path, to);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(path, { force: true });
     throw error;
   } finally {
     await file.close();
   }
-  await syncDirectory(directory);
-}
-
-/** A file without a name goes with the process, O_TMPFILE of open(2); not every file system has it. */
-async function createBeside(
-  directory: string,
-  temporary: string,
-): Promise<{ file: FileHandle; named: boolean }> {
-  // Not among Node's constants: __O_TMPFILE | O_DIRECTORY, of <fcntl.h> on x86-64 and arm64.
-  const nameless = 0o20000000 | constants.O_DIRECTORY;
-  try {
-    return { file: await open(directory, nameless | constants.O_RDWR, 0o600), named: false };
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code !== 'EOPNOTSUPP' && code !== 'EISDIR' && code !== 'EINVAL') throw error;
-    return { file: await open(temporary, 'wx', 0o600), named: true };
-  }
+  await syncDirectory(dirname(to));
 }
 
 async function write(file: FileHandle, copy: number, size: number): Promise<void> {
@@ -96,18 +81,27 @@ async function keepOwner(file: FileHandle, uid: number, gid: number): Promise<vo
   }
 }
 
-/** Makes the rename last through a power failure. */
+/** Makes the rename last through a power failure, where the file system can. */
 async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    await handle.sync().finally(() => handle.close());
+  } catch {
+    // It has taken effect all the same, and must not be told as a failure.
   }
 }
 
+/** Where a path leads to, also if nothing is there yet. */
 async function resolveLinks(path: string): Promise<string> {
-  return (await statOrUndefined(path)) === undefined ? path : realpath(path);
+  const mostLinks = 40; // path_resolution(7)
+  let reached = path;
+  for (let links = 0; links <= mostLinks; links++) {
+    const target = await readlink(reached).catch(() => undefined);
+    if (target === undefined) return reached;
+    // Not joined: what is before a `..` may be a link.
+    reached = isAbsolute(target) ? target : `${await realpath(dirname(reached))}/${target}`;
+  }
+  throw new Error('too many symbolic links');
 }
 
 async function statOrUndefined(path: string) {

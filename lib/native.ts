@@ -179,6 +179,8 @@ interface Addon {
   dieWithParent(parent: number, seconds: number): void;
   /** Gives a file that was opened with O_TMPFILE a name. */
   linkDescriptor(descriptor: number, path: string): void;
+  /** flock(2), exclusive, without waiting. `impossible`: the file system has no locks. */
+  lockDescriptor(descriptor: number): 'locked' | 'by-another' | 'impossible';
   dlopen(path: string | null, flags: number): bigint;
   dlsym(handle: bigint, symbol: string): bigint;
   dlclose(handle: bigint): number;

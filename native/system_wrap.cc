@@ -1,6 +1,7 @@
 #include "system_wrap.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -35,6 +36,14 @@ void LinkDescriptor(const Napi::CallbackInfo& info) {
   }
 }
 
+// lockDescriptor(descriptor): flock(2), exclusive, without waiting.
+Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
+  const int descriptor = info[0].As<Napi::Number>();
+  const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  const char* outcome = locked ? "locked" : errno == EWOULDBLOCK ? "by-another" : "impossible";
+  return Napi::String::New(info.Env(), outcome);
+}
+
 // memoryFile(): the descriptor of a file that has no name.
 Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
   const int descriptor = memfd_create("soswap", MFD_CLOEXEC);
@@ -60,6 +69,7 @@ void DieWithParent(const Napi::CallbackInfo& info) {
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
   exports["closeDescriptor"] = Napi::Function::New<CloseDescriptor>(env, "closeDescriptor");
   exports["memoryFile"] = Napi::Function::New<MemoryFile>(env, "memoryFile");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");

@@ -13,17 +13,19 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { install } from 'soswap';
 import t from 'tap';
-import { compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, plainNode, runProgram } from '../fixtures/child.js';
-import { main } from '../fixtures/running.js';
+import { main, Running } from '../fixtures/running.js';
 
 const directory = t.testdir({ probe: {} });
 const builds = twoBuilds(directory);
+const faultsLibrary = compile('install-faults.c', join(directory, 'faults.so'));
 const asRoot = process.getuid?.() === 0;
 
 t.test('the destination gets the bytes of the source in a new file', async (t) => {
@@ -166,15 +168,89 @@ t.test(
   },
 );
 
-t.test('killed at any time, it leaves the whole old file or the whole new one', async (t) => {
-  const directory = t.testdir({ disk: {} });
-  const { one, two, so } = copyBuilds(builds, directory);
-  // So large that writing takes a while.
-  writeFileSync(join(directory, 'filler'), Buffer.alloc(8_000_000, 1));
-  const wholes = [one, two].map((build) => {
-    execFileSync('objcopy', ['--add-section', `.filler=${join(directory, 'filler')}`, build]);
-    return readFileSync(build);
+/** An `soswap install` of `build` as `so`, to which a fault of fixtures/install-faults.c happens. */
+function faultyInstall(build: string, so: string, faults: Readonly<Record<string, string>>) {
+  const env = { LD_PRELOAD: faultsLibrary, ...faults };
+  return new Running([main, 'install', build, so], directory, env);
+}
+
+const noTmpfile = { SOSWAP_TEST_NO_TMPFILE: '1' };
+const sigkill = `${constants.signals.SIGKILL}`;
+const sigstop = `${constants.signals.SIGSTOP}`;
+
+/** A library that takes more than one write. */
+function enlarge(library: string): Buffer {
+  const filler = join(directory, 'filler');
+  writeFileSync(filler, Buffer.alloc(3_000_000, 1));
+  execFileSync('objcopy', ['--add-section', `.filler=${filler}`, library]);
+  return readFileSync(library);
+}
+
+const kills: [
+  when: string,
+  faults: Readonly<Record<string, string>>,
+  left: 'nothing' | 'half' | 'whole',
+][] = [
+  ['while it writes', { SOSWAP_TEST_AT_WRITE: sigkill }, 'nothing'],
+  ['before it renames', { SOSWAP_TEST_AT_RENAME: sigkill }, 'whole'],
+  ['while it writes, without O_TMPFILE', { ...noTmpfile, SOSWAP_TEST_AT_WRITE: sigkill }, 'half'],
+  [
+    'before it renames, without O_TMPFILE',
+    { ...noTmpfile, SOSWAP_TEST_AT_RENAME: sigkill },
+    'whole',
+  ],
+];
+
+for (const [when, faults, left] of kills) {
+  t.test(`killed ${when}: the old file stays, and the next install cleans up`, async (t) => {
+    const directory = t.testdir({ '.so.so.keep.soswap': '', '.so.so.0123456789ab.soswap.d': '' });
+    const { two, so } = copyBuilds(builds, directory);
+    const names = readdirSync(directory);
+    const whole = enlarge(two);
+    t.match(await faultyInstall(two, so, faults).end(), {
+      code: null,
+      signal: 'SIGKILL',
+      stderr: '',
+    });
+    t.same(readFileSync(so), readFileSync(builds.one));
+    const [more, ...others] = readdirSync(directory).filter((name) => !names.includes(name));
+    t.same(others, []);
+    const size = more === undefined ? 0 : statSync(join(directory, more)).size;
+    const sizes = {
+      nothing: size === 0,
+      half: size > 0 && size < whole.length,
+      whole: size === whole.length,
+    };
+    t.ok(sizes[left], `${size} of ${whole.length} bytes are left`);
+
+    await install(two, so);
+    t.same(readFileSync(so), whole);
+    t.same(readdirSync(directory), names, 'nothing lies beside it');
   });
+}
+
+for (const faults of [{}, noTmpfile]) {
+  const how = 'SOSWAP_TEST_NO_TMPFILE' in faults ? ', without O_TMPFILE' : '';
+  t.test(`an install that takes its time is not disturbed by others${how}`, async (t) => {
+    const directory = t.testdir();
+    const { one, two, so } = copyBuilds(builds, directory);
+    const slow = faultyInstall(one, so, { ...faults, SOSWAP_TEST_AT_RENAME: sigstop });
+    const isStopped = () =>
+      /^State:\s+T/m.test(readFileSync(`/proc/${slow.child.pid}/status`, 'utf8'));
+    while (slow.child.exitCode === null && !isStopped()) await sleep(10);
+    await install(two, so);
+    t.same(readFileSync(so), readFileSync(two));
+    slow.child.kill('SIGCONT');
+    t.match(await slow.end(), { ...exitedCleanly, stdout: /^installed/ });
+    t.same(readFileSync(so), readFileSync(one));
+    t.same(readdirSync(directory).sort(), ['so.so', 'so1.so', 'so2.so']);
+  });
+}
+
+t.test('killed at any time, it leaves the whole old file or the whole new one', async (t) => {
+  const directory = t.testdir();
+  const { one, two, so } = copyBuilds(builds, directory);
+  const wholes = [one, two].map(enlarge);
   copyFileSync(one, so);
   const program = `
     import { install } from 'soswap';
@@ -184,7 +260,6 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
       await install('so1.so', 'so.so');
     }
   `;
-  const left = new Set<string>();
   for (let round = 0; round < 25; round++) {
     const args = ['--input-type=module', '--eval', program];
     const child = spawn(...plainNode(args), {
@@ -201,16 +276,34 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
       wholes.some((whole) => whole.equals(bytes)),
       `killed, round ${round}: ${bytes.length} bytes`,
     );
-    for (const name of readdirSync(directory)) if (name.endsWith('.soswap')) left.add(name);
   }
-  // Between link and rename there may be a second name, of a whole file.
-  for (const name of left) {
-    const bytes = readFileSync(join(directory, name));
-    t.ok(
-      wholes.some((whole) => whole.equals(bytes)),
-      `${name} is whole`,
-    );
-  }
+  await install(two, so);
+  t.same(readdirSync(directory).sort(), ['so.so', 'so1.so', 'so2.so']);
+});
+
+t.test('a link to nothing is followed: its target is made', async (t) => {
+  const directory = t.testdir({ real: {}, app: {} });
+  const { two } = copyBuilds(builds, directory);
+  symlinkSync('../real', join(directory, 'app/dir'));
+  symlinkSync('lib.so.1', join(directory, 'real/lib.so'));
+  symlinkSync('dir/../real/lib.so', join(directory, 'app/lib.so')); // the parent of real, not of dir
+  await install(two, join(directory, 'app/lib.so'));
+  t.ok(lstatSync(join(directory, 'app/lib.so')).isSymbolicLink());
+  t.same(readFileSync(join(directory, 'real/lib.so.1')), readFileSync(two));
+  symlinkSync('loop.so', join(directory, 'loop.so'));
+  await t.rejects(install(two, join(directory, 'loop.so')), {
+    code: 'ERR_SOSWAP_INSTALL',
+    message: /symbolic links/,
+  });
+});
+
+t.test('the name of the destination may be as long as names can be', async (t) => {
+  const directory = t.testdir();
+  const { two } = copyBuilds(builds, directory);
+  const so = join(directory, `${'ü'.repeat(126)}.so`);
+  await install(two, so);
+  await install(two, so);
+  t.same(readFileSync(so), readFileSync(two));
 });
 
 t.test('installs at once: one of them is last, and nothing lies beside it', async (t) => {
