@@ -46,8 +46,12 @@ export interface UnloadVerdict {
    * `unload: 'auto'` leaves it mapped.
    */
   readonly outcome: 'clean' | 'stays-mapped' | 'may-crash';
+  /** The same for people: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`. */
+  readonly verdict: string;
+  /** Empty if it is clean. */
   readonly reasons: readonly (RetainReason & {
-    /** What to build it with, or how to open it, so that this reason goes. */
+    readonly effect: 'stays-mapped' | 'may-crash';
+    /** The flag to build it without or with, or the option to open it with, so that this reason goes. */
     readonly cure?: string;
   })[];
 }
@@ -90,7 +94,7 @@ export function inspect(path: string | URL): SoInfo {
     const { buildId, size, unmapHazards } = candidate.facts;
     const { machine, soname, memorySize, runpath, rpath } = native;
     const { dependencies, exports, imports } = native;
-    const hazards = [...unmapHazards, ...native.dependencyHazards];
+    const hazards = hazardsOf(native, unmapHazards);
     return {
       path: source.path,
       machine,
@@ -104,8 +108,8 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
-      plain: verdict(hazards, obstacles(native, true)),
-      unload: verdict(hazards, obstacles(native, false)),
+      plain: verdictOf(hazards, obstacles(native, true)),
+      unload: verdictOf(hazards, obstacles(native, false)),
     };
   } finally {
     candidate.release();
@@ -125,33 +129,49 @@ function flagsOf(native: NativeInspection): string[] {
   return flags.filter(([, set]) => set).map(([name]) => name);
 }
 
-type Reasons = UnloadVerdict['reasons'];
+type Reason = UnloadVerdict['reasons'][number];
 
-function verdict(hazards: readonly RetainReason[], reasons: Reasons): UnloadVerdict {
-  const cured = hazards.map((hazard) => ({
-    ...hazard,
-    cure: "end its threads before each swap, and open it with unload: 'always'",
-  }));
-  // What the loader keeps in any case cannot crash. The other reasons come to bear when something is used.
-  const kept = reasons.some(({ code }) => code === 'nodelete');
-  if (kept) return { outcome: 'stays-mapped', reasons: [...reasons, ...cured] };
-  if (cured.length > 0) return { outcome: 'may-crash', reasons: [...cured, ...reasons] };
-  return { outcome: reasons.length > 0 ? 'stays-mapped' : 'clean', reasons };
+const words: Readonly<Record<UnloadVerdict['outcome'], string>> = {
+  clean: 'unmaps cleanly',
+  'stays-mapped': 'stays mapped',
+  'may-crash': 'unmapping may crash',
+};
+
+function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): UnloadVerdict {
+  // What the loader keeps in any case cannot crash. The other obstacles come to bear when something is used.
+  const kept = obstacles.some(({ code }) => code === 'nodelete');
+  const reasons = kept ? [...obstacles, ...hazards] : [...hazards, ...obstacles];
+  const [first] = reasons;
+  if (first === undefined) return { outcome: 'clean', verdict: words.clean, reasons };
+  const verdict = reasons.map(({ effect, detail }) => `${words[effect]} because ${detail}`);
+  return { outcome: first.effect, verdict: verdict.join('; '), reasons };
+}
+
+/** Why unmapping it could crash the process. */
+function hazardsOf(native: NativeInspection, own: readonly RetainReason[]): Reason[] {
+  const effect = 'may-crash';
+  const cure = "end its threads before each swap, and open it with unload: 'always'";
+  return [...own, ...native.dependencyHazards].map((hazard) =>
+    native.go ? { ...hazard, effect } : { ...hazard, effect, cure },
+  );
 }
 
 /** What keeps the loader from unmapping it. */
-function obstacles(native: NativeInspection, plain: boolean): Reasons {
-  const reasons: Reasons[number][] = [];
+function obstacles(native: NativeInspection, plain: boolean): Reason[] {
+  const effect = 'stays-mapped';
+  const reasons: Reason[] = [];
   if (native.go) {
-    reasons.push({ code: 'nodelete', detail: 'a Go runtime cannot be unmapped' });
+    reasons.push({ code: 'nodelete', detail: 'a Go runtime cannot be unmapped', effect });
   } else if (native.noDelete) {
     const cure = "link it without -z nodelete, or open it with unload: 'always'";
-    reasons.push({ code: 'nodelete', detail: 'it is linked with -z nodelete', cure });
+    reasons.push({ code: 'nodelete', detail: 'it is linked with -z nodelete', effect, cure });
   }
   if (plain && native.uniqueSymbols.length > 0) {
+    const count = native.uniqueSymbols.length;
     reasons.push({
       code: 'unique-symbol',
-      detail: `it has ${native.uniqueSymbols.length} symbol(s) bound as STB_GNU_UNIQUE`,
+      detail: `the loader keeps what has STB_GNU_UNIQUE symbols, once they are bound; it has ${count}`,
+      effect,
       cure: 'compile it with -fno-gnu-unique; SoHandle makes them global by itself',
     });
   }
@@ -160,6 +180,7 @@ function obstacles(native: NativeInspection, plain: boolean): Reasons {
       code: 'thread-local-destructor',
       detail:
         'a thread_local variable with a destructor, once used, keeps it until the thread ends',
+      effect,
       cure: 'give thread_local variables trivial destructors',
     });
   }

@@ -79,21 +79,18 @@ function importsLine({ imports }: SoInfo): string {
   return `${imports.length}${used.length > 0 ? `, among them ${used.join(', ')}` : ''}`;
 }
 
-const outcomes: Readonly<Record<UnloadVerdict['outcome'], string>> = {
-  clean: green('unmaps cleanly'),
+const effects = {
   'stays-mapped': yellow('stays mapped'),
   'may-crash': red('unmapping may crash'),
 };
 
-function verdict({ outcome, reasons }: UnloadVerdict): string[] {
-  if (reasons.length === 0) return [outcomes[outcome]];
-  return [
-    `${outcomes[outcome]} because`,
-    ...reasons.flatMap(({ code, detail, cure }) => [
-      `  ${code}: ${detail}`,
-      ...(cure === undefined ? [] : [dim(`    cure: ${cure}`)]),
-    ]),
-  ];
+/** A line for each reason, and for what helps against it. */
+function verdict({ verdict, reasons }: UnloadVerdict): string[] {
+  if (reasons.length === 0) return [green(verdict)];
+  return reasons.flatMap(({ code, detail, effect, cure }) => [
+    `${effects[effect]} because ${detail} ${dim(`(${code})`)}`,
+    ...(cure === undefined ? [] : [dim(`  cure: ${cure}`)]),
+  ]);
 }
 
 function symbols({ exports, imports }: SoInfo): string {
