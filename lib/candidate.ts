@@ -1,5 +1,6 @@
 import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
+import { type FileStatus, statusWithoutReading } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import { Image } from './image.js';
 import {
@@ -156,19 +157,27 @@ export class Candidate {
   }
 
   /**
-   * Whether the file still holds the bytes that this candidate was made of.
+   * What became of the file since this candidate was taken from it. If it was touched, or overwritten with as many bytes,
+   * it is read and compared.
    *
-   * @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`.
+   * @throws {SoError} `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
    */
-  stillInFile(): boolean {
+  fileStatus(): FileStatus {
     const { path, library } = this.#source;
-    return library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
+    const status = statusWithoutReading(path, this.facts);
+    if (status !== undefined) return status;
+    const isCurrent = library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
+    return isCurrent ? 'current' : 'overwritten';
   }
 
-  /** The same on another thread. */
-  stillInFileAsync(): Promise<boolean> {
+  /** The same with the reading done on another thread. */
+  async fileStatusAsync(): Promise<FileStatus> {
     const { path, library } = this.#source;
-    return library.stillInFileAsync(this.facts.id, path, snapshotOptions(this.#source));
+    const status = statusWithoutReading(path, this.facts);
+    if (status !== undefined) return status;
+    const options = snapshotOptions(this.#source);
+    const isCurrent = await library.stillInFileAsync(this.facts.id, path, options);
+    return isCurrent ? 'current' : 'overwritten';
   }
 
   /** Why an image of it must stay mapped under this policy; empty if it can go. */

@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { Candidate, missingSymbols, type Source } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
-import { type FileStatus, statusWithoutReading } from './file-status.js';
+import type { FileStatus } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
@@ -210,18 +210,15 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
    */
   status(): FileStatus {
-    const { candidate } = this.#open();
-    const status = statusWithoutReading(this.path, candidate.facts);
-    return status ?? (candidate.stillInFile() ? 'current' : 'overwritten');
+    return this.#open().candidate.fileStatus();
   }
 
   /** Whether {@link status} is `current`; what has to be read is read on another thread. */
   async #isCurrent(): Promise<boolean> {
     for (;;) {
       const asked = this.#open();
-      const status = statusWithoutReading(this.path, asked.candidate.facts);
-      const same = status === undefined && (await asked.candidate.stillInFileAsync());
-      if (asked === this.#open()) return same || status === 'current';
+      const status = await asked.candidate.fileStatusAsync();
+      if (asked === this.#open()) return status === 'current'; // swapSync() did not come in between
     }
   }
 

@@ -1,28 +1,25 @@
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How long an interrupted process waits for a native call, in milliseconds. */
-const patience = 100;
-
 /**
- * Ends the process at Ctrl-C and at SIGTERM, with the exit code that shells give to that.
+ * Ends the process at Ctrl-C, at SIGTERM and at `more` signals, with the exit code that shells give to that. A second
+ * signal ends it whatever it is doing.
  *
- * @param underWay What runs on another thread, if anything does: exit() would wait for it, so that, if it takes
- * long, the signal itself ends the process.
- * @param last Is called before.
+ * @param end Called first; what it resolves with is waited for.
+ * @param patience How long, in milliseconds. After that the signal itself ends the process, because exit() could hang.
  */
 export function endWhenInterrupted(
-  underWay: () => Promise<unknown> | undefined,
-  last: () => void = () => {},
+  end: () => Promise<unknown> | undefined,
+  patience: number,
+  more: readonly NodeJS.Signals[] = [],
 ): void {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  for (const signal of ['SIGINT', 'SIGTERM', ...more] as const) {
     process.once(signal, async () => {
-      last();
-      const done = underWay()?.then(
+      const ended = end()?.then(
         () => true,
         () => true,
       );
-      if ((await Promise.race([done ?? true, sleep(patience, false)])) === true) {
+      if ((await Promise.race([ended ?? true, sleep(patience, false)])) === true) {
         process.exit(128 + constants.signals[signal]);
       }
       process.removeAllListeners(signal);

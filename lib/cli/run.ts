@@ -32,6 +32,9 @@ exit codes: 0 all calls were made; 1 the library was refused, or the last call f
 example: soswap run ./libprice.so quote --signature 'double(double, uint32)' --watch --args 101.5 3
 `;
 
+/** How long an interrupted process waits for a native call: exit() would wait for its end. Milliseconds. */
+const patience = 100;
+
 export async function run(args: string[]): Promise<void> {
   const [before, texts] = splitAtArgs(args);
   const given = readArguments(before, usage, ['LIB', 'SYMBOL'], {
@@ -58,7 +61,7 @@ export async function run(args: string[]): Promise<void> {
   handle.on('refused', (refused) => tell({ refused }));
 
   let calling: Promise<unknown> | undefined;
-  endWhenInterrupted(() => calling);
+  endWhenInterrupted(() => calling, patience);
   using _signal = swapOnSignal('SIGHUP', [handle]);
   if (values.watch) handle.watch({ settle });
 

@@ -1,13 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { Candidate, plainSource } from '../candidate.js';
 import { SoError } from '../errors.js';
 import { FileWatch } from '../file-watch.js';
 import { libraryPath } from '../library-path.js';
 import type { SnapshotFacts } from '../native.js';
+import { longestTimer } from '../options.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { endWhenInterrupted } from './interrupt.js';
 import { toJson } from './json.js';
+import { ShellCommand } from './shell-command.js';
 
 const usage = `usage: soswap watch LIB [--exec CMD] [--settle MS] [--json]
 
@@ -15,7 +15,7 @@ Prints a line whenever the library has been replaced and is complete, whatever r
 Nothing is loaded. A file that is being written is waited for. One that is no library is told of on the standard
 error and runs nothing.
 
-      --exec CMD    runs 'sh -c CMD' with the path in $SOSWAP_PATH, one at a time
+      --exec CMD    runs 'sh -c CMD' with the path in $SOSWAP_PATH, one at a time; Ctrl-C ends it too
       --settle MS   milliseconds for which the file must have been left alone; default 50
       --json        one JSON object in each line; 64-bit integers are strings
   -h, --help        prints this
@@ -35,53 +35,45 @@ export async function run(args: string[]): Promise<void> {
   const { exec, json } = given.values;
   const settle = wholeNumber('settle', given.values.settle, 50);
   const path = libraryPath(given.operands[0]);
-  let known = await look(path);
+  let known = await take(path);
 
-  let child: ChildProcess | undefined;
-  endWhenInterrupted(
-    () => undefined,
-    () => child?.kill(),
-  );
-  const runCommand = async () => {
-    if (exec === undefined) return;
-    const env = { ...process.env, SOSWAP_PATH: path };
-    child = spawn('sh', ['-c', exec], { stdio: ['ignore', 'inherit', 'inherit'], env });
-    const [code, signal] = await once(child, 'close');
-    child = undefined;
-    if (code !== 0) complain(`'${exec}' failed: ${signal ?? `exit code ${code}`}`);
+  let command: ShellCommand | undefined;
+  endWhenInterrupted(() => command?.end(), longestTimer, ['SIGHUP']);
+  const execute = async (text: string) => {
+    command = new ShellCommand(text, { ...process.env, SOSWAP_PATH: path });
+    const failure = await command.failure();
+    command = undefined;
+    if (failure !== undefined) complain(`'${text}' failed: ${failure}`);
   };
 
   const files = new FileWatch(path, { settle, persistent: true }, async () => {
-    let now: SnapshotFacts;
+    const last = known;
     try {
-      now = await look(path);
+      if ((await last.fileStatusAsync()) === 'current') return;
+      known = await take(path);
+      last.release();
     } catch (error) {
       if (isPassing(error)) files.again();
       else complain(error instanceof Error ? error.message : String(error));
       return;
     }
-    if (sameFile(known, now)) return;
-    const { id: _, descriptor: __, staysMapped: ___, ...facts } = now;
-    const inodes = `inode ${known.inode} → ${now.inode}`;
-    const line = `replaced: ${path}, ${inodes}, ${now.size} bytes, build ${now.buildId ?? 'none'}\n`;
-    process.stdout.write(json ? toJson({ path, ...facts }) : line);
-    known = now;
-    await runCommand();
+    tell(path, last.facts, known.facts, json);
+    if (exec !== undefined) await execute(exec);
   });
   files.again(); // it may have been replaced since the first look
 }
 
-/** What the file is now, if it is a library. */
-async function look(path: string): Promise<SnapshotFacts> {
-  const candidate = await Candidate.takeAsync(plainSource(path));
-  candidate.release();
-  return candidate.facts;
+/** The file as it is now, if it is a library. */
+function take(path: string): Promise<Candidate> {
+  return Candidate.takeAsync(plainSource(path));
 }
 
-function sameFile(one: SnapshotFacts, other: SnapshotFacts): boolean {
-  const identity = ({ device, inode, size, mtimeNs, ctimeNs }: SnapshotFacts) =>
-    [device, inode, size, mtimeNs, ctimeNs].join();
-  return identity(one) === identity(other);
+function tell(path: string, before: SnapshotFacts, now: SnapshotFacts, json: boolean): void {
+  const { device, inode, size, mtimeNs, buildId } = now;
+  const line =
+    `replaced: ${path}, inode ${before.inode} → ${inode}, ${size} bytes, ` +
+    `build ${buildId ?? 'none'}\n`;
+  process.stdout.write(json ? toJson({ path, device, inode, size, mtimeNs, buildId }) : line);
 }
 
 /** It is being written, or has just gone. */
