@@ -25,7 +25,7 @@ import { main, Running } from '../fixtures/running.js';
 
 const directory = t.testdir({ probe: {} });
 const builds = twoBuilds(directory);
-const faultsLibrary = compile('install-faults.c', join(directory, 'faults.so'));
+const faultsLibrary = compile('faults.c', join(directory, 'faults.so'));
 const asRoot = process.getuid?.() === 0;
 
 t.test('the destination gets the bytes of the source in a new file', async (t) => {
@@ -168,7 +168,7 @@ t.test(
   },
 );
 
-/** An `soswap install` of `build` as `so`, to which a fault of fixtures/install-faults.c happens. */
+/** An `soswap install` of `build` as `so`, to which a fault of fixtures/faults.c happens. */
 function faultyInstall(build: string, so: string, faults: Readonly<Record<string, string>>) {
   const env = { LD_PRELOAD: faultsLibrary, ...faults };
   return new Running([main, 'install', build, so], directory, env);

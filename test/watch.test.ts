@@ -17,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type SoError, SoHandle, type SwapReport } from 'soswap';
 import t from 'tap';
-import { buildIdOf, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { buildIdOf, compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
 import {
   isMissing,
@@ -339,6 +339,36 @@ t.test('what a listener throws is not taken for a refusal', async (t) => {
     });
   `;
   t.match(await runProgram(program, { cwd }), { ...exitedCleanly, stdout: 'of the listener\n' });
+});
+
+t.test('where no directory can be watched, the file is looked at every second', async (t) => {
+  const cwd = t.testdir();
+  copyBuilds(builds, cwd);
+  const program = `
+    import { once } from 'node:events';
+    import { copyFileSync, renameSync } from 'node:fs';
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('./so.so', { version: { return: 'string' } });
+    let swaps = 0;
+    so.on('swap', () => swaps++);
+    so.on('refused', process.send);
+    so.watch({ settle: 10, persistent: true });
+    copyFileSync('so2.so', 'so.so');
+    await once(so, 'swap');
+    process.send(so.functions.version());
+    renameSync('so1.so', 'so.so');
+    await once(so, 'swap');
+    process.send(so.functions.version());
+    await new Promise((done) => setTimeout(done, 1500));
+    process.send(swaps);
+    so.close(); // and nothing keeps the process alive
+  `;
+  const faults = compile('faults.c', join(cwd, 'faults.so'));
+  const env = { LD_PRELOAD: faults, SOSWAP_TEST_NO_INOTIFY: '1' };
+  t.match(await runProgram(program, { cwd, env }), {
+    ...exitedCleanly,
+    messages: ['build 2222', 'build 1111', 2],
+  });
 });
 
 t.test('a touched file is compared on another thread', { skip: noThreadIo }, async (t) => {

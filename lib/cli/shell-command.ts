@@ -10,6 +10,7 @@ export class ShellCommand {
   readonly #child: ChildProcess;
   /** With how it failed, if it did. */
   readonly #ended: Promise<string | undefined>;
+  #told = false;
   readonly #kill = () => this.#signal('SIGKILL');
 
   constructor(command: string, env: NodeJS.ProcessEnv) {
@@ -22,15 +23,16 @@ export class ShellCommand {
     process.once('exit', this.#kill);
   }
 
-  /** Resolves when it is done: with nothing, or with how it failed. */
+  /** Resolves when it is done: with nothing, or with how it failed, unless it was told to end. */
   async failure(): Promise<string | undefined> {
     const failure = await this.#ended;
     process.off('exit', this.#kill);
-    return failure;
+    return this.#told ? undefined : failure;
   }
 
   /** Has it end, in the last resort by SIGKILL. */
   async end(): Promise<void> {
+    this.#told = true;
     this.#signal('SIGTERM');
     await Promise.race([this.#ended, sleep(patience)]);
     this.#kill();
