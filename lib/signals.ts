@@ -1,13 +1,15 @@
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
-import { argumentTypeError, argumentValueError } from './errors.js';
+import { argumentTypeError, argumentValueError, SoError } from './errors.js';
 import { openHandles } from './open-handles.js';
+import { warnIfUnheard } from './refusals.js';
 import type { SoHandle } from './so-handle.js';
 
 /**
  * Swaps handles when the process gets a signal, as daemons reload on SIGHUP. The swap runs on the event loop, never
- * in the signal handler; signals that arrive while it waits or runs give one more swap after it. What comes
- * of it is told by the events of each handle. Main thread only, as process.on(signal) is.
+ * in the signal handler; signals that arrive while it waits or runs give one more swap after it. What comes of it is
+ * told by the events of each handle; a refusal that nobody listens to is a warning of the process. Main thread only,
+ * as process.on(signal) is.
  *
  * @param signal `SIGHUP`, `SIGUSR2`, …
  * @param handles Default: the handles of this thread that are open when the signal arrives.
@@ -30,13 +32,23 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
   const swapAll = async () => {
     if (swapping) return; // the loop below sees `pending`
     swapping = true;
-    while (pending) {
-      pending = false;
-      const open = [...(chosen ?? openHandles())].filter(({ closed }) => !closed);
-      // A refused candidate is the business of the event `refused`.
-      await Promise.allSettled(open.map((handle) => handle.swap()));
+    try {
+      while (pending) {
+        pending = false;
+        const open = [...(chosen ?? openHandles())].filter(({ closed }) => !closed);
+        await Promise.all(open.map(swapOne));
+      }
+    } finally {
+      swapping = false;
     }
-    swapping = false;
+  };
+  const swapOne = async (handle: SoHandle) => {
+    try {
+      await handle.swap();
+    } catch (error) {
+      if (!(error instanceof SoError)) throw error;
+      if (!handle.closed) warnIfUnheard(handle, error);
+    }
   };
   const mark = () => {
     if (!pending) setImmediate(swapAll);

@@ -11,6 +11,7 @@ import { native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
 import { checkOptions, flag, milliseconds, oneOf } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
+import { refusedChannel, warnIfUnheard } from './refusals.js';
 import type { ImageInfo, RetainReason, SwapReport } from './report.js';
 import { RetainedImages, retainedLimit } from './retained-images.js';
 import {
@@ -89,7 +90,6 @@ export interface HandleEvents {
 }
 
 const swapChannel = channel('soswap:swap');
-const refusedChannel = channel('soswap:refused');
 
 /**
  * One library path, its bound functions and its current image. Belongs to the thread that opened it.
@@ -433,9 +433,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   /**
    * Swaps whenever the file at {@link path} has been replaced and is complete, whatever replaced it: once for each
-   * replacement. Its outcome is told by the events `swap` and `refused`. A file that somebody is still writing
-   * is waited for; a refused one is tried again when it has changed. It does not keep the process alive, and
-   * ends with {@link close}.
+   * replacement. Its outcome is told by the events `swap` and `refused`; a refusal that nobody listens to is a warning
+   * of the process. A file that somebody is still writing is waited for; a refused one is tried again when it has
+   * changed. It does not keep the process alive, and ends with {@link close}.
+   *
+   * The kernel tells of changes that are made on this machine: what another one does to a network file system is seen
+   * with the next change that is made here.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`.
    */
@@ -450,7 +453,10 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
         path: this.path,
         swapIfReplaced: () => this.#lineUpIfReplaced(options.swap ?? {}),
         told: (report) => this.#told(report),
-        refused: (error) => this.#refused(error),
+        refused: (error) => {
+          warnIfUnheard(this, error);
+          this.#refused(error);
+        },
         ended: (watch) => this.#watches.delete(watch),
       },
       { settle, persistent },

@@ -15,7 +15,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { type SoError, SoHandle, type SwapReport } from 'soswap';
+import { SoHandle } from 'soswap';
 import t from 'tap';
 import { buildIdOf, compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
@@ -26,13 +26,9 @@ import {
   shell,
   tools,
 } from '../fixtures/replacement-tools.js';
+import { quiet, versionOf, Watched } from '../fixtures/watched.js';
 
 const builds = twoBuilds(t.testdir());
-const version = { version: { return: 'string', optional: true } } as const;
-
-/** Within this time nothing more may come. It is a few times the settle time. */
-const quiet = 300;
-
 const mainThread = `self/task/${process.pid}`;
 
 /** What a process or a thread has read so far, proc(5). */
@@ -42,47 +38,9 @@ function bytesRead(whose: string): number {
 
 const noThreadIo = !existsSync(`/proc/${mainThread}/io`) && 'the kernel does not count I/O';
 
-/** A handle that is watched, and what its events told. */
-class Watched {
-  readonly so: SoHandle<typeof version>;
-  readonly swaps: SwapReport[] = [];
-  readonly refusals: SoError[] = [];
-
-  constructor(path: string, settle = 50) {
-    this.so = SoHandle.open(path, version);
-    this.so.on('swap', (report) => this.swaps.push(report));
-    this.so.on('refused', (error) => this.refusals.push(error));
-    this.so.watch({ settle, persistent: true });
-  }
-
-  /** Resolves when there have been so many. */
-  async swapped(times: number): Promise<void> {
-    while (this.swaps.length < times) await this.#next('swap');
-  }
-
-  async refused(times: number): Promise<void> {
-    while (this.refusals.length < times) await this.#next('refused');
-  }
-
-  get counts() {
-    return [this.swaps.length, this.refusals.length];
-  }
-
-  async #next(event: 'swap' | 'refused'): Promise<void> {
-    await once(this.so, event, { signal: AbortSignal.timeout(30_000) });
-  }
-}
-
 async function replace(tool: ReplacementTool, directory: string): Promise<void> {
   if (typeof tool.replace === 'string') shell(directory, tool.replace);
   else await tool.replace(directory);
-}
-
-/** What the code of the library says of itself. */
-function lineOf({ so }: Watched): number {
-  const { version } = so.functions;
-  if (version !== null) return Number(version()?.slice('build '.length));
-  return so.getFunction('line', { return: 'int32' })(); // of Rust
 }
 
 for (const tool of tools) {
@@ -91,12 +49,12 @@ for (const tool of tools) {
     copyBuilds(builds, directory);
     if (tool.setup !== undefined) shell(directory, tool.setup);
     const watched = new Watched(join(directory, tool.path ?? 'so.so'));
-    t.equal(lineOf(watched), 1111);
+    t.equal(watched.line, 1111);
     await replace(tool, directory);
     await watched.swapped(1);
     await sleep(quiet);
     t.same(watched.counts, [1, 0], 'one swap, nothing refused');
-    t.equal(lineOf(watched), tool.after ?? 2222);
+    t.equal(watched.line, tool.after ?? 2222);
     t.equal(watched.so.status(), 'current');
     watched.so.close();
   });
@@ -110,10 +68,10 @@ for (const tool of noReplacements) {
     await replace(tool, directory);
     await sleep(quiet);
     t.same(watched.counts, [0, 0]);
-    t.equal(lineOf(watched), 1111);
+    t.equal(watched.line, 1111);
     copyFileSync(two, so);
     await watched.swapped(1);
-    t.equal(lineOf(watched), 2222, 'the watch goes on');
+    t.equal(watched.line, 2222, 'the watch goes on');
     watched.so.close();
   });
 }
@@ -124,10 +82,10 @@ t.test('a file that vanishes is waited for', async (t) => {
   unlinkSync(so);
   await sleep(quiet);
   t.same(watched.counts, [0, 0]);
-  t.equal(lineOf(watched), 1111, 'the old code goes on');
+  t.equal(watched.line, 1111, 'the old code goes on');
   renameSync(two, so);
   await watched.swapped(1);
-  t.equal(lineOf(watched), 2222);
+  t.equal(watched.line, 2222);
   watched.so.close();
 });
 
@@ -142,13 +100,13 @@ t.test('a directory that vanishes is waited for, and watched when it is back', a
   t.same(watched.counts, [0, 0]);
   shell(directory, 'mkdir app; sleep 0.1; mkdir app/lib; sleep 0.1; cp so2.so app/lib/so.so');
   await watched.swapped(1);
-  t.equal(lineOf(watched), 2222);
+  t.equal(watched.line, 2222);
   copyFileSync(one, path);
   await watched.swapped(2);
-  t.equal(lineOf(watched), 1111);
+  t.equal(watched.line, 1111);
   renameSync(two, path);
   await watched.swapped(3);
-  t.equal(lineOf(watched), 2222);
+  t.equal(watched.line, 2222);
   t.same(watched.counts, [3, 0]);
   watched.so.close();
 });
@@ -172,7 +130,7 @@ t.test('a symbolic link is followed through every hop, also after it was flipped
   for (const [index, [commands, line]] of steps.entries()) {
     shell(directory, commands);
     await watched.swapped(index + 1);
-    t.equal(lineOf(watched), line, commands);
+    t.equal(watched.line, line, commands);
   }
   await sleep(quiet);
   t.same(watched.counts, [steps.length, 0]);
@@ -188,7 +146,7 @@ t.test('a refused candidate is told once, and tried again when it changes', asyn
   t.same(watched.counts, [0, 1]);
   writeFileSync(so, 'other rubbish');
   await watched.refused(2);
-  t.equal(lineOf(watched), 1111, 'the old code goes on');
+  t.equal(watched.line, 1111, 'the old code goes on');
   writeFileSync(so, readFileSync(two).subarray(0, 5000));
   await watched.refused(3);
   t.match(watched.refusals, [
@@ -200,13 +158,13 @@ t.test('a refused candidate is told once, and tried again when it changes', asyn
   await watched.swapped(1);
   await sleep(quiet);
   t.same(watched.counts, [1, 3]);
-  t.equal(lineOf(watched), 2222);
+  t.equal(watched.line, 2222);
   watched.so.close();
 });
 
 t.test('what was replaced between open() and watch() is swapped', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, version);
+  const so = SoHandle.open(path, versionOf);
   renameSync(two, path);
   const swapped = once(so, 'swap', { signal: AbortSignal.timeout(30_000) });
   using _watch = so.watch({ persistent: true });
@@ -217,7 +175,7 @@ t.test('what was replaced between open() and watch() is swapped', async (t) => {
 
 t.test('a change during a swap is swapped after it, and no change twice', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, version);
+  const so = SoHandle.open(path, versionOf);
   let swaps = 0;
   let open = () => {};
   const opened = new Promise<void>((resolve) => {
@@ -256,14 +214,14 @@ t.test('a swap that the program makes itself is not made again', async (t) => {
   await watched.so.swap({ verify: () => sleep(quiet) });
   await sleep(quiet);
   t.same(watched.counts, [1, 0]);
-  t.equal(lineOf(watched), 2222);
+  t.equal(watched.line, 2222);
   watched.so.close();
 });
 
 t.test('closing the handle or the watch ends the watch', async (t) => {
   for (const what of ['handle', 'watch'] as const) {
     const { so: path, two } = copyBuilds(builds, t.testdir(what === 'watch' ? { x: '' } : {}));
-    const so = SoHandle.open(path, version);
+    const so = SoHandle.open(path, versionOf);
     const told: unknown[] = [];
     so.on('swap', (report) => told.push(report));
     so.on('refused', (error) => told.push(error));
@@ -316,7 +274,7 @@ t.test('two handles that watch the same file swap once each', async (t) => {
   await sleep(quiet);
   for (const watched of both) {
     t.same(watched.counts, [1, 0]);
-    t.equal(lineOf(watched), 2222);
+    t.equal(watched.line, 2222);
     t.equal(watched.so.image?.buildId, buildIdOf(two));
     watched.so.close();
   }
