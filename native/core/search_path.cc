@@ -1,8 +1,9 @@
 #include "search_path.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
+#include <climits>
 
 #include "library_search.h"
 
@@ -49,8 +50,8 @@ std::string OriginOf(const std::string& path) {
   std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
   if (directory.empty()) return "/";
   if (directory.starts_with('/')) return directory;
-  std::error_code ignored;
-  return std::filesystem::current_path(ignored).string() + "/" + directory;
+  char current[PATH_MAX];
+  return std::string(getcwd(current, sizeof current) != nullptr ? current : "") + "/" + directory;
 }
 
 bool UsesOrigin(std::string_view text) {

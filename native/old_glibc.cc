@@ -1,0 +1,86 @@
+// One binary for every system from glibc 2.28 and the libstdc++ of GCC 8 on. What a newer compiler
+// or a newer glibc would bind to a newer version is defined here, hidden, by means that are older.
+// It concerns this shared object alone, and every build of it; tools/check-versions finds what is
+// missing here.
+
+#include <features.h>
+
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <new>
+#include <typeinfo>
+
+#ifdef __x86_64__
+#define SOSWAP_FIRST_GLIBC "GLIBC_2.2.5"
+#define SOSWAP_DLINFO_GLIBC "GLIBC_2.3.3"
+#else
+#define SOSWAP_FIRST_GLIBC "GLIBC_2.17"
+#define SOSWAP_DLINFO_GLIBC "GLIBC_2.17"
+#endif
+
+// glibc 2.34 moved dlopen(3) and its family from libdl.so.2 to libc.so.6, under new versions. It
+// keeps the old ones, which are the same functions. The headers are left out: they declare the
+// names.
+__asm__(".symver soswap_old_dlopen, dlopen@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dlsym, dlsym@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dlvsym, dlvsym@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dlclose, dlclose@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dlerror, dlerror@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dlinfo, dlinfo@" SOSWAP_DLINFO_GLIBC);
+
+extern "C" {
+void* soswap_old_dlopen(const char* path, int mode);
+void* soswap_old_dlsym(void* handle, const char* symbol);
+void* soswap_old_dlvsym(void* handle, const char* symbol, const char* version);
+int soswap_old_dlclose(void* handle);
+char* soswap_old_dlerror();
+int soswap_old_dlinfo(void* handle, int request, void* info);
+
+#pragma GCC visibility push(hidden)
+
+// The loader takes the search path of the caller, which is this object here as well.
+void* dlopen(const char* path, int mode) { return soswap_old_dlopen(path, mode); }
+void* dlsym(void* handle, const char* symbol) { return soswap_old_dlsym(handle, symbol); }
+void* dlvsym(void* handle, const char* symbol, const char* version) {
+  return soswap_old_dlvsym(handle, symbol, version);
+}
+int dlclose(void* handle) { return soswap_old_dlclose(handle); }
+char* dlerror() { return soswap_old_dlerror(); }
+int dlinfo(void* handle, int request, void* info) {
+  return soswap_old_dlinfo(handle, request, info);
+}
+
+}  // extern "C"
+
+// Functions since glibc 2.33, inline ones before that. On both machines glibc's structure is the
+// kernel's.
+int Stat(const char* path, void* result) __asm__("stat64");
+int Stat(const char* path, void* result) {
+  return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, result, 0));
+}
+int StatDescriptor(int descriptor, void* result) __asm__("fstat64");
+int StatDescriptor(int descriptor, void* result) {
+  return static_cast<int>(syscall(SYS_fstat, descriptor, result));
+}
+
+// Since glibc 2.32; std::shared_ptr counts without atomic instructions where it is true.
+extern const char single_threaded __asm__("__libc_single_threaded");
+const char single_threaded = 0;
+
+// Since GCC 11.
+[[noreturn]] void ThrowBadArrayNewLength() __asm__("_ZSt28__throw_bad_array_new_lengthv");
+void ThrowBadArrayNewLength() { throw std::bad_array_new_length(); }
+
+// Since GCC 9: std::make_shared() without RTTI asks it whether a type is one from code that has
+// RTTI.
+bool IsMakeSharedTag(const std::type_info& type) noexcept
+    __asm__("_ZNSt19_Sp_make_shared_tag5_S_eqERKSt9type_info");
+bool IsMakeSharedTag(const std::type_info& /*type*/) noexcept { return false; }
+
+#pragma GCC visibility pop
+
+#endif
