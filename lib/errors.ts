@@ -87,6 +87,8 @@ export type SoErrorCode =
   | 'ERR_SOSWAP_REPLACED_DEPENDENCY'
   /** The candidate needs symbols that nothing provides; `symbol` is the first. */
   | 'ERR_SOSWAP_UNDEFINED_SYMBOL'
+  /** Loading soswap itself failed: its addon does not run on this system. `npx soswap build` compiles it. */
+  | 'ERR_SOSWAP_ADDON'
   /** `install()` could not write the destination, which is as it was; `cause` is the system's error. */
   | 'ERR_SOSWAP_INSTALL'
   /** A native function threw a C++ exception. */

@@ -187,16 +187,36 @@ interface Addon {
   functionAt(address: bigint, name: string, signature: EncodedSignature): BoundFunction;
 }
 
+/** From the top of the package: what was compiled here comes before what the package brought. */
+const places = [
+  ['module_root', 'build', 'Release', 'bindings'],
+  ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
+];
+
 function load(): Addon {
-  if (process.platform !== 'linux') {
-    throw new Error(
-      `soswap runs on Linux (glibc or musl), x64 and arm64; this is ${process.platform}`,
-    );
-  }
   const root = fileURLToPath(new URL('..', import.meta.url));
-  const addon: Addon = bindings({ bindings: 'soswap', module_root: root });
+  let addon: Addon;
+  try {
+    addon = bindings({ bindings: 'soswap', module_root: root, try: places });
+  } catch (cause) {
+    throw new SoError('ERR_SOSWAP_ADDON', whyNoAddon(cause), root, undefined, { cause });
+  }
   addon.initialize(SoError);
   return addon;
+}
+
+function whyNoAddon(cause: unknown): string {
+  const here = `${process.platform}-${process.arch}`;
+  if (!['linux-x64', 'linux-arm64'].includes(here)) {
+    return `soswap runs on Linux, x64 and arm64; this is ${here}`;
+  }
+  const wayOut = 'npx soswap build compiles one from the sources in the package';
+  // What bindings() throws when it found no file at all.
+  if (cause instanceof Error && 'tries' in cause) {
+    return `soswap has no binary of its addon for ${here} here; ${wayOut}`;
+  }
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return `the binary of soswap's addon does not load on this system (${reason}); ${wayOut}`;
 }
 
 export const native = load();

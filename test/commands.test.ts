@@ -24,7 +24,7 @@ const fails = (code: number, line: RegExp) => ({ code, signal: null, stdout: '',
 const oneLine = (text: string) => text.split('\n').length === 2 && text.startsWith('soswap: ');
 
 t.test('every command tells its usage, its exit codes and an example', async (t) => {
-  for (const command of ['run', 'inspect', 'install', 'watch', 'loaded']) {
+  for (const command of ['run', 'inspect', 'install', 'watch', 'loaded', 'build']) {
     for (const option of ['--help', '-h']) {
       const ended = await soswap(command, option);
       t.match(ended, { ...exitedCleanly, stdout: new RegExp(`^usage: soswap ${command} `) });

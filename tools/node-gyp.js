@@ -1,5 +1,6 @@
 // node-gyp, told to use the headers that came with this Node.js, if they did (release archives and
 // container images have them), instead of downloading the same ones. So a build needs no network.
+// It is the node-gyp of this checkout; in an installed package, which has none, the one on the PATH.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -20,7 +21,8 @@ const headersVersion = () => {
 };
 
 const useHeaders = !process.env.npm_config_nodedir && headersVersion() === process.versions.node;
-const nodeGyp = fileURLToPath(new URL('../node_modules/.bin/node-gyp', import.meta.url));
+const ours = fileURLToPath(new URL('../node_modules/.bin', import.meta.url));
+const env = { ...process.env, PATH: `${ours}:${process.env.PATH}` };
 const [command, ...rest] = process.argv.slice(2);
 const args = [command, ...(useHeaders ? [`--nodedir=${prefix}`] : []), '--loglevel=warn', ...rest];
-process.exitCode = spawnSync(nodeGyp, args, { stdio: 'inherit' }).status ?? 1;
+process.exitCode = spawnSync('node-gyp', args, { stdio: 'inherit', env }).status ?? 1;

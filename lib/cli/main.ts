@@ -36,6 +36,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'list the private copies and the deleted libraries that a process runs',
     load: () => import('./loaded.js'),
   },
+  build: {
+    summary: "compile soswap's addon where no binary of the package fits",
+    load: () => import('./build.js'),
+  },
 };
 
 const usage = `usage: soswap COMMAND [OPTIONS]
