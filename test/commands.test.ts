@@ -27,7 +27,7 @@ t.test('every command tells its usage, its exit codes and an example', async (t)
   for (const command of ['run', 'inspect', 'install', 'watch', 'loaded', 'build']) {
     for (const option of ['--help', '-h']) {
       const ended = await soswap(command, option);
-      t.match(ended, { ...exitedCleanly, stdout: new RegExp(`^usage: soswap ${command} `) });
+      t.match(ended, { ...exitedCleanly, stdout: new RegExp(`^usage: soswap ${command}\\b`) });
       t.match(ended.stdout, /\nexit codes: [\s\S]+\nexample: soswap /);
       t.ok(
         ended.stdout.split('\n').every((line) => line.length <= 120),
