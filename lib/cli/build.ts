@@ -22,7 +22,7 @@ const nodeGyp = 'node-gyp@^12.4.0';
 
 export async function run(args: string[]): Promise<void> {
   if (readArguments(args, usage, [], {}) === undefined) return;
-  const { CXX = 'g++', CC = 'cc', PYTHON = 'python3' } = process.env;
+  const { CXX = 'g++', CC = 'cc', PYTHON = 'python3', CXXFLAGS = '' } = process.env;
   const missing = [CXX, CC, 'make', PYTHON, 'npm'].filter((command) => !isPresent(command));
   if (missing.length > 0) {
     const install = 'on Debian: apt-get install g++ make python3';
@@ -30,6 +30,8 @@ export async function run(args: string[]): Promise<void> {
   }
   const root = fileURLToPath(new URL('../..', import.meta.url));
   const build = ['node', join(root, 'tools/node-gyp.js'), 'rebuild'];
+  // What another compiler warns of is not the user's affair.
+  process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;
   await execute(root, 'npm', 'exec', '--yes', `--package=${nodeGyp}`, '--', ...build);
   await import('../native.js'); // it loads
   process.stdout.write(`built ${join(root, 'build/Release/soswap.node')}\n`);
