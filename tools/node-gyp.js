@@ -24,5 +24,11 @@ const useHeaders = !process.env.npm_config_nodedir && headersVersion() === proce
 const ours = fileURLToPath(new URL('../node_modules/.bin', import.meta.url));
 const env = { ...process.env, PATH: `${ours}:${process.env.PATH}` };
 const [command, ...rest] = process.argv.slice(2);
-const args = [command, ...(useHeaders ? [`--nodedir=${prefix}`] : []), '--loglevel=warn', ...rest];
+const args = [
+  command,
+  ...(useHeaders ? [`--nodedir=${prefix}`] : []),
+  '--jobs=max',
+  '--loglevel=warn',
+  ...rest,
+];
 process.exitCode = spawnSync('node-gyp', args, { stdio: 'inherit', env }).status ?? 1;
