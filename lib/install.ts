@@ -24,7 +24,7 @@ const read = promisify(readCallback);
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const candidate = await Candidate.takeAsync(plainSource(from));
+  const candidate = await Candidate.takeAsync({ ...plainSource(from), debugInfo: true });
   try {
     const { descriptor, size } = candidate.facts;
     await replace(descriptor, size, from, await resolveLinks(to));
@@ -62,7 +62,8 @@ async function replace(copy: number, size: number, from: string, to: string): Pr
 async function write(file: FileHandle, copy: number, size: number): Promise<void> {
   const chunk = Buffer.allocUnsafe(Math.min(size, 1 << 20));
   for (let position = 0; position < size; ) {
-    const { bytesRead } = await read(copy, chunk, 0, chunk.length, position);
+    const wanted = Math.min(chunk.length, size - position); // the copy goes on behind the end
+    const { bytesRead } = await read(copy, chunk, 0, wanted, position);
     if (bytesRead === 0) throw new Error('the copy ended early');
     for (let done = 0; done < bytesRead; ) {
       const { bytesWritten } = await file.write(chunk, done, bytesRead - done, position + done);

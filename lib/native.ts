@@ -28,7 +28,7 @@ export interface SnapshotFacts {
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   readonly buildId: string | null;
-  /** Descriptor of the copy. */
+  /** Descriptor of the copy; it may be longer than `size`. */
   readonly descriptor: number;
   /** The loader is sure to keep an image of it. */
   readonly staysMapped: boolean;

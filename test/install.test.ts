@@ -38,6 +38,16 @@ t.test('the destination gets the bytes of the source in a new file', async (t) =
   t.same(readdirSync(directory).sort(), ['old.so', 'so.so', 'so1.so', 'so2.so']);
 });
 
+t.test('what the loader does not read is installed too', async (t) => {
+  const directory = t.testdir();
+  const { two, so } = copyBuilds(builds, directory);
+  const filler = join(directory, 'filler');
+  writeFileSync(filler, Buffer.alloc(5_000_000, 1));
+  execFileSync('objcopy', ['--add-section', `.debug_filler=${filler}`, two]);
+  await install(two, so);
+  t.ok(readFileSync(so).equals(readFileSync(two)));
+});
+
 t.test('mode and owner of the destination are kept', async (t) => {
   const { two, so } = copyBuilds(builds, t.testdir());
   chmodSync(two, 0o777);
