@@ -4,6 +4,8 @@ import { type FileStatus, statusWithoutReading } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import { Image } from './image.js';
 import {
+  type ImageFacts,
+  type ImageOptions,
   type NativeLibrary,
   native,
   type Resolution,
@@ -125,7 +127,7 @@ export class Candidate {
   /** Unmaps what {@link try} loaded, unless that could crash the process: then it is {@link open}'s. */
   endTrial(image: Image): void {
     if (this.#hazards.length === 0) {
-      if (image.close().length > 0) this.#source.retained.add(image);
+      this.#closed(image, image.close());
     } else if (this.#released) {
       this.#keep(image, this.#hazards);
     } else {
@@ -139,11 +141,17 @@ export class Candidate {
     return direct ? this.#openImage(this.mode, generation, true) : this.openPrivately(generation);
   }
 
+  /** Loads it beside the image that runs, on another thread, which also looks up `symbols`. */
+  async openAside(generation: number, symbols: readonly string[]): Promise<Image> {
+    const { library } = this.#source;
+    const options = this.#imageOptions(this.mode, generation, false);
+    const facts = await library.openImageAsync(this.facts.id, options, symbols);
+    return this.#takeOver(this.#image(facts));
+  }
+
   /** Loads the private copy in either mode: the file itself may be another one by now. */
   openPrivately(generation: number): Image {
-    const image = this.#openImage(this.mode, generation, false);
-    this.#takeTried()?.close(); // the loader has given out the same image again
-    return image;
+    return this.#takeOver(this.#openImage(this.mode, generation, false));
   }
 
   /** Takes `image` back after a close that did not unmap it. */
@@ -193,9 +201,13 @@ export class Candidate {
       this.#keep(image, reasons);
       return reasons;
     }
-    const retained = image.close();
-    if (retained.length > 0) this.#source.retained.add(image);
-    return retained;
+    return this.#closed(image, image.close());
+  }
+
+  /** The same, but what is unmapped is unmapped on another thread. */
+  async giveUpAside(image: Image, unload: UnloadPolicy): Promise<readonly RetainReason[]> {
+    if (this.reasonsToKeep(unload).length > 0) return this.giveUp(image, unload);
+    return this.#closed(image, await image.closeAsync());
   }
 
   /** Gives the private copy up; an image that was opened from it keeps its own. Once more does nothing. */
@@ -222,13 +234,31 @@ export class Candidate {
   }
 
   #openImage(mode: number, generation: number, direct: boolean, stayedAs?: string): Image {
-    const { library, unload, retained } = this.#source;
-    const mayUnmap = this.reasonsToKeep(unload).length === 0;
     const stayed = stayedAs === undefined ? {} : { stayedAs };
-    const options = { mode, generation, direct, mayUnmap, ...stayed };
-    const image = new Image(library, library.openImage(this.facts.id, options));
-    retained.remove(image); // it may have given out one that was left mapped
+    const options = { ...this.#imageOptions(mode, generation, direct), ...stayed };
+    return this.#image(this.#source.library.openImage(this.facts.id, options));
+  }
+
+  #image(facts: ImageFacts): Image {
+    const image = new Image(this.#source.library, facts);
+    this.#source.retained.remove(image); // the loader may have given out one that was left mapped
     return image;
+  }
+
+  #imageOptions(mode: number, generation: number, direct: boolean): ImageOptions {
+    const mayUnmap = this.reasonsToKeep(this.#source.unload).length === 0;
+    return { mode, generation, direct, mayUnmap };
+  }
+
+  /** The loader has given out the image once more that was tried before. */
+  #takeOver(image: Image): Image {
+    this.#takeTried()?.close();
+    return image;
+  }
+
+  #closed(image: Image, retained: readonly RetainReason[]): readonly RetainReason[] {
+    if (retained.length > 0) this.#source.retained.add(image);
+    return retained;
   }
 
   #keep(image: Image, reasons: readonly RetainReason[]): void {

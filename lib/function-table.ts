@@ -54,6 +54,11 @@ export class FunctionTable<D extends Definitions = Definitions> {
     return [...this.#bindings].filter(([, { optional }]) => !optional).map(([symbol]) => symbol);
   }
 
+  /** All symbols that are bound. */
+  symbols(): string[] {
+    return [...this.#bindings.keys()];
+  }
+
   /** Every bound function. */
   *calls(): Generator<BoundFunction> {
     for (const { call } of this.#bindings.values()) yield call;

@@ -47,6 +47,13 @@ export class Image {
     return this.#library.closeImage(this.#id);
   }
 
+  /** The same on another thread. */
+  async closeAsync(): Promise<readonly RetainReason[]> {
+    if (!this.#open) return [];
+    this.#open = false;
+    return this.#library.closeImageAsync(this.#id);
+  }
+
   /** Leaves the image mapped for as long as the process lives, for these reasons. */
   keep(reasons: readonly RetainReason[]): void {
     if (!this.#open) return;

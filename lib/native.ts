@@ -120,10 +120,18 @@ export interface NativeLibrary {
   /** An image that was opened from it keeps the copy. */
   releaseSnapshot(snapshot: number): void;
   openImage(snapshot: number, options: ImageOptions): ImageFacts;
+  /** The same on another thread, which also looks up the symbols for the commit. */
+  openImageAsync(
+    snapshot: number,
+    options: ImageOptions,
+    symbols: readonly string[],
+  ): Promise<ImageFacts>;
   symbol(image: number, name: string): bigint | undefined;
   callsInFlight(image: number): number;
   /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */
   closeImage(image: number): RetainReason[];
+  /** The same on another thread. */
+  closeImageAsync(image: number): Promise<RetainReason[]>;
   /** Gives the image up and leaves it mapped, for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }

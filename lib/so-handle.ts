@@ -12,7 +12,7 @@ import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.
 import { checkOptions, flag, milliseconds, oneOf } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
 import { refusedChannel, warnIfUnheard } from './refusals.js';
-import type { ImageInfo, RetainReason, SwapReport } from './report.js';
+import type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
 import { RetainedImages, retainedLimit } from './retained-images.js';
 import {
   type BoundFunctions,
@@ -73,11 +73,19 @@ interface Loaded {
 
 /** What an exchange has done, for its report. */
 interface Exchange {
+  readonly order: SwapOrder;
   readonly previous: Loaded;
   readonly current: ImageInfo;
   readonly missing: readonly string[];
   /** Why the previous image stays; `undefined` while it is open. */
   readonly retained: readonly RetainReason[] | undefined;
+  /** Nanoseconds that it held the JavaScript thread. */
+  readonly pause: bigint;
+}
+
+/** What became of the previous image, and how long that held the JavaScript thread, in nanoseconds. */
+interface Left {
+  readonly retained: readonly RetainReason[];
   readonly pause: bigint;
 }
 
@@ -250,7 +258,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       if (plan.quarantine !== undefined) quarantineSync(candidate, plan.quarantine);
       if (plan.verify !== undefined) verifySync(candidate, this.#definitions, plan.verify);
       this.#assertIdle();
-      return this.#report(this.#exchange(candidate, plan), plan, started);
+      const exchange = this.#exchange(candidate, plan);
+      return this.#report(exchange, this.#giveUp(exchange, plan), started);
     } catch (error) {
       candidate?.release();
       throw error;
@@ -262,7 +271,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /**
    * Makes the file that is at {@link path} now take effect. It is copied, inspected and put into quarantine
    * off the main thread. Then `close-first` waits for calls in flight, while new nonblocking calls wait
-   * for the new image; `open-first` has the new image take all calls at once, and closes the old one when
+   * for the new image; `open-first` loads it there too, has it take all calls at once, and closes the old one when
    * its last call has returned. Swaps of one handle line up.
    *
    * @returns Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
@@ -301,6 +310,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#open();
     this.#phase = 'preparing';
     let candidate: Candidate | undefined;
+    let opened: Image | undefined;
     try {
       candidate = await Candidate.takeAsync(this.#source);
       this.#assertReplaceable(plan);
@@ -312,11 +322,17 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
         await this.#table.idle(this.#open().image, plan.timeout);
         this.#assertIdle();
       }
-      const exchange = this.#exchange(candidate, plan);
+      if (plan.aside)
+        opened = await candidate.openAside(this.#generation + 1, this.#table.symbols());
+      const exchange = this.#exchange(candidate, plan, opened);
       this.#table.release();
       await this.#table.idle(exchange.previous.image);
-      return this.#report(exchange, plan, started);
+      const left = plan.aside
+        ? await this.#giveUpAside(exchange, plan)
+        : this.#giveUp(exchange, plan);
+      return this.#report(exchange, left, started);
     } catch (error) {
+      if (opened?.open) candidate?.giveUp(opened, this.#source.unload);
       candidate?.release();
       throw error;
     } finally {
@@ -332,8 +348,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     return order === 'open-first' || verify !== undefined || stays ? '' : image.loaderName;
   }
 
-  /** The swap transaction. Up to the commit nothing has changed, or what has is taken back. */
-  #exchange(candidate: Candidate, { order, unload }: SwapPlan<D>): Exchange {
+  /**
+   * The swap transaction. Up to the commit nothing has changed, or what has is taken back.
+   *
+   * @param opened An image of the candidate that was opened before.
+   */
+  #exchange(candidate: Candidate, { order, unload }: SwapPlan<D>, opened?: Image): Exchange {
     const started = process.hrtime.bigint();
     const previous = this.#open();
     const mustStay = previous.candidate.reasonsToKeep(unload);
@@ -342,33 +362,46 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#phase = 'exchanging';
     try {
       if (order === 'close-first' && mustStay.length === 0) retained = this.#retire(previous);
-      missing = this.#load(candidate, this.#generation + 1); // commits
+      missing = this.#load(candidate, this.#generation + 1, opened); // commits
     } catch (error) {
       throw previous.image.open ? error : this.#restore(previous, error);
     } finally {
       this.#phase = 'preparing';
     }
     const current = this.#open().info;
-    return { previous, current, missing, retained, pause: process.hrtime.bigint() - started };
+    const pause = process.hrtime.bigint() - started;
+    return { order, previous, current, missing, retained, pause };
   }
 
-  /** Gives the previous image up, if that is not done yet, and tells what happened. */
-  #report(exchange: Exchange, plan: SwapPlan<D>, started: bigint): SwapReport {
-    const { previous, current, missing, pause } = exchange;
-    const closing = process.hrtime.bigint();
-    const retained = exchange.retained ?? previous.candidate.giveUp(previous.image, plan.unload);
+  /** Gives the previous image up, if that is not done yet. */
+  #giveUp({ previous, retained }: Exchange, { unload }: SwapPlan<D>): Left {
+    const started = process.hrtime.bigint();
+    retained ??= previous.candidate.giveUp(previous.image, unload);
+    return { retained, pause: process.hrtime.bigint() - started };
+  }
+
+  /** The same on another thread. */
+  async #giveUpAside({ previous, retained }: Exchange, { unload }: SwapPlan<D>): Promise<Left> {
+    retained ??= await previous.candidate.giveUpAside(previous.image, unload);
+    return { retained, pause: 0n };
+  }
+
+  /** Tells what happened. */
+  #report(exchange: Exchange, { retained, pause }: Left, started: bigint): SwapReport {
+    const { previous, current, missing } = exchange;
+    const releasing = process.hrtime.bigint();
     previous.candidate.release();
     const ended = process.hrtime.bigint();
     return {
       path: this.path,
       generation: current.generation,
-      order: plan.order,
+      order: exchange.order,
       previous: previous.info,
       current,
       unmapped: retained.length === 0,
       retained,
       missing,
-      pauseMicroseconds: Number(pause + ended - closing) / 1000,
+      pauseMicroseconds: Number(exchange.pause + pause + ended - releasing) / 1000,
       totalMicroseconds: Number(ended - started) / 1000,
     };
   }
@@ -396,12 +429,15 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /** Opens the candidate and commits it. Throws with nothing of it left, and nothing committed. */
-  #load(candidate: Candidate, generation: number): readonly string[] {
-    const image = candidate.open(generation);
+  #load(
+    candidate: Candidate,
+    generation: number,
+    image = candidate.open(generation),
+  ): readonly string[] {
     try {
       return this.#commit({ image, candidate, info: candidate.describe(image, generation) });
     } catch (error) {
-      image.close();
+      candidate.giveUp(image, this.#source.unload);
       throw error;
     }
   }

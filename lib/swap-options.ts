@@ -32,6 +32,14 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   readonly quarantine?: boolean | { readonly timeout?: number };
   /** Default: as {@link SoHandle.open} was told. */
   readonly unload?: UnloadPolicy;
+  /**
+   * Where an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and
+   * destructors of the library. `thread` (default): on a thread of its own, which ends afterwards, so that the
+   * JavaScript thread is held for the commit alone, whatever the size of the library. `main`: on the JavaScript thread,
+   * for libraries that care which thread loads them, where a `thread_local` of a constructor must live on, say.
+   * `close-first` and `swapSync()` load on the JavaScript thread anyway.
+   */
+  readonly loadOn?: 'thread' | 'main';
 }
 
 /** The same with every default filled in. */
@@ -42,6 +50,8 @@ export interface SwapPlan<D extends Definitions> {
   /** Milliseconds; `undefined` without quarantine. */
   readonly quarantine: number | undefined;
   readonly unload: UnloadPolicy;
+  /** Load and unmap on another thread, where the swap can wait. */
+  readonly aside: boolean;
 }
 
 const defaultTimeout = 10_000;
@@ -55,8 +65,11 @@ export function planSwap<D extends Definitions>(
   if (verify !== undefined && typeof verify !== 'function') {
     throw argumentTypeError('options.verify', 'a function', verify);
   }
+  const order = oneOf('options.order', options.order, ['close-first', 'open-first']);
+  const loadOn = oneOf('options.loadOn', options.loadOn, ['thread', 'main']);
   return {
-    order: oneOf('options.order', options.order, ['close-first', 'open-first']),
+    order,
+    aside: order === 'open-first' && loadOn === 'thread',
     timeout: milliseconds('options.timeout', options.timeout, defaultTimeout),
     verify,
     quarantine: quarantineTimeout(quarantine),

@@ -1,5 +1,9 @@
 #include "library_wrap.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +92,50 @@ Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
   return object;
 }
 
+// What lib/native.ts calls ImageOptions.
+struct OpenRequest {
+  std::shared_ptr<InspectedSnapshot> taken;
+  ImageOrigin origin;
+  int mode;
+  bool direct;
+  std::optional<std::string> stayed_as;
+
+  // Any thread. Throws Error.
+  std::shared_ptr<Image> Open() const {
+    if (stayed_as) return Image::Reopen(origin, *stayed_as, mode);
+    return direct ? Image::OpenDirect(origin, mode)
+                  : Image::Open(origin, taken->snapshot, taken->elf.facts(), mode);
+  }
+};
+
+OpenRequest ToOpenRequest(std::shared_ptr<InspectedSnapshot> taken, const Napi::Value& value) {
+  const auto options = value.As<Napi::Object>();
+  const ElfFacts& elf = taken->elf.facts();
+  ImageOrigin origin{.path = taken->path,
+                     .generation = options.Get("generation").As<Napi::Number>(),
+                     .source = taken->snapshot->source(),
+                     .build_id = elf.build_id,
+                     .memory_size = elf.memory_size,
+                     .unload = taken->unload,
+                     .may_unmap = options.Get("mayUnmap").ToBoolean(),
+                     .thread = static_cast<pid_t>(syscall(SYS_gettid))};
+  OpenRequest request{std::move(taken), std::move(origin), options.Get("mode").As<Napi::Number>(),
+                      options.Get("direct").ToBoolean(), std::nullopt};
+  const Napi::Value stayed_as = options.Get("stayedAs");
+  if (stayed_as.IsString()) request.stayed_as = stayed_as.As<Napi::String>();
+  return request;
+}
+
+// lib/native.ts: ImageFacts.
+Napi::Object AddImage(Napi::Env env, LibraryObjects& objects, std::shared_ptr<Image> image) {
+  Napi::Object facts = Napi::Object::New(env);
+  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
+  facts["loaderName"] = image->loader_name();
+  facts["memorySize"] = static_cast<double>(image->memory_size());
+  facts["id"] = objects.images.Add(std::move(image));
+  return facts;
+}
+
 }  // namespace
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
@@ -102,9 +150,11 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
                    InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
                    InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
                    InstanceMethod<&LibraryWrap::Symbol>("symbol"),
                    InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
                    InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
                    InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
@@ -198,32 +248,24 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
 // openImage(snapshot, options): lib/native.ts: ImageOptions, ImageFacts
 Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto taken = objects_->snapshots.Get(info[0]);
-  const ElfFacts& elf = taken->elf.facts();
-  const auto options = info[1].As<Napi::Object>();
-  const int mode = options.Get("mode").As<Napi::Number>();
-  ImageOrigin origin{.path = taken->path,
-                     .generation = options.Get("generation").As<Napi::Number>(),
-                     .source = taken->snapshot->source(),
-                     .build_id = elf.build_id,
-                     .memory_size = elf.memory_size,
-                     .unload = taken->unload,
-                     .may_unmap = options.Get("mayUnmap").ToBoolean()};
-  const Napi::Value stayed_as = options.Get("stayedAs");
-  auto image = Translating(env, [&] {
-    if (stayed_as.IsString()) {
-      return Image::Reopen(std::move(origin), stayed_as.As<Napi::String>(), mode);
-    }
-    return options.Get("direct").ToBoolean()
-               ? Image::OpenDirect(std::move(origin), mode)
-               : Image::Open(std::move(origin), taken->snapshot, elf, mode);
-  });
-  Napi::Object facts = Napi::Object::New(env);
-  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
-  facts["loaderName"] = image->loader_name();
-  facts["memorySize"] = static_cast<double>(elf.memory_size);
-  facts["id"] = objects_->images.Add(std::move(image));
-  return facts;
+  const OpenRequest request = ToOpenRequest(objects_->snapshots.Get(info[0]), info[1]);
+  return AddImage(env, *objects_, Translating(env, [&] { return request.Open(); }));
+}
+
+// openImageAsync(snapshot, options, symbols): the same on another thread, which also looks the
+// symbols up.
+Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(),
+      [request = ToOpenRequest(objects_->snapshots.Get(info[0]), info[1]),
+       symbols = ToStrings(info[2])] {
+        auto image = request.Open();
+        image->FindSymbols(symbols);
+        return image;
+      },
+      [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {
+        return AddImage(env, *objects, std::move(image));
+      });
 }
 
 // symbol(image, name): its address, or undefined.
@@ -240,12 +282,26 @@ Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
 
 // closeImage(image): why it is still mapped afterwards; empty if it is gone.
 Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  const auto image = objects_->images.Get(info[0]);
-  if (image->calls().value() > 0) throw Napi::Error::New(env, "calls are in flight in this image");
-  // First forgotten, then closed: a destructor of the library may call back into JavaScript.
-  objects_->images.Remove(info[0]);
-  return ToArray(env, image->Close());
+  return ToArray(info.Env(), TakeIdleImage(info[0])->Close());
+}
+
+// closeImageAsync(image): the same on another thread.
+Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(), [image = TakeIdleImage(info[0])] { return image->Close(); },
+      [](Napi::Env env, const std::vector<RetainReason>& reasons) {
+        return ToArray(env, reasons);
+      });
+}
+
+// First forgotten, then closed: a destructor of the library may call back into JavaScript.
+std::shared_ptr<Image> LibraryWrap::TakeIdleImage(const Napi::Value& id) {
+  auto image = objects_->images.Get(id);
+  if (image->calls().value() > 0) {
+    throw Napi::Error::New(id.Env(), "calls are in flight in this image");
+  }
+  objects_->images.Remove(id);
+  return image;
 }
 
 // keepImage(image, reasons): leaves it mapped.

@@ -37,10 +37,14 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   void ReleaseSnapshot(const Napi::CallbackInfo& info);
 
   Napi::Value OpenImage(const Napi::CallbackInfo& info);
+  Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
   Napi::Value Symbol(const Napi::CallbackInfo& info);
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);
   Napi::Value CloseImage(const Napi::CallbackInfo& info);
+  Napi::Value CloseImageAsync(const Napi::CallbackInfo& info);
   void KeepImage(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Image> TakeIdleImage(const Napi::Value& id);
 
   std::shared_ptr<LibraryObjects> objects_ = std::make_shared<LibraryObjects>();
 };

@@ -12,7 +12,7 @@ Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
-  const auto& [origin, loader_name, base, thread, calls_in_flight, retained] = image;
+  const auto& [origin, loader_name, base, calls_in_flight, retained] = image;
   Napi::Object object = Napi::Object::New(env);
   object["path"] = origin.path;
   object["generation"] = origin.generation;
@@ -24,7 +24,7 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   object["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(base));
   object["mappedFrom"] = loader_name;
   object["memorySize"] = static_cast<double>(origin.memory_size);
-  object["thread"] = thread;
+  object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;
   object["neededBy"] = ToArray(env, ObjectsThatNeed(loader_name));
   object["retained"] = ToArray(env, retained);

@@ -29,6 +29,7 @@ std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
   if (!missing.empty()) return missing;
 
   for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
+  image->ForgetSymbols();
   image_ = std::move(image);
   calls_ = &image_->calls();
   state_ = State::kLoaded;

@@ -2,8 +2,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -60,7 +58,6 @@ Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapsho
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
-  record_->thread = static_cast<pid_t>(syscall(SYS_gettid));
   AddLoadedImage(record_);
 }
 
@@ -73,7 +70,16 @@ Image::~Image() {
   }
 }
 
+void Image::FindSymbols(const std::vector<std::string>& names) {
+  found_.reserve(names.size());
+  for (const std::string& name : names) found_.emplace(name, Symbol(name));
+}
+
 std::optional<void*> Image::Symbol(const std::string& name) const {
+  if (!found_.empty()) {
+    const auto found = found_.find(name);
+    if (found != found_.end()) return found->second;
+  }
   void* address = dlsym(handle_, name.c_str());
   if (address != nullptr) return address;
   dlerror();  // may have the text of an earlier failure

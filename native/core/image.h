@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "loaded_images.h"
@@ -38,6 +39,10 @@ class Image final {
   // if it is absent. A symbol may have the address null.
   std::optional<void*> Symbol(const std::string& name) const;
 
+  // Finds the addresses of these symbols, so that Symbol() has them at hand until ForgetSymbols().
+  void FindSymbols(const std::vector<std::string>& names);
+  void ForgetSymbols() noexcept { found_ = {}; }
+
   // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
   // does not tell. Returns why it is, or nothing if it is gone.
   std::vector<RetainReason> Close();
@@ -48,6 +53,7 @@ class Image final {
   bool open() const noexcept { return handle_ != nullptr; }
   const std::string& loader_name() const noexcept { return record_->loader_name; }
   uintptr_t base() const noexcept { return record_->base; }
+  uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
   CallCount& calls() noexcept { return record_->calls; }
 
  private:
@@ -56,6 +62,7 @@ class Image final {
   std::shared_ptr<Snapshot> snapshot_;  // none in direct mode
   void* handle_ = nullptr;
   std::shared_ptr<LoadedImage> record_;
+  std::unordered_map<std::string, std::optional<void*>> found_;
 };
 
 }  // namespace soswap

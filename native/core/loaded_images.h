@@ -23,6 +23,7 @@ struct ImageOrigin {
   uint64_t memory_size = 0;  // bytes of address space
   UnloadFacts unload;
   bool may_unmap = true;  // if nobody gives the image up: its handle was dropped, its thread ends
+  pid_t thread = 0;       // whose handle it is, as gettid(2) numbers it
 };
 
 // Calls that have entered an image and have not returned, and nonblocking ones that wait for a
@@ -46,7 +47,6 @@ struct LoadedImage {
   ImageOrigin origin;
   std::string loader_name;
   uintptr_t base = 0;
-  pid_t thread = 0;  // whose handle it is, as gettid(2) numbers it
   CallCount calls;
   std::vector<RetainReason> retained;  // empty: live
 };
@@ -56,7 +56,6 @@ struct LoadedImageInfo {
   ImageOrigin origin;
   std::string loader_name;
   uintptr_t base;
-  pid_t thread;
   int32_t calls_in_flight;
   std::vector<RetainReason> retained;
 };

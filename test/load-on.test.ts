@@ -1,0 +1,125 @@
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { SoHandle, type SwapOptions } from 'soswap';
+import t from 'tap';
+import { compile } from '../fixtures/build.js';
+import { exitedCleanly, runProgram } from '../fixtures/child.js';
+
+const cwd = fileURLToPath(new URL('..', import.meta.url));
+const directory = t.testdir();
+const library = compile('loading-thread.c', join(directory, 'built.so'));
+const slow = compile('loading-thread.c', join(directory, 'slow.so'), '-DSLEEP_MICROSECONDS=300000');
+
+const definitions = {
+  loaded_on: { return: 'int32' },
+  tell: { arguments: ['buffer'] },
+} as const;
+
+/** The threads that loaded the second image and unloaded the first. */
+async function threadsOf(t: Tap, options: SwapOptions, sync = false): Promise<[number, number]> {
+  const path = join(t.testdir(), 'so.so');
+  copyFileSync(library, path);
+  const told = new Int32Array(new SharedArrayBuffer(4));
+  const so = SoHandle.open(path, definitions);
+  so.functions.tell(told);
+  const report = sync ? so.swapSync(options) : await so.swap(options);
+  t.match(report, { generation: 2, unmapped: true, retained: [], missing: [] });
+  const loadedOn = so.functions.loaded_on();
+  so.close();
+  return [loadedOn, told[0] ?? 0];
+}
+type Tap = typeof t;
+
+t.test('open-first loads and unmaps on another thread', async (t) => {
+  const [loaded, unloaded] = await threadsOf(t as Tap, { order: 'open-first' });
+  t.not(loaded, process.pid);
+  t.not(unloaded, process.pid);
+  t.ok(loaded > 0 && unloaded > 0);
+});
+
+t.test('on request, and in every other way, the JavaScript thread does it', async (t) => {
+  const here = [process.pid, process.pid];
+  t.same(await threadsOf(t as Tap, { order: 'open-first', loadOn: 'main' }), here);
+  t.same(await threadsOf(t as Tap, { order: 'close-first', loadOn: 'thread' }), here);
+  t.same(await threadsOf(t as Tap, { order: 'open-first' }, true), here);
+  t.same(await threadsOf(t as Tap, {}, true), here);
+});
+
+t.test('calls go on in the old image while the new one is loaded', async (t) => {
+  const path = join(t.testdir(), 'so.so');
+  copyFileSync(library, path);
+  const so = SoHandle.open(path, definitions);
+  const before = so.functions.loaded_on();
+  copyFileSync(slow, path);
+  let swapped = false;
+  const swap = so.swap({ order: 'open-first' }).then((report) => {
+    swapped = true;
+    return report;
+  });
+  let calls = 0;
+  for (; !swapped; calls++) {
+    if (so.generation === 1 && so.functions.loaded_on() !== before) t.fail('new code too early');
+    await setImmediate();
+  }
+  t.ok(calls > 10, `${calls} turns of the event loop`);
+  const { pauseMicroseconds, totalMicroseconds } = await swap;
+  t.ok(totalMicroseconds > 300_000, 'the constructor sleeps for so long');
+  t.ok(pauseMicroseconds < 300_000, 'but not on this thread');
+  t.not(so.functions.loaded_on(), before);
+  so.close();
+});
+
+t.test('a symbol that is bound while the image is loaded is found too', async (t) => {
+  const path = join(t.testdir(), 'so.so');
+  copyFileSync(slow, path);
+  const so = SoHandle.open(path, {});
+  const swap = so.swap({ order: 'open-first' });
+  const loadedOn = so.getFunction('loaded_on', { return: 'int32' });
+  t.equal(loadedOn(), process.pid);
+  await swap;
+  t.not(loadedOn(), process.pid);
+  so.close();
+});
+
+const endings: Record<string, string> = {
+  'close() while the image is loaded': `
+    setTimeout(() => so.close(), 100);
+    await swap.then(() => console.log('swapped'), (error) => console.log(error.code));
+    console.log(loaded().length);`,
+  'process.exit() while the image is loaded': `
+    setTimeout(() => { console.log('ERR_SOSWAP_CLOSED\\n0'); process.exit(); }, 100);
+    await swap;`,
+  'a worker that is terminated while the image is loaded': `
+    const worker = new Worker(\`
+      const { SoHandle } = await import('soswap');
+      const so = SoHandle.open(\${JSON.stringify(path)});
+      so.swap({ order: 'open-first' });
+      (await import('node:worker_threads')).parentPort.postMessage('swapping');
+    \`, { eval: true });
+    worker.once('message', () => setTimeout(() => worker.terminate(), 100));
+    await once(worker, 'exit');
+    await swap;
+    so.close();
+    console.log('ERR_SOSWAP_CLOSED');
+    console.log(loaded().length);`,
+};
+
+for (const [name, ending] of Object.entries(endings)) {
+  t.test(`${name} harms nothing`, async (t) => {
+    const path = join(t.testdir(), 'so.so');
+    copyFileSync(slow, path);
+    const program = `
+      import { once } from 'node:events';
+      import { Worker } from 'node:worker_threads';
+      import { loaded, SoHandle } from 'soswap';
+      const path = ${JSON.stringify(path)};
+      const so = SoHandle.open(path);
+      const swap = so.swap({ order: 'open-first' });
+      ${ending}`;
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, exitedCleanly);
+    t.equal(ended.stdout, 'ERR_SOSWAP_CLOSED\n0\n');
+  });
+}
