@@ -105,9 +105,9 @@ for (const [activity, text] of Object.entries(activities)) {
         ${text}
       }
       replace(0);
-      const so = SoHandle.open(path, definitions);
       const descriptors = () => readdirSync('/proc/self/fd').length;
       const before = descriptors();
+      const so = SoHandle.open(path, definitions);
       for (let round = 0; round < 12; round++) {
         const workers = [1, 2].map(() => new Worker('./program.mjs', { execArgv: [] }));
         await Promise.all(workers.map((worker) => once(worker, 'message')));
@@ -116,8 +116,9 @@ for (const [activity, text] of Object.entries(activities)) {
       }
       replace(1);
       so.swapSync();
-      process.send([so.functions.version(), loaded().length, descriptors() - before]);
-      so.close();
+      const seen = [so.functions.version(), loaded().length];
+      so.close(); // with the last handle goes what is kept for its next swap
+      process.send([...seen, descriptors() - before]);
     `;
     writeFileSync(`${cwd}/program.mjs`, program);
     const ended = await runNode(['program.mjs'], { cwd, env: { TMPDIR: temporary } });
