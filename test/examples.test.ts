@@ -1,0 +1,80 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { Running } from '../fixtures/running.js';
+
+const example = (name: string) => fileURLToPath(new URL(`../examples/${name}`, import.meta.url));
+
+/** Whether there is such a process. */
+function runs(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+t.test('the service swaps under load, and no request fails', async (t) => {
+  const TMPDIR = t.testdir();
+  const args = [example('service/run.js'), '--seconds', '60', '--every', '100'];
+  const service = new Running(args, TMPDIR, { TMPDIR });
+  // Seconds, requests, swaps, refused builds: there were some of each.
+  await service.says(/^ +\d+ +[1-9]\d* +[1-9]\d* +[1-9]/m);
+  const ended = await service.end('SIGINT');
+  t.match(ended, { code: 0, signal: null, stderr: '' });
+  const { stdout } = ended;
+  t.match(stdout, /^requests answered: \d+ \(.*\b[1-9]\d* with 0 % off/m, 'the old price was seen');
+  t.match(stdout, /^requests answered: \d+ \(.*\b[1-9]\d* with 10 % off/m, 'the new one too');
+  t.match(stdout, /^failed requests: 0$/m);
+  t.match(stdout, /^wrong prices: 0$/m);
+  t.match(stdout, /^exit code of the service: 0$/m);
+  t.same(readdirSync(TMPDIR), [], 'no file is left behind');
+});
+
+t.test('the service ends with the program that started it', async (t) => {
+  const TMPDIR = t.testdir();
+  const run = new Running([example('service/run.js')], TMPDIR, { TMPDIR });
+  const [, pid] = /process (\d+)/.exec(await run.says(/process \d+/)) ?? [];
+  t.ok(runs(Number(pid)), 'it runs');
+  await run.end('SIGKILL');
+  while (runs(Number(pid))) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.pass('it has ended');
+});
+
+t.test('the development loop runs what was saved, if it is any good', async (t) => {
+  const TMPDIR = t.testdir({ tmp: {} });
+  const source = join(TMPDIR, 'price.c');
+  const text = readFileSync(example('dev-loop/price.c'), 'utf8');
+  const saved = (change: string) => writeFileSync(source, text.replace('base * count', change));
+  saved('base * count');
+  const env = { TMPDIR: join(TMPDIR, 'tmp') };
+  const loop = new Running([example('dev-loop/dev.js'), source], TMPDIR, env);
+  await loop.says(/^quote\(100, 3\) = 300$/m);
+
+  saved('base * count * 0.9');
+  await loop.says(/^generation 2 .*\nquote\(100, 3\) = 270$/m);
+
+  let since = loop.stdout.length;
+  saved('base * cont');
+  await loop.says(/error: .*cont.*[\s\S]*Not compiled/, since);
+
+  since = loop.stdout.length;
+  writeFileSync(source, text.replace('quote', 'quota'));
+  await loop.says(/symbol quote is absent[\s\S]*Refused[\s\S]*quote\(100, 3\) = 270/, since);
+
+  saved('base * count / 2');
+  await loop.says(/^generation 3 .*\nquote\(100, 3\) = 150$/m);
+  t.match(await loop.end('SIGINT'), { code: 0, signal: null, stderr: '' });
+  t.same(readdirSync(env.TMPDIR), [], 'no file is left behind');
+});
+
+t.test('the development loop ends if there is nothing to run', async (t) => {
+  const TMPDIR = t.testdir({ 'price.c': 'double quote(', tmp: {} });
+  const env = { TMPDIR: join(TMPDIR, 'tmp') };
+  const loop = new Running([example('dev-loop/dev.js'), 'price.c'], TMPDIR, env);
+  const ended = await loop.end();
+  t.match(ended, { code: 1, signal: null, stderr: '', stdout: /error: .*\n/ });
+  t.same(readdirSync(env.TMPDIR), []);
+});
