@@ -2,16 +2,15 @@ import { type BigIntStats, statSync } from 'node:fs';
 import { SoError } from './errors.js';
 import type { SnapshotFacts } from './native.js';
 
-/** What the file at the handle's path is, beside the image that runs. */
-export type FileStatus =
-  /** The file that runs. */
-  | 'current'
-  /** Another file: the next swap takes it. */
-  | 'replaced'
-  /** The same file with other bytes: the next swap takes them. */
-  | 'overwritten'
-  /** No file. */
-  | 'missing';
+/**
+ * What the file at the handle's path is, beside the image that runs.
+ *
+ * - `current`: the file that runs
+ * - `replaced`: another file; the next swap takes it
+ * - `overwritten`: the same file with other bytes; the next swap takes them
+ * - `missing`: no file
+ */
+export type FileStatus = 'current' | 'replaced' | 'overwritten' | 'missing';
 
 /**
  * What stat(2) tells of the file that a snapshot was taken from; `undefined` where only its bytes can tell: it was

@@ -1,4 +1,13 @@
-export { SoError, type SoErrorCode } from './errors.js';
+/**
+ * Hot-swaps native shared objects inside a running Node.js process.
+ *
+ * In the examples `price` is the handle that {@link SoHandle.open} shows. Everything works on the main thread and in
+ * workers, unless said otherwise; a handle belongs to the thread that opened it.
+ *
+ * @module soswap
+ */
+
+export { SoError, SoErrorCode } from './errors.js';
 export type { FileStatus } from './file-status.js';
 export {
   inspect,
@@ -6,6 +15,7 @@ export {
   type SoExport,
   type SoImport,
   type SoInfo,
+  type UnloadReason,
   type UnloadVerdict,
 } from './inspect.js';
 export { install } from './install.js';
@@ -14,12 +24,14 @@ export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js
 export { swapOnSignal } from './signals.js';
 export type {
   ArgumentType,
+  ArgumentTypes,
   BoundFunctions,
   Definition,
   Definitions,
   FunctionFor,
   PointerLike,
   ReturnType,
+  ReturnTypes,
 } from './signature.js';
 export { type HandleEvents, type OpenOptions, SoHandle } from './so-handle.js';
 export type { SwapOptions, UnloadPolicy } from './swap-options.js';

@@ -5,19 +5,23 @@ import type { RetainReason } from './report.js';
 
 /** A symbol that a library offers. */
 export interface SoExport {
+  /** As dlsym(3) takes it; of C++ the mangled name. */
   readonly name: string;
+  /** STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS or STT_NOTYPE of elf(5). */
   readonly type: 'function' | 'indirect-function' | 'object' | 'thread-local' | 'none';
+  /** STB_GLOBAL, STB_WEAK or STB_GNU_UNIQUE of elf(5). */
   readonly binding: 'global' | 'weak' | 'unique';
-  /** Empty if it has none. */
+  /** Of the symbol; empty if it has none. */
   readonly version: string;
-  /** Bytes; 0 where the file does not tell. */
+  /** Bytes of the function or the data; 0 where the file does not tell. */
   readonly size: number;
 }
 
 /** A symbol that a library asks others for. */
 export interface SoImport {
+  /** As its provider exports it. */
   readonly name: string;
-  /** Empty if any will do. */
+  /** That it must have; empty if any will do. */
   readonly version: string;
   /** It may be absent. */
   readonly weak: boolean;
@@ -48,31 +52,47 @@ export interface UnloadVerdict {
   readonly outcome: 'clean' | 'stays-mapped' | 'may-crash';
   /** The same for people: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`. */
   readonly verdict: string;
-  /** Empty if it is clean. */
-  readonly reasons: readonly (RetainReason & {
-    readonly effect: 'stays-mapped' | 'may-crash';
-    /** The flag to build it without or with, or the option to open it with, so that this reason goes. */
-    readonly cure?: string;
-  })[];
+  /** Why it is not clean, and how to change that; empty if it is. */
+  readonly reasons: readonly UnloadReason[];
+}
+
+/** Why an image of a library is not just unmapped. */
+export interface UnloadReason extends RetainReason {
+  /** What comes of this reason by itself. */
+  readonly effect: 'stays-mapped' | 'may-crash';
+  /** The flag to build it without or with, or the option to open it with, so that this reason goes. */
+  readonly cure?: string;
 }
 
 /** What the file of a library tells. */
 export interface SoInfo {
+  /** The absolute path; of a bare name the one that dlopen(3) would take. */
   readonly path: string;
+  /** The processor that it is built for: `x86-64` or `aarch64`. */
   readonly machine: string;
+  /** DT_SONAME, the name by which other libraries need it; `null` if it has none. */
   readonly soname: string | null;
-  /** Hexadecimal digits. */
+  /** The linker's build id in hexadecimal digits, `null` if the file has none. */
   readonly buildId: string | null;
   /** Bytes of the file. */
   readonly size: number;
   /** Bytes of address space that an image takes. */
   readonly memorySize: number;
+  /** DT_RUNPATH, where its dependencies are looked for; directories with colons between them. `null` without one. */
   readonly runpath: string | null;
+  /** DT_RPATH, the older form of it. */
   readonly rpath: string | null;
-  /** DF_1_NODELETE, DF_SYMBOLIC, DF_TEXTREL, DF_BIND_NOW, DF_STATIC_TLS, PT_TLS, and the Go toolchain's marks. */
+  /**
+   * What is set: `nodelete` (DF_1_NODELETE), `symbolic` (DF_SYMBOLIC), `text-relocations` (DF_TEXTREL), `bind-now`
+   * (DF_BIND_NOW), `static-tls` (DF_STATIC_TLS), `tls` (PT_TLS: it has `thread_local` variables), `go` (the Go toolchain
+   * made it).
+   */
   readonly flags: readonly string[];
+  /** All that would be loaded with it, those of dependencies too. */
   readonly dependencies: readonly SoDependency[];
+  /** What it defines for others. */
   readonly exports: readonly SoExport[];
+  /** What others must define for it. */
   readonly imports: readonly SoImport[];
   /** As plain dlopen(3) and dlclose(3) have it. */
   readonly plain: UnloadVerdict;
@@ -84,7 +104,14 @@ export interface SoInfo {
  * What a library's file tells, and whether an image of it can be unmapped. Nothing is loaded, and no code of it runs.
  *
  * @param path As for {@link SoHandle.open}.
- * @throws {SoError} The file is no library that this process could load.
+ * @returns What was found, at one moment: from one copy of the file.
+ * @throws {SoError} The file is no library that this process could load, with the same codes as for {@link SoHandle.open}.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: `path` is not one.
+ *
+ * @example
+ * const { exports, unload } = inspect('./libprice.so');
+ * console.log(exports.map(({ name }) => name)); // [ 'quote' ]
+ * console.log(unload.outcome); // clean
  */
 export function inspect(path: string | URL): SoInfo {
   const source = plainSource(libraryPath(path));

@@ -19,7 +19,17 @@ const read = promisify(readCallback);
  * synced and renamed. A symbolic link is followed: the file that it leads to is replaced. What a process that was
  * killed at it has left beside the destination is removed by the next one.
  *
- * @throws {SoError} The source is refused, or `ERR_SOSWAP_INSTALL`; the destination is as it was.
+ * The file work is done off the JavaScript thread.
+ *
+ * @param source The library to install: a path or a `file:` URL, never a bare name that is looked up.
+ * @param destination The file to replace or to create, in a directory that exists.
+ * @throws {SoError} The source is refused, with the same codes as for {@link SoHandle.open}; or
+ * `ERR_SOSWAP_INSTALL` with the system's error as `cause`. The destination is as it was.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument is no path.
+ *
+ * @example
+ * await install('./build/libprice.so', './libprice.so');
+ * await price.swap();
  */
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);

@@ -14,7 +14,13 @@ import type { SoHandle } from './so-handle.js';
  * @param signal `SIGHUP`, `SIGUSR2`, …
  * @param handles Default: the handles of this thread that are open when the signal arrives.
  * @returns Disposing of it restores what the signal did before.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: there is no such signal.
  * @throws {Error} `ERR_WORKER_UNSUPPORTED_OPERATION` in a worker thread, which no signal reaches.
+ *
+ * @example
+ * const reload = swapOnSignal('SIGHUP');
+ * // … kill -HUP …
+ * reload[Symbol.dispose](); // or: using reload = swapOnSignal('SIGHUP');
  */
 export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle>): Disposable {
   if (typeof signal !== 'string') throw argumentTypeError('signal', 'a string', signal);

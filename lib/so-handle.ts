@@ -42,10 +42,14 @@ export interface OpenOptions {
   /**
    * `snapshot`: a private sealed copy is mapped, and whatever happens to the file changes nothing before
    * the next swap. `direct`: the file itself is mapped, as dlopen(3) does; overwriting it in place can
-   * then kill the process. `auto` (default) is `snapshot`.
+   * then kill the process, and a swap is refused with `ERR_SOSWAP_STILL_LOADED` where the old image would stay mapped.
+   * `auto` (default) is `snapshot`.
    */
   readonly image?: 'auto' | 'snapshot' | 'direct';
-  /** What becomes of old images. Default `auto`. With `always`, DF_1_NODELETE is ignored, but for Go. */
+  /**
+   * What becomes of old images. Default `auto`. With `always`, DF_1_NODELETE is cleared in the private copy, so that the
+   * loader unmaps the image; not for Go.
+   */
   readonly unload?: UnloadPolicy;
   /**
    * STB_GNU_UNIQUE symbols keep an image mapped for ever, and have the next one use its static data. `global`
@@ -57,11 +61,13 @@ export interface OpenOptions {
    * functions and lines of the library, and each swap copies that much more. Default `false`.
    */
   readonly debugInfo?: boolean;
-  /**
-   * How many old images, and how many bytes of them, may stay mapped before a swap is refused with
-   * `ERR_SOSWAP_RETAINED_LIMIT`. Default 1,000 images and 1 GiB.
-   */
-  readonly maxRetained?: { readonly images?: number; readonly bytes?: number };
+  /** How much may stay mapped of old images before a swap is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
+  readonly maxRetained?: {
+    /** So many images of this handle. 0 or more; default 1,000. */
+    readonly images?: number;
+    /** So many bytes of address space. 0 or more; default 1 GiB. */
+    readonly bytes?: number;
+  };
 }
 
 /** An image and the candidate that it was loaded from. */
@@ -89,11 +95,11 @@ interface Left {
   readonly pause: bigint;
 }
 
-/** The events of a handle. */
+/** The events of a handle. Listeners are called on its thread. */
 export interface HandleEvents {
   /** A swap took effect. */
   swap: [report: SwapReport];
-  /** A swap was refused or failed. */
+  /** A swap was refused or failed; `rolledBack` of the error tells the one from the other. */
   refused: [error: SoError];
 }
 
@@ -108,15 +114,13 @@ const swapChannel = channel('soswap:swap');
  * uncaught exception, and changes nothing about the swap.
  *
  * @example
- * const so = SoHandle.open('./libadd.so', { add: { arguments: ['int32', 'int32'], return: 'int32' } });
- * so.functions.add(2, 3);
- * await so.swap();        // the file was replaced: the same function runs the new code
- * so.close();
+ * price.on('swap', ({ generation, unmapped }) => console.log(generation, unmapped));
+ * price.on('refused', ({ code, message }) => console.error(code, message));
  */
 export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<HandleEvents> {
   /** The absolute path that every image is taken from. Symbolic links are followed anew at each swap. */
   readonly path: string;
-  /** The bound functions. They may be kept for ever: each follows every swap. */
+  /** The bound functions by symbol name. They may be kept for ever: each follows every swap. */
   readonly functions: BoundFunctions<D>;
 
   readonly #source: Source;
@@ -130,11 +134,23 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   readonly #watches = new Set<Watch>();
 
   /**
-   * Loads the library and binds its functions.
+   * Loads the library and binds its functions. Its constructors run on this thread.
    *
    * @param path A path, a `file:` URL, or a bare name (`libz.so.1`) that is looked up as dlopen(3) documents.
-   * @throws {SoError} The file or a symbol is refused; nothing stays loaded.
-   * @throws {TypeError} A wrong argument (`ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`).
+   * @param definitions The functions to bind, by symbol name. TypeScript infers their types from it.
+   * @param options How the library is loaded, now and at every swap.
+   * @returns The handle. It stays open as long as it, or one of its functions, can be reached, or until `close()`.
+   * @throws {SoError} The file or a symbol is refused; nothing stays loaded. `ERR_SOSWAP_NOT_FOUND`, `_NOT_A_FILE`,
+   * `_UNREADABLE`, `_BEING_WRITTEN`, `_TRUNCATED`, `_NOT_ELF`, `_WRONG_MACHINE`, `_NOT_SHARED_OBJECT`, `_MALFORMED`,
+   * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_LOADER`, `_SYSTEM`.
+   * @throws {TypeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
+   *
+   * @example
+   * const price = SoHandle.open('./libprice.so', {
+   *   quote: { arguments: ['float64', 'uint32'], return: 'float64' },
+   * });
+   * const { quote } = price.functions;
+   * console.log(quote(101.5, 2)); // 203
    */
   static open<const D extends Definitions = Record<never, never>>(
     path: string | URL,
@@ -173,7 +189,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     return this.#current === undefined;
   }
 
-  /** The image that runs, `null` after {@link close}. */
+  /** The image that runs; `null` after {@link close}. */
   get image(): ImageInfo | null {
     return this.#current?.info ?? null;
   }
@@ -181,9 +197,15 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /**
    * Binds one more function. The same name and signature give the same function.
    *
+   * @param symbol Its name.
+   * @param definition Its signature.
    * @returns The function; `null` if the symbol is absent and the definition says `optional`.
-   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`.
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the name is bound with another signature.
+   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE`; `ERR_INVALID_ARG_VALUE`, also if the name is bound with another signature.
+   *
+   * @example
+   * const version = price.getFunction('version', { return: 'string', optional: true });
+   * console.log(version?.() ?? 'no version');
    */
   getFunction<const S extends Definition>(symbol: string, definition: S): FunctionFor<S> {
     const { image } = this.#open();
@@ -201,7 +223,16 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * The address of a symbol, as dlsym(3) finds it in the current image. It is dead after the next swap and
    * after {@link close}: whoever keeps it must ask again.
    *
+   * @param symbol The name of a function or of data.
+   * @returns The address, for {@link soswap/dl!functionAt} or for another FFI.
    * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
+   *
+   * @example
+   * let address = price.getSymbol('quote');
+   * price.on('swap', () => {
+   *   address = price.getSymbol('quote');
+   * });
    */
   getSymbol(symbol: string): bigint {
     const { image } = this.#open();
@@ -216,6 +247,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * many bytes, it is read and compared, which takes some 100 ms for 100 MB and holds the calling thread.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
+   *
+   * @example
+   * if (price.status() !== 'current') await price.swap();
    */
   status(): FileStatus {
     return this.#open().candidate.fileStatus();
@@ -231,10 +265,18 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * Makes the file that is at {@link path} now take effect, in one go.
+   * Makes the file that is at {@link path} now take effect, in one go on this thread.
    *
+   * @returns What was done.
    * @throws {SoError} The candidate is refused, and nothing changed; or, with `rolledBack`, the old image
-   * was loaded anew because the loader failed after it was closed. `ERR_SOSWAP_BUSY` while a call is in flight.
+   * was loaded anew because the loader failed after it was closed. Beside the codes of {@link open}:
+   * `ERR_SOSWAP_BUSY` while a call is in flight or another swap is under way, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_VERIFY`,
+   * `ERR_SOSWAP_QUARANTINE`, `ERR_SOSWAP_RETAINED_LIMIT`, and with `image: 'direct'` `ERR_SOSWAP_STILL_LOADED`.
+   * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
+   *
+   * @example
+   * const { generation, retained } = price.swapSync();
+   * console.log(generation, retained); // 2 []
    */
   swapSync(options: SwapOptions<D> = {}): SwapReport {
     const started = process.hrtime.bigint();
@@ -274,7 +316,14 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * for the new image; `open-first` loads it there too, has it take all calls at once, and closes the old one when
    * its last call has returned. Swaps of one handle line up.
    *
-   * @returns Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   * @returns What was done. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   *
+   * @example
+   * const report = await price.swap({
+   *   quarantine: true,
+   *   verify: ({ quote }) => quote(100, 2) > 0,
+   * });
+   * console.log(report.generation, report.unmapped, report.pauseMicroseconds); // 2 true 115
    */
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
     try {
@@ -476,7 +525,14 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * The kernel tells of changes that are made on this machine: what another one does to a network file system is seen
    * with the next change that is made here.
    *
+   * @returns The watch, to close it before the handle.
    * @throws {SoError} `ERR_SOSWAP_CLOSED`.
+   * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
+   *
+   * @example
+   * const watch = price.watch({ swap: { order: 'open-first' } });
+   * // …
+   * watch.close();
    */
   watch(options: WatchOptions<D> = {}): Watch {
     this.#open();
@@ -505,6 +561,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on. Closing again does nothing.
    *
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
+   *
+   * @example
+   * price.close();
    */
   close(): void {
     const last = this.#current;
@@ -518,6 +577,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     last.candidate.release();
   }
 
+  /** As {@link close}, for `using price = SoHandle.open(…)`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -12,25 +12,31 @@ export type UnloadPolicy = 'auto' | 'always' | 'never';
 
 /** How a swap goes about it. */
 export interface SwapOptions<D extends Definitions = Definitions> {
-  /** Default `close-first`. */
+  /** Which image goes or comes first. Default `close-first`. */
   readonly order?: SwapOrder;
   /**
    * How long `swap()` waits for calls in flight, in milliseconds, before it gives up with
-   * `ERR_SOSWAP_BUSY`. Default 10,000. `swapSync()` never waits.
+   * `ERR_SOSWAP_BUSY`. 0 or more; default 10,000. `swapSync()` never waits.
    */
   readonly timeout?: number;
   /**
-   * Is given the candidate's functions, loaded beside the old image. Throwing, rejecting or returning `false`
-   * refuses the candidate with `ERR_SOSWAP_VERIFY`. The functions are dead afterwards, and unless the
-   * library cannot be unmapped safely, what they changed in its static data is too.
+   * Is given the candidate's functions, loaded beside the old image, and called on the handle's thread. Throwing,
+   * rejecting or returning `false` refuses the candidate with `ERR_SOSWAP_VERIFY`. `swapSync()` takes no promise. The
+   * functions are dead afterwards, and unless the library cannot be unmapped safely, what they changed in its
+   * static data is too.
    */
   readonly verify?: (functions: BoundFunctions<D>) => unknown;
   /**
    * Load the candidate in a child process first: a crash, a hang or an error there refuses it with
-   * `ERR_SOSWAP_QUARANTINE`. `timeout` is in milliseconds, default 10,000.
+   * `ERR_SOSWAP_QUARANTINE`. Its constructors and destructors run there, no function is called. Default `false`.
    */
-  readonly quarantine?: boolean | { readonly timeout?: number };
-  /** Default: as {@link SoHandle.open} was told. */
+  readonly quarantine?:
+    | boolean
+    | {
+        /** How long the child may take, in milliseconds. 0 or more; default 10,000. */
+        readonly timeout?: number;
+      };
+  /** What becomes of the old image. Default: as {@link SoHandle.open} was told. */
   readonly unload?: UnloadPolicy;
   /**
    * Where an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and

@@ -6,12 +6,13 @@ import type { SwapOptions } from './swap-options.js';
 
 /** How {@link SoHandle.watch} goes about it. */
 export interface WatchOptions<D extends Definitions = Definitions> extends FileWatchOptions {
-  /** The options of each swap. */
+  /** The options of each swap. Default: those of {@link SoHandle.swap}. */
   readonly swap?: SwapOptions<D>;
 }
 
 /** A watch that goes on until it is closed, or its handle is. */
 export interface Watch extends Disposable {
+  /** Ends it; `using` does the same. A swap that is under way goes on. Once more does nothing. */
   close(): void;
 }
 
