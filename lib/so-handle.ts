@@ -323,7 +323,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    *   quarantine: true,
    *   verify: ({ quote }) => quote(100, 2) > 0,
    * });
-   * console.log(report.generation, report.unmapped, report.pauseMicroseconds); // 2 true 115
+   * console.log(report.generation, report.unmapped); // 2 true
    */
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
     try {

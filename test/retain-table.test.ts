@@ -1,15 +1,9 @@
-import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { causes, markers } from '../fixtures/retain.js';
+import { MarkdownFile } from '../fixtures/markdown.js';
+import { causes } from '../fixtures/retain.js';
 
-t.test('the README tells of every cause what becomes of the old image', async (t) => {
-  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-  const table = readme.split(markers.begin)[1]?.split(markers.end)[0] ?? '';
-  const rows = table
-    .split('\n')
-    .filter((line) => line.startsWith('|'))
-    .slice(2)
-    .map((line) => line.slice(2, -2).split(' | '));
+t.test('the table tells of every cause what becomes of the old image', async (t) => {
+  const rows = new MarkdownFile('docs/old-images.md').madeTable('retain-table');
   t.same(
     rows.map(([name]) => name),
     causes.map(({ name }) => name),

@@ -1,22 +1,22 @@
-// Runs every cause by which an old image may stay mapped, and prints the table of the README: what plain dlclose
+// Runs every cause by which an old image may stay mapped, and prints the table of docs/old-images.md: what plain dlclose
 // and dlopen do, and what soswap does.
 //
 //   npm run build
 //   node --import @tapjs/typescript/import test/campaigns/retain-table.ts [--write]
 //
-// With --write it puts the table into README.md, between its markers. A cause whose compiler is absent is an error.
+// With --write it puts the table into docs/old-images.md, between its markers. A cause whose compiler is absent is an error.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Ended } from '../../fixtures/child.js';
+import { MarkdownFile, markdownTable } from '../../fixtures/markdown.js';
 import {
   type Cause,
   cannotCompile,
   causes,
   compileBoth,
   copyBoth,
-  markers,
   plainSwap,
   runSwap,
   type Seen,
@@ -24,7 +24,6 @@ import {
 } from '../../fixtures/retain.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const readme = join(root, 'README.md');
 mkdirSync(join(root, 'build'), { recursive: true });
 // Inside of the checkout: the programs import the package by its name.
 const directory = mkdtempSync(join(root, 'build', 'retain-table-'));
@@ -48,7 +47,7 @@ function oldImage({ messages, signal }: Ended): string {
   return signal === null ? fate : `${fate}, and the process dies of ${signal}`;
 }
 
-async function row(cause: Cause, number: number): Promise<string> {
+async function row(cause: Cause, number: number): Promise<string[]> {
   const missing = cannotCompile(cause);
   if (missing) throw new Error(missing);
   const builds = join(directory, String(number));
@@ -61,24 +60,23 @@ async function row(cause: Cause, number: number): Promise<string> {
   const auto = await run('auto', soSwap(cause.options ?? {}, 'swap', 'close-first'));
   const options = { ...cause.options, unload: 'always' } as const;
   const always = await run('always', soSwap(options, 'swap', 'close-first'));
-  return `| ${[cause.name, code(plain), code(auto), oldImage(auto), oldImage(always)].join(' | ')} |`;
+  return [cause.name, code(plain), code(auto), oldImage(auto), oldImage(always)];
 }
 
 try {
-  const table = [
-    "| the library | `dlclose`, then `dlopen` | `swap()` | its old image | with `unload: 'always'` |",
-    '| --- | --- | --- | --- | --- |',
+  const head = [
+    'the library',
+    '`dlclose`, then `dlopen`',
+    '`swap()`',
+    'its old image',
+    "with `unload: 'always'`",
   ];
-  for (const [number, cause] of causes.entries()) table.push(await row(cause, number));
-  const text = table.join('\n');
-  if (process.argv.includes('--write')) {
-    const [before, rest = ''] = readFileSync(readme, 'utf8').split(markers.begin);
-    const [, after] = rest.split(markers.end);
-    if (after === undefined) throw new Error(`README.md lacks ${markers.begin} … ${markers.end}`);
-    writeFileSync(readme, `${before}${markers.begin}\n${text}\n${markers.end}${after}`);
-  } else {
-    console.log(text);
-  }
+  const rows: string[][] = [];
+  for (const [number, cause] of causes.entries()) rows.push(await row(cause, number));
+  const table = markdownTable([head, ...rows]);
+  const write = process.argv.includes('--write');
+  if (write) new MarkdownFile('docs/old-images.md').replaceTable('retain-table', table);
+  else console.log(table);
 } finally {
   rmSync(directory, { recursive: true });
 }

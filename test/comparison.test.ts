@@ -1,0 +1,17 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { outcome, rows, soswap } from '../fixtures/comparison.js';
+import { MarkdownFile } from '../fixtures/markdown.js';
+
+t.test('soswap does what the comparison says of it', async (t) => {
+  const root = t.testdir();
+  const directories = rows.map((_, index) => join(root, String(index)));
+  for (const directory of directories) mkdirSync(directory);
+  const written = new MarkdownFile('README.md').madeTable('comparison');
+  const column = written.map((cells) => [cells[0], cells.at(-1)]);
+  t.same(
+    column,
+    rows.map((row, index) => [row.text, outcome(soswap, row, directories[index]!)]),
+  );
+});

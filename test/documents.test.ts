@@ -1,0 +1,112 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as soswap from 'soswap';
+import * as dl from 'soswap/dl';
+import t from 'tap';
+import { exitedCleanly, runNode } from '../fixtures/child.js';
+import { compileC, compilePrograms, missingLines, promisedOutput } from '../fixtures/document.js';
+import { MarkdownFile } from '../fixtures/markdown.js';
+
+const { scripts } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+
+/** Tracked documents that no tool makes, and their blocks. */
+const documents = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.md'], {
+  cwd: new URL('..', import.meta.url),
+  encoding: 'utf8',
+})
+  .trim()
+  .split('\n')
+  .map((name) => ({ name, blocks: new MarkdownFile(name).codeBlocks() }));
+const written = documents.filter(({ name }) => !name.startsWith('docs/api/'));
+const reference = documents.filter(({ name }) => name.startsWith('docs/api/'));
+
+/** What a reader does who follows the text: the other build of the library is in build/. */
+const somebodyReplaces = /^\/\/ … somebody replaces (\S+): .*$/gm;
+
+t.test('every block of code is in a language that is tested here', async (t) => {
+  for (const { name, blocks } of documents) {
+    for (const { language, line } of blocks) {
+      t.match(language, /^(ts|c|console)$/, `${name}:${line}`);
+    }
+  }
+});
+
+for (const { name, blocks } of written) {
+  const inLanguage = (wanted: string) =>
+    blocks.filter(({ language }) => language === wanted).map(({ text }) => text);
+  const commands = inLanguage('console')
+    .flatMap((text) => text.trim().split('\n'))
+    .map((line) => line.replace(/ +# .*$/, ''));
+
+  if (commands.length > 0) {
+    t.test(`the commands in ${name} exist`, async (t) => {
+      for (const command of commands) {
+        if (command.startsWith('cc ')) continue; // compiles the block before, see below
+        for (const part of command.split(' && ')) {
+          const [, script] = /^npm (?:run )?(\w\S*)( soswap)?$/.exec(part) ?? [];
+          t.ok(script === 'install' || script! in scripts, part);
+        }
+      }
+    });
+  }
+
+  const program = inLanguage('ts').join('\n');
+  if (program === '') continue;
+  t.test(`the program in ${name} compiles, and does what it says`, async (t) => {
+    const directory = t.testdir({ build: {} });
+    const sources = inLanguage('c');
+    const compilations = commands.filter((command) => command.startsWith('cc '));
+    t.equal(compilations.length, sources.length, 'each block of C has a command');
+    for (const [index, source] of sources.entries()) {
+      compileC(source, compilations[index]!, directory);
+      const next = source.replace('base * count', 'base * count / 2');
+      compileC(next, compilations[index]!, join(directory, 'build'));
+    }
+    const file = join(directory, 'program.ts');
+    const replaces = `(await import('node:fs')).copyFileSync('build/$1', '$1');`;
+    writeFileSync(file, program.replace(somebodyReplaces, replaces));
+    t.same(compilePrograms([file]), []);
+    const ended = await runNode(['program.js'], { cwd: directory });
+    t.match(ended, exitedCleanly);
+    const promised = promisedOutput(program);
+    t.not(promised.length, 0, 'it says what it prints');
+    t.same(missingLines(ended.stdout, promised), [], ended.stdout);
+  });
+}
+
+t.test('the examples of the reference compile, and do what they say', async (t) => {
+  const [source = ''] = new MarkdownFile('README.md')
+    .codeBlocks()
+    .flatMap(({ language, text }) => (language === 'c' ? text : []));
+  const examples = reference.flatMap(({ name, blocks }) =>
+    blocks.map(({ text, line }) => ({ text, where: `${name}:${line}` })),
+  );
+  t.ok(examples.length > 15, `${examples.length} examples`);
+  const prelude = `
+    import { ${Object.keys(soswap).join(', ')} } from 'soswap';
+    import { ${Object.keys(dl).join(', ')} } from 'soswap/dl';
+    const price = SoHandle.open('./libprice.so', {
+      quote: { arguments: ['float64', 'uint32'], return: 'float64' },
+    });
+  `;
+  const root = t.testdir({});
+  const command = 'cc -shared -fPIC price.c -o libprice.so';
+  const files = examples.map(({ text }, index) => {
+    const directory = join(root, String(index));
+    mkdirSync(join(directory, 'build'), { recursive: true });
+    const file = join(directory, 'program.ts');
+    // Some declare a `price` of their own.
+    writeFileSync(file, `${prelude}\n{\n${text}\n}\n`);
+    return file;
+  });
+  t.same(compilePrograms(files), []);
+  for (const [index, { text, where }] of examples.entries()) {
+    const cwd = join(root, String(index));
+    compileC(source, command, cwd);
+    compileC(source, command, join(cwd, 'build'));
+    const ended = await runNode(['program.js'], { cwd });
+    t.match(ended, exitedCleanly, where);
+    t.same(missingLines(ended.stdout, promisedOutput(text)), [], `${where}: ${ended.stdout}`);
+  }
+});
