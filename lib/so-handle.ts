@@ -577,7 +577,13 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     last.candidate.release();
   }
 
-  /** As {@link close}, for `using price = SoHandle.open(…)`. */
+  /**
+   * As {@link close}, at the end of the block.
+   *
+   * @example
+   * using sums = SoHandle.open('libm.so.6', { hypot: { arguments: ['f64', 'f64'], return: 'f64' } });
+   * console.log(sums.functions.hypot(3, 4)); // 5
+   */
   [Symbol.dispose](): void {
     this.close();
   }

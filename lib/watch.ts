@@ -12,7 +12,14 @@ export interface WatchOptions<D extends Definitions = Definitions> extends FileW
 
 /** A watch that goes on until it is closed, or its handle is. */
 export interface Watch extends Disposable {
-  /** Ends it; `using` does the same. A swap that is under way goes on. Once more does nothing. */
+  /**
+   * Ends it, as `using` does at the end of the block. A swap that is under way goes on. Once more does nothing.
+   *
+   * @example
+   * const watch = price.watch();
+   * // …
+   * watch.close();
+   */
   close(): void;
 }
 

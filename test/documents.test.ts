@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as soswap from 'soswap';
 import * as dl from 'soswap/dl';
@@ -22,7 +22,7 @@ const written = documents.filter(({ name }) => !name.startsWith('docs/api/'));
 const reference = documents.filter(({ name }) => name.startsWith('docs/api/'));
 
 /** What a reader does who follows the text: the other build of the library is in build/. */
-const somebodyReplaces = /^\/\/ … somebody replaces (\S+): .*$/gm;
+const somebodyReplaces = /^\/\/ … somebody replaces (\S+) .*$/gm;
 
 t.test('every block of code is in a language that is tested here', async (t) => {
   for (const { name, blocks } of documents) {
@@ -75,6 +75,16 @@ for (const { name, blocks } of written) {
   });
 }
 
+t.test('every function and method in the reference has an example', async (t) => {
+  for (const { name } of reference) {
+    const sections = new MarkdownFile(name).text.split(/^#{3,5} (?=.*\(\)$)/m).slice(1);
+    for (const section of sections) {
+      const [heading = ''] = section.split('\n');
+      t.match(section.split(/^#{2,3} (?!#)/m)[0], '```ts', `${name}: ${heading}`);
+    }
+  }
+});
+
 t.test('the examples of the reference compile, and do what they say', async (t) => {
   const [source = ''] = new MarkdownFile('README.md')
     .codeBlocks()
@@ -91,20 +101,21 @@ t.test('the examples of the reference compile, and do what they say', async (t) 
     });
   `;
   const root = t.testdir({});
-  const command = 'cc -shared -fPIC price.c -o libprice.so';
+  compileC(source, 'cc -shared -fPIC price.c -o libprice.so', root);
   const files = examples.map(({ text }, index) => {
     const directory = join(root, String(index));
     mkdirSync(join(directory, 'build'), { recursive: true });
     const file = join(directory, 'program.ts');
     // Some declare a `price` of their own.
     writeFileSync(file, `${prelude}\n{\n${text}\n}\n`);
+    for (const place of ['.', 'build']) {
+      copyFileSync(join(root, 'libprice.so'), join(directory, place, 'libprice.so'));
+    }
     return file;
   });
   t.same(compilePrograms(files), []);
   for (const [index, { text, where }] of examples.entries()) {
     const cwd = join(root, String(index));
-    compileC(source, command, cwd);
-    compileC(source, command, join(cwd, 'build'));
     const ended = await runNode(['program.js'], { cwd });
     t.match(ended, exitedCleanly, where);
     t.same(missingLines(ended.stdout, promisedOutput(text)), [], `${where}: ${ended.stdout}`);
