@@ -68,7 +68,7 @@ export interface UnloadReason extends RetainReason {
 export interface SoInfo {
   /** The absolute path; of a bare name the one that dlopen(3) would take. */
   readonly path: string;
-  /** The processor that it is built for: `x86-64` or `aarch64`. */
+  /** The processor that it is built for: `x86-64` or `AArch64`. */
   readonly machine: string;
   /** DT_SONAME, the name by which other libraries need it; `null` if it has none. */
   readonly soname: string | null;

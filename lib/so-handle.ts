@@ -200,7 +200,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @param symbol Its name.
    * @param definition Its signature.
    * @returns The function; `null` if the symbol is absent and the definition says `optional`.
-   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
+   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`; `ERR_INVALID_ARG_VALUE`, also if the name is bound with another signature.
    *
    * @example
