@@ -73,8 +73,9 @@ export interface SwapReport {
   /** Optional symbols that the new image lacks: their functions throw `ERR_SOSWAP_MISSING_SYMBOL` until one has them again. */
   readonly missing: readonly string[];
   /**
-   * Microseconds that the JavaScript thread was held for close, open, resolve and commit. With `swapSync()` the copy,
-   * the checks, `verify` and `quarantine` hold it too, and are in `totalMicroseconds` only.
+   * Microseconds that the JavaScript thread was held for close, open, resolve and commit; what `open-first` does on
+   * another thread is not in it. With `swapSync()` the copy, the checks, `verify` and `quarantine` hold it too, and are in
+   * `totalMicroseconds` only.
    */
   readonly pauseMicroseconds: number;
   /** Microseconds from the call of `swap()` to its end, with all that it waited for. */
