@@ -204,10 +204,10 @@ export class Candidate {
     return this.#closed(image, image.close());
   }
 
-  /** The same, but what is unmapped is unmapped on another thread. */
+  /** The same on another thread, which also releases the private copy. */
   async giveUpAside(image: Image, unload: UnloadPolicy): Promise<readonly RetainReason[]> {
     if (this.reasonsToKeep(unload).length > 0) return this.giveUp(image, unload);
-    return this.#closed(image, await image.closeAsync());
+    return this.#closed(image, await image.closeAside(this.facts.id));
   }
 
   /** Gives the private copy up; an image that was opened from it keeps its own. Once more does nothing. */

@@ -47,11 +47,11 @@ export class Image {
     return this.#library.closeImage(this.#id);
   }
 
-  /** The same on another thread. */
-  async closeAsync(): Promise<readonly RetainReason[]> {
+  /** The same on another thread, which releases the snapshot too. */
+  async closeAside(snapshot: number): Promise<readonly RetainReason[]> {
     if (!this.#open) return [];
     this.#open = false;
-    return this.#library.closeImageAsync(this.#id);
+    return this.#library.closeImageAsync(this.#id, snapshot);
   }
 
   /** Leaves the image mapped for as long as the process lives, for these reasons. */

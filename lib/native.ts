@@ -130,8 +130,8 @@ export interface NativeLibrary {
   callsInFlight(image: number): number;
   /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */
   closeImage(image: number): RetainReason[];
-  /** The same on another thread. */
-  closeImageAsync(image: number): Promise<RetainReason[]>;
+  /** The same on another thread, which releases the snapshot too. */
+  closeImageAsync(image: number, snapshot: number): Promise<RetainReason[]>;
   /** Gives the image up and leaves it mapped, for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }

@@ -200,7 +200,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @param symbol Its name.
    * @param definition Its signature.
    * @returns The function; `null` if the symbol is absent and the definition says `optional`.
-   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`.
+   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`; `ERR_INVALID_ARG_VALUE`, also if the name is bound with another signature.
    *
    * @example
@@ -208,7 +208,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * console.log(version?.() ?? 'no version');
    */
   getFunction<const S extends Definition>(symbol: string, definition: S): FunctionFor<S> {
-    const { image } = this.#open();
+    const image = this.#loaded();
     checkSymbolName(symbol);
     checkDefinitions({ [symbol]: definition });
     const present = image.symbol(symbol) !== undefined;
@@ -225,7 +225,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    *
    * @param symbol The name of a function or of data.
    * @returns The address, for {@link soswap/dl!functionAt} or for another FFI.
-   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`.
+   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example
@@ -235,7 +235,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * });
    */
   getSymbol(symbol: string): bigint {
-    const { image } = this.#open();
+    const image = this.#loaded();
     checkSymbolName(symbol);
     const address = image.symbol(symbol);
     if (address === undefined) throw missingSymbols(this.path, [symbol]);
@@ -591,6 +591,13 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   #open(): Loaded {
     if (this.#current !== undefined) return this.#current;
     throw new SoError('ERR_SOSWAP_CLOSED', `the handle of '${this.path}' is closed`, this.path);
+  }
+
+  /** The image to look symbols up in. */
+  #loaded(): Image {
+    const { image } = this.#open();
+    if (image.open) return image;
+    throw new SoError('ERR_SOSWAP_NOT_LOADED', `'${this.path}' has no image now`, this.path);
   }
 
   #assertIdle(): void {

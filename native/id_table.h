@@ -28,6 +28,13 @@ class IdTable final {
     return found->second;
   }
 
+  // The same, and it is no longer known.
+  std::shared_ptr<Object> Take(const Napi::Value& id) {
+    std::shared_ptr<Object> object = Get(id);
+    Remove(id);
+    return object;
+  }
+
   void Remove(const Napi::Value& id) { objects_.erase(id.As<Napi::Number>()); }
 
  private:

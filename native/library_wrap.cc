@@ -285,10 +285,15 @@ Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
   return ToArray(info.Env(), TakeIdleImage(info[0])->Close());
 }
 
-// closeImageAsync(image): the same on another thread.
+// closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
-      info.Env(), [image = TakeIdleImage(info[0])] { return image->Close(); },
+      info.Env(),
+      [image = TakeIdleImage(info[0]), snapshot = objects_->snapshots.Take(info[1])]() mutable {
+        std::vector<RetainReason> reasons = image->Close();
+        snapshot.reset();
+        return reasons;
+      },
       [](Napi::Env env, const std::vector<RetainReason>& reasons) {
         return ToArray(env, reasons);
       });
@@ -296,12 +301,10 @@ Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
 
 // First forgotten, then closed: a destructor of the library may call back into JavaScript.
 std::shared_ptr<Image> LibraryWrap::TakeIdleImage(const Napi::Value& id) {
-  auto image = objects_->images.Get(id);
-  if (image->calls().value() > 0) {
+  if (objects_->images.Get(id)->calls().value() > 0) {
     throw Napi::Error::New(id.Env(), "calls are in flight in this image");
   }
-  objects_->images.Remove(id);
-  return image;
+  return objects_->images.Take(id);
 }
 
 // keepImage(image, reasons): leaves it mapped.

@@ -374,3 +374,41 @@ t.test("scope: 'global': new code binds to its own symbols beside the old image"
   t.equal(caller(), 1111, 'while an old one is retained');
   so.close();
 });
+
+t.test(
+  'a handle whose previous image is gone for good says so, and the next swap mends it',
+  async (t) => {
+    const directory = t.testdir();
+    const below = compile('below.c', `${directory}/libbelow.so`, '-DNUMBER=1');
+    const path = compile(
+      'above.c',
+      `${directory}/so.so`,
+      '-DNUMBER=10',
+      ...[`-L${directory}`, '-lbelow', '-Wl,--disable-new-dtags,-rpath,$ORIGIN'],
+    );
+    const so = SoHandle.open(path, { above: { return: 'int32' }, action: { optional: true } });
+    const { above } = so.functions;
+    t.equal(above(), 11);
+    renameSync(below, `${below}.away`); // the candidate does without it, the previous image does not
+    const flags = ['-DLINE=2222', '-Dlarge_at=above'];
+    compile('static-tls.c', `${path}.new`, ...flags);
+    renameSync(`${path}.new`, path);
+    t.throws(() => so.swapSync(), {
+      code: 'ERR_SOSWAP_LOADER',
+      rolledBack: false,
+      message: /could not be loaded again: .*libbelow\.so/,
+    });
+
+    const notLoaded = { name: 'SoError', code: 'ERR_SOSWAP_NOT_LOADED' };
+    t.throws(() => above(), notLoaded);
+    t.throws(() => so.getSymbol('above'), notLoaded);
+    t.throws(() => so.getFunction('above', { return: 'int32' }), notLoaded);
+    t.equal(so.closed, false);
+
+    renameSync(`${below}.away`, below);
+    compile('above.c', path, '-DNUMBER=20', `-L${directory}`, '-lbelow', '-Wl,-rpath,$ORIGIN');
+    const { generation, unmapped } = await so.swap();
+    t.same([generation, unmapped, above()], [2, true, 21]);
+    so.close();
+  },
+);
