@@ -65,8 +65,8 @@ std::vector<LoadedImageInfo> LoadedImages() {
   std::vector<LoadedImageInfo> infos;
   infos.reserve(TheList().images.size());
   for (const auto& image : TheList().images) {
-    infos.push_back({image->origin, image->loader_name, image->base,
-                     image->calls.value(), image->retained});
+    infos.push_back(
+        {image->origin, image->loader_name, image->base, image->calls.value(), image->retained});
   }
   return infos;
 }

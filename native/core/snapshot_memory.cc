@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -113,6 +114,8 @@ std::string LastPart(const std::string& path) {
 std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, uint64_t size,
                                                        Storage storage) {
   std::string name = LastPart(path);
+  // The next version may be larger; what is not written to takes no memory.
+  const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
   {
     Pool& pool = ThePool();
     const std::lock_guard lock(pool.mutex);
@@ -120,7 +123,7 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
     const auto found =
         std::find_if(pool.spares.rbegin(), pool.spares.rend(), [&](const auto& spare) {
           return spare->storage_ == storage && spare->name_ == name && spare->capacity_ >= size &&
-                 spare->capacity_ / 4 <= size;
+                 spare->capacity_ <= 4 * capacity;
         });
     if (found != pool.spares.rend()) {
       std::unique_ptr<SnapshotMemory> memory = std::move(*found);
@@ -129,8 +132,6 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
       return memory;
     }
   }
-  // The next version may be larger; what is not written to takes no memory.
-  const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
   std::unique_ptr<SnapshotMemory> memory(
       new SnapshotMemory(std::move(name), capacity, storage, path));
   const std::lock_guard lock(ThePool().mutex);
@@ -202,6 +203,9 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
 // holds the open file that it was made from (fcntl(2) F_SETLEASE; measured: a mapping that a forked
 // child has inherited counts too).
 bool SnapshotMemory::IsUnused() const noexcept {
+  // Whoever opens it in this very moment makes the kernel signal us; SIGURG is ignored by default,
+  // the usual SIGIO would end the process.
+  if (fcntl(fd_.get(), F_SETSIG, SIGURG) != 0) return false;
   if (fcntl(fd_.get(), F_SETLEASE, F_WRLCK) != 0) return false;
   fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
   return true;

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <string>
 #include <thread>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "core/elf_file.h"
@@ -167,6 +169,7 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   REQUIRE(image != MAP_FAILED);
   const pid_t child = fork();
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     pause();
     _exit(0);
   }
@@ -191,6 +194,39 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   const FileDescriptor writer(open(path.c_str(), O_RDWR | O_CLOEXEC));
   CHECK(write(writer.get(), "x", 1) == -1);
   CHECK(TextOf(*kept) == std::string(10'000, 'a'));
+}
+
+TEST_CASE("somebody who opens a copy all the time harms nothing") {
+  const Workshop workshop;
+  WriteText(workshop / "file", "contents");
+  const auto take = [&] {
+    auto snapshot = Snapshot::Take(workshop / "file", kMemory);
+    return std::pair(snapshot, snapshot->NewLoaderName());
+  };
+  const auto kept = take();
+  const std::string name = take().second;  // the name of the memory that is used again
+  const pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+      const int file = open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      if (file >= 0) close(file);
+    }
+  }
+  // While it is open, its memory is not used again, and other memory takes its place and its
+  // number.
+  size_t again = 0;
+  size_t refused = 0;
+  for (int round = 0; round < 30'000 || ((again == 0 || refused == 0) && round < 300'000);
+       ++round) {
+    take();
+    ++(SnapshotMemory::Spare() > 0 ? again : refused);
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  CHECK(again > 0);
+  CHECK(refused > 0);
+  CHECK(TextOf(*kept.first) == "contents");
 }
 
 TEST_CASE("what is kept for the next snapshot is bounded, and goes with the last one") {
