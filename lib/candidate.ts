@@ -29,6 +29,8 @@ export interface Source {
   readonly edits: SnapshotEdits;
   /** The private copy has what only debuggers read, however much it is. */
   readonly debugInfo: boolean;
+  /** The private copy has every byte of the file, and no other. */
+  readonly verbatim?: boolean;
   /** What becomes of images when nobody says otherwise. */
   readonly unload: UnloadPolicy;
   readonly retained: RetainedImages;
@@ -302,8 +304,9 @@ function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoErr
   return new SoError('ERR_SOSWAP_UNDEFINED_SYMBOL', message, path, symbols[0]?.name);
 }
 
-function snapshotOptions({ direct, edits, debugInfo }: Source): SnapshotOptions {
+function snapshotOptions({ direct, edits, debugInfo, verbatim = false }: Source): SnapshotOptions {
   // For tests, and for systems that forbid executable memfds in a way that shows too late.
   const inPrivateFile = process.env.SOSWAP_SNAPSHOT === 'file';
-  return { ...(direct ? noEdits : edits), debugInfo, inPrivateFile, allowWriter: false };
+  const extent = { debugInfo, verbatim };
+  return { ...(direct ? noEdits : edits), ...extent, inPrivateFile, allowWriter: false };
 }

@@ -34,7 +34,7 @@ const read = promisify(readCallback);
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const candidate = await Candidate.takeAsync({ ...plainSource(from), debugInfo: true });
+  const candidate = await Candidate.takeAsync({ ...plainSource(from), verbatim: true });
   try {
     const { descriptor, size } = candidate.facts;
     await replace(descriptor, size, from, await resolveLinks(to));

@@ -17,6 +17,8 @@ export interface SnapshotOptions {
   readonly symbolic: boolean;
   /** Copy what only debuggers read, however much it is. */
   readonly debugInfo: boolean;
+  /** Copy every byte, and change none. */
+  readonly verbatim: boolean;
 }
 
 /** What a snapshot tells of the file that it was taken from. */

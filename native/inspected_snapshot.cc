@@ -14,7 +14,8 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
                                                 const SnapshotOptions& options) {
   auto snapshot = Snapshot::Take(
       path, options.in_private_file ? Snapshot::Storage::kPrivateFile : Snapshot::Storage::kMemory,
-      options.debug_info ? Snapshot::Extent::kWhole : Snapshot::Extent::kLoadable);
+      options.debug_info || options.verbatim ? Snapshot::Extent::kWhole
+                                             : Snapshot::Extent::kLoadable);
   // What is wrong with a file that is still being written says nothing about the file it will be.
   if (snapshot->open_for_writing() && !options.allow_writer) {
     throw Error(Fault::kChangedWhileRead, "load", origin, "somebody has it open for writing");
@@ -22,7 +23,7 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   ElfFile elf = ElfFile::Parse(snapshot->bytes(), origin);
   const std::span<std::byte> copy = snapshot->editable();
   if (!snapshot->whole()) DropSectionHeaders(copy);
-  ShortenNeededFromOrigin(elf, copy);
+  if (!options.verbatim) ShortenNeededFromOrigin(elf, copy);
   if (options.demote_unique) DemoteUniqueSymbols(elf, copy);
   if (options.symbolic && !BindSymbolically(elf, copy)) {
     throw Error(Fault::kMalformed, "load", origin,

@@ -25,6 +25,7 @@ struct SnapshotOptions {
   bool clear_no_delete;
   bool symbolic;
   bool debug_info;  // copy what only debuggers read, however much it is
+  bool verbatim;    // copy every byte, and change none
 };
 
 // Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the

@@ -28,7 +28,8 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .demote_unique = flag("demoteUnique"),
           .clear_no_delete = flag("clearNoDelete"),
           .symbolic = flag("symbolic"),
-          .debug_info = flag("debugInfo")};
+          .debug_info = flag("debugInfo"),
+          .verbatim = flag("verbatim")};
 }
 
 // lib/native.ts: SnapshotFacts.

@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   copyFileSync,
@@ -331,10 +330,9 @@ t.test('where no directory can be watched, the file is looked at every second', 
 
 t.test('a touched file is compared on another thread', { skip: noThreadIo }, async (t) => {
   const directory = t.testdir();
-  const { so: path } = copyBuilds(builds, directory);
-  const filler = join(directory, 'filler');
-  writeFileSync(filler, Buffer.alloc(20_000_000, 1));
-  execFileSync('objcopy', ['--add-section', `.filler=${filler}`, path]);
+  const filler = join(directory, 'filler.c');
+  writeFileSync(filler, 'const char filler[20000000] = {1};');
+  const path = compile('action.c', join(directory, 'so.so'), '-DLINE=1111', filler);
   const { size } = statSync(path);
   // The filler is nothing that the loader reads.
   const watched = new Watched(path, 10, { debugInfo: true });
