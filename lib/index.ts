@@ -20,6 +20,7 @@ export {
 } from './inspect.js';
 export { install } from './install.js';
 export { type LoadedImage, loaded } from './loaded.js';
+export { loadedTable } from './loaded-table.js';
 export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
 export { swapOnSignal } from './signals.js';
 export type {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { type LoadedImage, loaded, SoHandle } from 'soswap';
+import { type ImageInfo, type LoadedImage, loaded, loadedTable, SoHandle } from 'soswap';
 import * as dl from 'soswap/dl';
 import t from 'tap';
 import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
@@ -50,6 +50,42 @@ t.test('a retained image is told with its reason, oldest first', async (t) => {
   t.same(of(path)[0]?.retained, retained);
   so.close();
   t.match(of(path), [{ state: 'retained' }, { state: 'retained' }]);
+});
+
+t.test('a table shows all of that to people', async (t) => {
+  const directory = t.testdir();
+  const path = compile('gate.c', join(directory, 'gate.so'), '-DLINE=1', '-Wl,-soname,gate.so');
+  const needing = compile('retain/needing.c', join(directory, 'needing.so'), path);
+  const so = SoHandle.open(path, {
+    pass: { arguments: ['buffer'], return: 'int32', nonblocking: true },
+  });
+  const handle = dl.dlopen(needing);
+  const old = so.image;
+  const { current } = so.swapSync();
+  const gate = new Gate();
+  const call = so.functions.pass(gate.words);
+  await gate.arrival();
+  const cells = (image: ImageInfo) => [
+    `${image.inode}`,
+    image.buildId?.slice(0, 8),
+    `0x${image.base.toString(16)}`,
+    Number(of(path)[0]?.memorySize).toLocaleString('en'),
+  ];
+  const [head = '', , ...lines] = loadedTable().trimEnd().split('\n');
+  const columns = [...head.matchAll(/(needed by|build id|\w+) */g)].map(({ index }) => index);
+  const rows = lines.map((line) => columns.map((at, n) => line.slice(at, columns[n + 1]).trim()));
+  t.same(
+    rows.filter(([library]) => library === path),
+    [
+      [path, '1', ...cells(old!), 'retained: needed-by', '0', 'needing.so'],
+      [path, '2', ...cells(current), 'live', '1', ''],
+    ],
+  );
+  t.equal(loadedTable([]).split('\n').length, 3, 'a head and a rule');
+  gate.open();
+  await call;
+  dl.dlclose(handle);
+  so.close();
 });
 
 t.test('calls in flight are counted', async (t) => {

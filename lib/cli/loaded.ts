@@ -11,8 +11,8 @@ const usage = `usage: soswap loaded --pid PID [--json]
 
 Lists what another process runs that is not, or no longer, a file with a name: the private copies that soswap maps
 libraries from, and libraries whose files were replaced or removed since they were loaded. That is what the kernel
-tells of a process; its generations, retained images and calls in flight are known inside of it alone: there,
-loaded() of the package tells them.
+tells of a process; its generations, retained images and calls in flight are known inside of it alone. A program
+shows them by process.on('SIGUSR2', () => console.error(loadedTable())), say.
 
       --pid PID   the process; it must be yours, or you root
       --json      an array of JSON objects; 64-bit integers are strings
