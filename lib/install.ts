@@ -49,6 +49,7 @@ export async function install(source: string | URL, destination: string | URL): 
 
 async function replace(copy: number, size: number, from: string, to: string): Promise<void> {
   const before = await statOrUndefined(to);
+  if (before?.isDirectory()) throw new Error('it is a directory; name the file in it');
   if (before !== undefined && !before.isFile()) throw new Error('it is not a regular file');
   const like = before ?? (await stat(from));
   await sweepBeside(to);

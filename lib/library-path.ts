@@ -21,7 +21,7 @@ function pathText(name: string, path: unknown): string {
   const text = path instanceof URL ? fileURLToPath(path) : path;
   if (typeof text !== 'string') throw argumentTypeError(name, 'a string or a file: URL', path);
   if (text === '' || text.includes('\0')) {
-    throw argumentValueError(name, 'must be a path without null bytes', path);
+    throw argumentValueError(name, 'must be a path, not empty and without null bytes', path);
   }
   return text;
 }

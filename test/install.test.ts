@@ -110,7 +110,7 @@ t.test('a destination that cannot be written is told of', async (t) => {
     message,
   });
   for (const [name, reason] of [
-    ['folder', /not a regular file/],
+    ['folder', /it is a directory; name the file in it/],
     ['absent/so.so', /ENOENT/],
     ['so.so/so.so', /ENOTDIR/],
   ] as const) {
