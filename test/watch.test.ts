@@ -334,8 +334,7 @@ t.test('a touched file is compared on another thread', { skip: noThreadIo }, asy
   writeFileSync(filler, 'const char filler[20000000] = {1};');
   const path = compile('action.c', join(directory, 'so.so'), '-DLINE=1111', filler);
   const { size } = statSync(path);
-  // The filler is nothing that the loader reads.
-  const watched = new Watched(path, 10, { debugInfo: true });
+  const watched = new Watched(path, 10);
   const before = [bytesRead('self'), bytesRead(mainThread)] as const;
   utimesSync(path, 1, 1);
   while (bytesRead('self') < before[0] + size) await sleep(10);
