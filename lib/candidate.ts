@@ -167,27 +167,37 @@ export class Candidate {
   }
 
   /**
-   * What became of the file since this candidate was taken from it. If it was touched, or overwritten with as many bytes,
-   * it is read and compared.
+   * What became of the file since this candidate was taken from it. If it was touched, or overwritten with as many
+   * bytes, it is read and compared. What is being written counts as overwritten.
    *
-   * @throws {SoError} `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
+   * @throws {SoError} `ERR_SOSWAP_UNREADABLE`.
    */
   fileStatus(): FileStatus {
     const { path, library } = this.#source;
     const status = statusWithoutReading(path, this.facts);
     if (status !== undefined) return status;
-    const isCurrent = library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
-    return isCurrent ? 'current' : 'overwritten';
+    try {
+      const same = library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
+      return same ? 'current' : 'overwritten';
+    } catch (error) {
+      if (error instanceof SoError && error.code === 'ERR_SOSWAP_BEING_WRITTEN')
+        return 'overwritten';
+      throw error;
+    }
   }
 
-  /** The same with the reading done on another thread. */
+  /**
+   * The same with the reading done on another thread.
+   *
+   * @returns Rejects with `ERR_SOSWAP_BEING_WRITTEN` where that is so: the bytes may come out as they were.
+   */
   async fileStatusAsync(): Promise<FileStatus> {
     const { path, library } = this.#source;
     const status = statusWithoutReading(path, this.facts);
     if (status !== undefined) return status;
     const options = snapshotOptions(this.#source);
-    const isCurrent = await library.stillInFileAsync(this.facts.id, path, options);
-    return isCurrent ? 'current' : 'overwritten';
+    const same = await library.stillInFileAsync(this.facts.id, path, options);
+    return same ? 'current' : 'overwritten';
   }
 
   /** Why an image of it must stay mapped under this policy; empty if it can go. */

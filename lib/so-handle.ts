@@ -244,9 +244,10 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   /**
    * What became of the file since the current image was taken from it. If it was touched, or overwritten with as
-   * many bytes, it is read and compared, which takes some 100 ms for 100 MB and holds the calling thread.
+   * many bytes, it is read and compared, which takes some 200 ms for 100 MB and holds the calling thread. While it is
+   * being written it counts as overwritten.
    *
-   * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`, `ERR_SOSWAP_BEING_WRITTEN`.
+   * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    *
    * @example
    * if (price.status() !== 'current') await price.swap();

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { openSync, statSync } from 'node:fs';
+import { closeSync, futimesSync, openSync, statSync } from 'node:fs';
 import { type FileStatus, SoHandle } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
@@ -53,6 +53,19 @@ for (const inode of ['kept', 'free']) {
     });
   }
 }
+
+t.test('a file that is being written counts as overwritten', async (t) => {
+  const { so: path, one } = copyBuilds(builds, t.testdir());
+  const so = SoHandle.open(path);
+  nextTimeStamp(one);
+  const file = openSync(path, 'r+');
+  t.equal(so.status(), 'current', 'nothing is written yet');
+  futimesSync(file, 1, 1);
+  t.equal(so.status(), 'overwritten');
+  closeSync(file);
+  t.equal(so.status(), 'current', 'the bytes came out as they were');
+  so.close();
+});
 
 t.test('two builds of one size: equal size and time stamps do not hide new bytes', async (t) => {
   const cwd = t.testdir();
