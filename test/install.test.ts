@@ -276,7 +276,7 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
       await install('so1.so', 'so.so');
     }
   `;
-  for (let round = 0; round < 25; round++) {
+  for (let round = 0; round < 12; round++) {
     const args = ['--input-type=module', '--eval', program];
     const child = spawn(...plainNode(args), {
       cwd: directory,
