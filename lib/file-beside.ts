@@ -29,9 +29,8 @@ export async function createBeside(path: string): Promise<FileBeside> {
   }
   const file = await open(name, 'wx', 0o600);
   const locked = native.lockDescriptor(file.fd);
-  if (locked !== 'by-another' && (await file.stat()).nlink > 0)
-    return { file, path: name, named: true };
-  // A sweep came before the lock.
+  const swept = locked === 'by-another' || (await file.stat()).nlink === 0;
+  if (!swept) return { file, path: name, named: true };
   await file.close();
   return createBeside(path);
 }
@@ -44,9 +43,9 @@ export async function sweepBeside(path: string): Promise<void> {
   const { directory, prefix } = naming(path);
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {
-    if (!name.startsWith(prefix) || !/^[0-9a-f]{12}\.soswap$/.test(name.slice(prefix.length)))
-      continue;
-    await removeUnlessLocked(join(directory, name)).catch(() => {});
+    const isOurs =
+      name.startsWith(prefix) && /^[0-9a-f]{12}\.soswap$/.test(name.slice(prefix.length));
+    if (isOurs) await removeUnlessLocked(join(directory, name)).catch(() => {});
   }
 }
 

@@ -47,8 +47,8 @@ export class FileWatch {
   #closed = false;
 
   /**
-   * `settled` is called after each change, once it is over, if there is a file then. The next call waits for the end of the one before,
-   * and is one for all that changed meanwhile. What it rejects with is an unhandled rejection.
+   * `settled` is called after each change, once it is over, if there is a file then. The next call waits for the end
+   * of the one before, and is one for all that changed meanwhile. What it rejects with is an unhandled rejection.
    */
   constructor(path: string, options: FileWatchOptions, settled: () => Promise<void>) {
     this.#path = path;
@@ -60,8 +60,8 @@ export class FileWatch {
   }
 
   /**
-   * Calls `settled` after the settle time, although nothing has changed; each time in a row after twice the time, up to a
-   * second.
+   * Calls `settled` after the settle time, although nothing has changed. Each time in a row the pause is about
+   * twice as long, up to a second more than the settle time.
    */
   again(): void {
     this.#wait(this.#settle + this.#pause);
