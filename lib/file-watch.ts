@@ -29,8 +29,8 @@ interface WatchedDirectory {
 /**
  * Tells when the file at a path has become another one, or has been written, and has then been left alone for
  * a while. The path is followed anew after every event, so that a symbolic link that is flipped, a directory
- * that is renamed and a file that comes back are seen; which events arrive does not matter. Where directories
- * cannot be watched, for lack of permission or because inotify(7) has no watches left, the file is looked at every second.
+ * that is renamed and a file that comes back are seen; which events arrive does not matter. Where directories cannot
+ * be watched, for lack of permission or because inotify(7) has no watches left, the file is looked at every second.
  */
 export class FileWatch {
   readonly #path: string;
