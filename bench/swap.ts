@@ -1,180 +1,118 @@
-// What a swap costs. `npm run bench -- swap --help` tells more.
-
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, constants, cpus, loadavg, release } from 'node:os';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { copies, generated, installed, type Library, patched, pathOf } from './swap/libraries.js';
-import { type Contender, limitName, Programs, type SwapTimes } from './swap/processes.js';
-import { median, type Spread, spread } from './swap/statistics.js';
+import { endure, startTimes, underLoad } from './swap/beside.js';
+import { casesIn } from './swap/cases.js';
+import { judge } from './swap/limits.js';
+import { thisMachine } from './swap/machine.js';
+import { type CaseResult, contenders, measure } from './swap/measure.js';
+import { Programs } from './swap/processes.js';
+import { everything, type Results } from './swap/tables.js';
 
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    only: { type: 'string', multiple: true, default: [] },
-    help: { type: 'boolean', default: false },
-  },
-});
-const rounds = options.quick ? 5 : 15;
+const help = `usage: npm run bench -- swap [OPTIONS]
+
+Swaps libraries of several sizes to and fro, with soswap, koffi, ffi-rs, node:ffi where this Node.js has it, and with
+a C program that does dlclose, dlopen and dlsym on the same file, which is the limit. All of them in turns. Each
+swap's effect is looked at: what leaves old code running ends the bench.
+
+  --quick        a fifth of the rounds: half a minute, to see the direction
+  --only NAME    only what has this in its name; may be given more than once. The names:
+                 tiny-1 tiny-100 tiny-10000 tiny-handles-10 tiny-handles-100 tiny-handles-1000
+                 libsqlite3-1 libsqlite3-100 libicudata-1 libLLVM-1 libLLVM-100 load endurance start
+  --json FILE    writes the results there; - for standard output, without the tables
+  --from FILE    measures nothing, and takes the results that --json has written
+  --write        puts table and chart into README.md, and the results into bench/results/
+  --help         this text
+
+Columns: "pause" is the longest time that the main thread was held at a stretch, seen from outside: the longest turn
+of the event loop. "total" is the time from the call to its end. "C in Node.js" is the C code of the limit, called
+inside of a Node.js process: what it costs more than C is not for any package to save.
+
+Exit code: 0, whatever is measured; 1 if something did not work, 2 for wrong options.`;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-mkdirSync(join(root, 'build'), { recursive: true });
-const directory = mkdtempSync(join(root, 'build', 'bench-swap-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => process.exit(128 + constants.signals[signal]));
+const options = parseOptions();
+if (options.help) {
+  console.log(help);
+} else {
+  const results: Results =
+    options.from === undefined ? await run() : JSON.parse(readFileSync(options.from, 'utf8'));
+  const json = `${JSON.stringify(results, undefined, 2)}\n`;
+  if (options.json === '-') process.stdout.write(json);
+  else console.log(everything(results));
+  if (options.json !== undefined && options.json !== '-') writeFileSync(options.json, json);
 }
 
-const contenders = [
-  limitName,
-  'C in Node.js',
-  'swapSync',
-  'swapSync open-first',
-  'swap',
-  'swap open-first',
-  'koffi',
-  'ffi-rs',
-  ...(process.getBuiltinModule?.('node:ffi' as 'node:fs') === undefined ? [] : ['node:ffi']),
-];
-
-interface Case {
-  readonly name: string;
-  readonly library: () => Library;
-  readonly functions: number;
-  readonly handles: number;
-}
-
-function casesOf(library: () => Library, name: string, functions: number[], handles = [1]): Case[] {
-  return functions.flatMap((bound) =>
-    handles.map((open) => ({
-      name: `${name}, ${bound} functions, ${open} handles`,
-      library,
-      functions: bound,
-      handles: open,
-    })),
-  );
-}
-
-/** Made when it is first asked for, and once. */
-function once(make: () => Library): () => Library {
-  let made: Library | undefined;
-  return () => (made ??= make());
-}
-
-const tinyOnes = new Map([1, 100, 10_000].map((n) => [n, once(() => generated(directory, n))]));
-const tiny = (functions: number) => tinyOnes.get(functions)!();
-const cases: Case[] = [
-  ...[...tinyOnes].flatMap(([count, library]) => casesOf(library, 'tiny', [count])),
-  ...casesOf(() => tiny(1), 'tiny', [1], [10, 100, 1000]),
-];
-for (const library of installed) {
-  const path = pathOf(library);
-  if (path === undefined) {
-    console.error(`${library.name} is not installed, and is left out`);
-    continue;
-  }
-  const functions = library.name === 'libicudata' ? [1] : [1, 100];
-  cases.push(
-    ...casesOf(
-      once(() => patched(directory, library, path)),
-      library.name,
-      functions,
-    ),
-  );
-}
-
-interface Result {
-  readonly name: string;
-  readonly bytes: number;
-  readonly functions: number;
-  readonly handles: number;
-  readonly contenders: Record<string, Measured>;
-}
-
-interface Measured {
-  /** Microseconds. */
-  readonly pause: Spread;
-  readonly total: Spread;
-  readonly held: Spread;
-  readonly told: number | null;
-  /** Times what C takes: the median of all rounds. */
-  readonly pauseRatio: Spread;
-  readonly totalRatio: Spread;
-}
-
-/** How long one contender swaps before the next has its turn, in nanoseconds. */
-const turn = 20e6;
-
-async function measure(each: Case, programs: Programs): Promise<Result> {
-  const library = each.library();
-  const others = copies(tiny(1), directory, each.handles - 1);
-  const place = mkdtempSync(join(directory, 'case-'));
-  const running: Contender[] = [];
-  const seen = new Map<string, SwapTimes[][]>();
+function parseOptions() {
   try {
-    for (const name of contenders) {
-      const setup = { library, functions: each.functions, others };
-      running.push(await programs.start(name, setup, place));
-      seen.set(name, []);
-    }
-    const counts = new Map<string, number>();
-    for (const contender of running) {
-      const times = (await contender.swap(3)).map(({ total }) => total);
-      const count = Math.floor(turn / Math.min(...times));
-      counts.set(contender.name, Math.min(50, Math.max(1, count)));
-    }
-    for (let round = 0; round < rounds; round++) {
-      for (const contender of running) {
-        seen.get(contender.name)!.push(await contender.swap(counts.get(contender.name)!));
-      }
-    }
-  } finally {
-    for (const contender of running) await contender.end();
-  }
-  const limit = seen.get(limitName)!.map((round) => median(round.map(({ total }) => total)));
-  const measured = [...seen].map(([name, all]): [string, Measured] => {
-    const of = (key: 'pause' | 'total' | 'held') =>
-      all.map((round) => median(round.map((it) => it[key])));
-    const told = all.flat().flatMap((it) => (it.told === null ? [] : [it.told / 1000]));
-    const [pauses, totals] = [of('pause'), of('total')];
-    return [
-      name,
-      {
-        pause: spread(pauses.map((time) => time / 1000)),
-        total: spread(totals.map((time) => time / 1000)),
-        held: spread(of('held').map((time) => time / 1000)),
-        told: told.length > 0 ? median(told) : null,
-        pauseRatio: spread(pauses.map((time, round) => time / limit[round]!)),
-        totalRatio: spread(totals.map((time, round) => time / limit[round]!)),
+    const { values } = parseArgs({
+      options: {
+        quick: { type: 'boolean', default: false },
+        only: { type: 'string', multiple: true, default: [] },
+        json: { type: 'string' },
+        from: { type: 'string' },
+        write: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
       },
-    ];
-  });
-  const { name, functions, handles } = each;
-  const { bytes } = library;
-  return { name, bytes, functions, handles, contenders: Object.fromEntries(measured) };
-}
-
-function print({ name, bytes, contenders: all }: Result): void {
-  console.log(`\n${name}, ${bytes} bytes`);
-  const cell = ({ median, low, high }: Spread, ratio: Spread) =>
-    `${median.toFixed(1)} (${low.toFixed(1)}–${high.toFixed(1)}) ×${ratio.median.toFixed(2)}`;
-  for (const [contender, it] of Object.entries(all)) {
-    console.log(
-      `${contender.padEnd(20)} pause ${cell(it.pause, it.pauseRatio).padEnd(34)} total ` +
-        `${cell(it.total, it.totalRatio).padEnd(34)} held ${it.held.median.toFixed(1)} ` +
-        (it.told === null ? '' : `told ${it.told.toFixed(1)}`),
-    );
+    });
+    return values;
+  } catch (error) {
+    console.error(`bench swap: ${(error as Error).message}\n\n${help}`);
+    process.exit(2);
   }
 }
 
-const programs = new Programs(directory);
-const matching = cases.filter(
-  ({ name }) => options.only.length === 0 || options.only.some((part) => name.includes(part)),
-);
-console.log(`Node.js ${process.version}, ${cpus()[0]?.model} × ${availableParallelism()},`);
-console.log(`Linux ${release()}, load ${loadavg()[0]?.toFixed(2)}; microseconds, and × C`);
-for (const each of matching) {
-  console.error(`… ${each.name}`);
-  print(await measure(each, programs));
+function isWanted(name: string): boolean {
+  return options.only.length === 0 || options.only.some((part) => name.includes(part));
+}
+
+/** A directory that is gone when this process ends: also when it is told to by a signal, Ctrl-C say. */
+function scratch(): string {
+  mkdirSync(join(root, 'build'), { recursive: true });
+  const path = mkdtempSync(join(root, 'build', 'bench-swap-'));
+  process.once('exit', () => rmSync(path, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => process.exit(128 + constants.signals[signal]));
+  }
+  return path;
+}
+
+async function run(): Promise<Results> {
+  const machine = thisMachine();
+  const directory = scratch();
+  const programs = new Programs(directory);
+  const absent = (name: string) => tell(`${name} is not installed, and is left out`);
+  const all = casesIn(directory, absent);
+  const wanted = all.filter(({ name }) => isWanted(name));
+  const rounds = options.quick ? 3 : 15;
+  const cases: CaseResult[] = [];
+  for (const [index, each] of wanted.entries()) {
+    tell(`${index + 1} of ${wanted.length}: ${each.name}, ${contenders.length} ways`);
+    cases.push(await measure(each, programs, directory, rounds));
+  }
+  const libraryOf = (name: string) => all.find((it) => it.name === name)?.setup().library;
+  const [tiny, sqlite] = [libraryOf('tiny-1')!, libraryOf('libsqlite3-1')];
+  const beside: Pick<Results, 'underLoad' | 'endurance' | 'start'> = {};
+  if (isWanted('load') && sqlite !== undefined) {
+    tell('the event loop under load');
+    const delays = await underLoad(sqlite, programs, directory, options.quick ? 500 : 3000);
+    Object.assign(beside, { underLoad: delays });
+  }
+  if (isWanted('endurance')) {
+    const swaps = options.quick ? 2000 : 100_000;
+    tell(`${swaps} swaps on end, two ways`);
+    Object.assign(beside, { endurance: await endure(tiny, programs, directory, swaps) });
+  }
+  if (isWanted('start')) {
+    tell('the start');
+    Object.assign(beside, { start: startTimes(tiny, root, options.quick ? 3 : 15) });
+  }
+  return { machine, cases, limits: judge(cases), ...beside };
+}
+
+/** Progress; standard output is for results. */
+function tell(text: string): void {
+  console.error(`… ${text}`);
 }

@@ -1,12 +1,17 @@
 // One process that swaps a library in one way and times it:  contender.js NAME SETUP LIMIT
 //
 // A line of JSON on standard input is a request, answered by a line on standard output:
-//   { "swaps": 20 }    answered by one [pause, total, held, told] in nanoseconds for each swap
+//   { "swaps": 20 }      answered by one [pause, total, held, told] in nanoseconds for each swap
+//   { "endure": 20 }     swaps as often; answered by what the process holds then
+//   { "load": 2000, "swap": true }
+//                        calls all the time for so many milliseconds, and swaps meanwhile
 //
 // Every swap's effect is looked at; what does not take effect ends the process.
 
-import { linkSync, openSync, readFileSync, readSync, renameSync } from 'node:fs';
+import { linkSync, openSync, readdirSync, readFileSync, readSync, renameSync } from 'node:fs';
+import { createHistogram } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Definition, Definitions, SwapOptions, SwapReport } from 'soswap';
 
 const firstValue = 1001;
@@ -218,13 +223,75 @@ async function timed(way: Way): Promise<Times> {
   return [seen[0]!, Math.round((ended - started) * 1e6), seen[1]!, toldBy(report)];
 }
 
+/** What this process has, after the garbage of JavaScript is gone. */
+async function held() {
+  globalThis.gc?.();
+  await turnEnds(); // Node.js frees the native part of what was collected
+  return {
+    residentKiB: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]),
+    descriptors: readdirSync('/proc/self/fd').length,
+    mappings: readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n').length,
+  };
+}
+
+async function endure(way: Way, swaps: number) {
+  for (let swap = 0; swap < swaps; swap++) {
+    replace(1 - version);
+    await way.swap();
+    check(way);
+    if (swap % 100 === 0) await turnEnds();
+  }
+  return held();
+}
+
+/** Makes calls in every turn of the event loop, and sees how far apart the turns are: microseconds. */
+async function underLoad(way: Way, milliseconds: number, swapping: boolean) {
+  const delays = createHistogram();
+  const end = performance.now() + milliseconds;
+  let calls = 0;
+  let swaps = 0;
+  const swapAgain = async () => {
+    while (swapping && performance.now() < end) {
+      await sleep(2);
+      replace(1 - version);
+      await way.swap();
+      check(way);
+      swaps++;
+    }
+  };
+  const swapped = swapAgain();
+  for (let last = performance.now(); last < end; ) {
+    for (let call = 0; call < 100; call++) way.value();
+    calls += 100;
+    await turnEnds();
+    const now = performance.now();
+    delays.record(Math.max(1, Math.round((now - last) * 1e6)));
+    last = now;
+  }
+  await swapped;
+  const [middle, most, nearlyAll] = [50, 99, 99.9].map((it) => delays.percentile(it) / 1000);
+  return { calls, swaps, middle, most, nearlyAll, longest: delays.max / 1000 };
+}
+
+interface Request {
+  readonly swaps?: number;
+  readonly endure?: number;
+  readonly load?: number;
+  readonly swap?: boolean;
+}
+
+async function answer(way: Way, { swaps, endure: many, load, swap = false }: Request) {
+  if (load !== undefined) return underLoad(way, load, swap);
+  if (many !== undefined) return endure(way, many);
+  const times: Times[] = [];
+  while (times.length < swaps!) times.push(await timed(way));
+  return times;
+}
+
 replace(0);
 const way = await ways[name]!();
 check(way);
 console.log('ready');
 for await (const line of createInterface({ input: process.stdin })) {
-  const request = JSON.parse(line) as { swaps: number };
-  const times: Times[] = [];
-  while (times.length < request.swaps) times.push(await timed(way));
-  console.log(JSON.stringify(times));
+  console.log(JSON.stringify(await answer(way, JSON.parse(line))));
 }

@@ -48,7 +48,14 @@ export class Programs {
     const file = writeSetup(join(directory, name.replaceAll(/\W/g, '-')), setup);
     const { NODE_OPTIONS: _, ...env } = process.env;
     // node:ffi warns that it is experimental.
-    const program = ['--no-warnings', this.#contender, name, file, this.#limitLibrary];
+    const program = [
+      '--no-warnings',
+      '--expose-gc',
+      this.#contender,
+      name,
+      file,
+      this.#limitLibrary,
+    ];
     const child =
       name === limitName
         ? spawn(this.#limit, [file], { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -110,16 +117,19 @@ export class Contender {
   /** Has it swap so often. */
   async swap(count: number): Promise<SwapTimes[]> {
     if (this.name === limitName) {
-      const times = (await this.ask(`${count}`)).split(' ').map(Number);
+      const times = (await this.#ask(`${count}`)).split(' ').map(Number);
       return times.map((time) => ({ pause: time, total: time, held: time, told: null }));
     }
-    const times = JSON.parse(await this.ask(JSON.stringify({ swaps: count })));
-    return (times as [number, number, number, number | null][]).map(
-      ([pause, total, held, told]) => ({ pause, total, held, told }),
-    );
+    const times = await this.request<[number, number, number, number | null][]>({ swaps: count });
+    return times.map(([pause, total, held, told]) => ({ pause, total, held, told }));
   }
 
-  async ask(request: string): Promise<string> {
+  /** The requests of contender.ts. */
+  async request<T>(request: object): Promise<T> {
+    return JSON.parse(await this.#ask(JSON.stringify(request)));
+  }
+
+  async #ask(request: string): Promise<string> {
     this.#child.stdin!.write(`${request}\n`);
     return this.#answer();
   }
