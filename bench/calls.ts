@@ -1,7 +1,7 @@
 // What a call costs: soswap beside an addon that is written by hand for these very functions, which is the
 // limit, and beside other ways to call C. The table is Markdown.
 //
-//   node --import @tapjs/typescript/import bench/calls.ts [ROUNDS]
+//   npm run bench -- calls [ROUNDS]
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

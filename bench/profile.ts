@@ -1,7 +1,8 @@
 // Where the time of a swap goes, call by call.
 //
-//   npm run build
-//   node --import @tapjs/typescript/import bench/profile.ts [swapSync|swap] [open-first]
+//   npm run bench -- profile [swapSync|swap] [open-first]
+//
+// One line for each method of the addon, and for the calls into the C library and the loader within it.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { linkSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';

@@ -9,6 +9,7 @@ import { judge } from './swap/limits.js';
 import { thisMachine } from './swap/machine.js';
 import { type CaseResult, contenders, measure } from './swap/measure.js';
 import { Programs } from './swap/processes.js';
+import { publish } from './swap/publish.js';
 import { everything, type Results } from './swap/tables.js';
 
 const help = `usage: npm run bench -- swap [OPTIONS]
@@ -18,12 +19,12 @@ a C program that does dlclose, dlopen and dlsym on the same file, which is the l
 swap's effect is looked at: what leaves old code running ends the bench.
 
   --quick        a fifth of the rounds: half a minute, to see the direction
-  --only NAME    only what has this in its name; may be given more than once. The names:
+  --only NAME    only this, or what is about this library; may be given more than once. The names:
                  tiny-1 tiny-100 tiny-10000 tiny-handles-10 tiny-handles-100 tiny-handles-1000
                  libsqlite3-1 libsqlite3-100 libicudata-1 libLLVM-1 libLLVM-100 load endurance start
   --json FILE    writes the results there; - for standard output, without the tables
   --from FILE    measures nothing, and takes the results that --json has written
-  --write        puts table and chart into README.md, and the results into bench/results/
+  --write        puts the table into README.md, and results and chart into bench/results/
   --help         this text
 
 Columns: "pause" is the longest time that the main thread was held at a stretch, seen from outside: the longest turn
@@ -43,6 +44,7 @@ if (options.help) {
   if (options.json === '-') process.stdout.write(json);
   else console.log(everything(results));
   if (options.json !== undefined && options.json !== '-') writeFileSync(options.json, json);
+  if (options.write) await publish(results, root);
 }
 
 function parseOptions() {
@@ -64,8 +66,8 @@ function parseOptions() {
   }
 }
 
-function isWanted(name: string): boolean {
-  return options.only.length === 0 || options.only.some((part) => name.includes(part));
+function isWanted(...names: string[]): boolean {
+  return options.only.length === 0 || names.some((name) => options.only.includes(name));
 }
 
 /** A directory that is gone when this process ends: also when it is told to by a signal, Ctrl-C say. */
@@ -85,7 +87,7 @@ async function run(): Promise<Results> {
   const programs = new Programs(directory);
   const absent = (name: string) => tell(`${name} is not installed, and is left out`);
   const all = casesIn(directory, absent);
-  const wanted = all.filter(({ name }) => isWanted(name));
+  const wanted = all.filter(({ name, library }) => isWanted(name, library));
   const rounds = options.quick ? 3 : 15;
   const cases: CaseResult[] = [];
   for (const [index, each] of wanted.entries()) {

@@ -31,7 +31,8 @@ const times = (ratio: number) => `×${ratio < 10 ? ratio.toFixed(2) : micro(rati
 
 /** As "15 KB". */
 export function size(bytes: number): string {
-  return bytes < 1e6 ? `${Math.round(bytes / 1e3)} KB` : `${(bytes / 1e6).toPrecision(2)} MB`;
+  if (bytes < 1e6) return `${Math.round(bytes / 1e3)} KB`;
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
 function nameOf({ library, bytes, functions, handles }: CaseResult): string {
