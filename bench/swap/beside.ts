@@ -68,9 +68,10 @@ export async function endure(
   const place = mkdtempSync(join(directory, 'endure-'));
   const results: Record<string, Endurance> = {};
   for (const way of ['swapSync', 'swap open-first']) {
-    const contender = await programs.start(way, { library, functions: 1, others: [] }, place);
+    const setup = { library, functions: 1, others: [] };
+    // V8 would let its young generation grow in steps of megabytes.
+    const contender = await programs.start(way, setup, place, '--max-semi-space-size=1');
     try {
-      // V8 grows its heap for a while.
       const before = await contender.request<Held>({ endure: Math.ceil(swaps / 10) });
       const after = await contender.request<Held>({ endure: swaps });
       results[way] = { swaps, before, after };

@@ -69,8 +69,7 @@ function specification(points: readonly Point[], background: Background): TopLev
     data: { values: [...points] },
     title: {
       text: 'What a swap costs',
-      subtitle:
-        '● main thread held · ○ from the call to its end · ┆ the C program',
+      subtitle: '● main thread held · ○ from the call to its end · ┆ the C program',
       anchor: 'start',
       offset: 12,
     },

@@ -43,14 +43,20 @@ export class Programs {
     writeFileSync(this.#contender, ts.transpile(source, options));
   }
 
-  /** Starts the program that swaps in this way, files of its own in `directory`. */
-  async start(name: string, setup: Setup, directory: string): Promise<Contender> {
+  /** Starts the program that swaps in this way, files of its own in `directory`; `flags` are for Node.js. */
+  async start(
+    name: string,
+    setup: Setup,
+    directory: string,
+    ...flags: string[]
+  ): Promise<Contender> {
     const file = writeSetup(join(directory, name.replaceAll(/\W/g, '-')), setup);
     const { NODE_OPTIONS: _, ...env } = process.env;
     // node:ffi warns that it is experimental.
     const program = [
       '--no-warnings',
       '--expose-gc',
+      ...flags,
       this.#contender,
       name,
       file,
@@ -63,6 +69,9 @@ export class Programs {
             stdio: ['pipe', 'pipe', 'inherit'],
             env: { ...env, LD_PRELOAD: this.#turns },
           });
+    const kill = () => child.kill('SIGKILL');
+    process.prependOnceListener('exit', kill); // before the files are gone that it swaps
+    child.once('close', () => process.off('exit', kill));
     const contender = new Contender(name, child);
     await contender.ready();
     return contender;

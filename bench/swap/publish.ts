@@ -19,6 +19,25 @@ export async function publish(results: Results, root: string): Promise<void> {
   const [before, rest = ''] = readFileSync(readme, 'utf8').split(markers.begin);
   const [, after] = rest.split(markers.end);
   if (after === undefined) throw new Error(`README.md lacks ${markers.begin} … ${markers.end}`);
-  const text = `${costs(results.cases)}\n\nMeasured on ${describe(results.machine)}.`;
+  const text = [costs(results.cases), ...sentences(results)].join('\n\n');
   writeFileSync(readme, `${before}${markers.begin}\n${text}\n${markers.end}${after}`);
+}
+
+function sentences({ machine, endurance, start }: Results): string[] {
+  const said = [`Measured on ${describe(machine)}.`];
+  for (const [way, { swaps, before, after }] of Object.entries(endurance ?? {})) {
+    said.push(
+      `After ${swaps.toLocaleString('en-US')} × \`${way}\` the process has ${after.residentKiB} KiB of memory (before: ` +
+        `${before.residentKiB}), ${after.descriptors} descriptors (${before.descriptors}) and ${after.mappings} mappings ` +
+        `(${before.mappings}).`,
+    );
+  }
+  if (start?.soswap !== undefined) {
+    const { importing, opening } = start.soswap;
+    said.push(
+      `It takes ${importing.median.toFixed(0)} ms to import the package, and ${opening.median.toFixed(1)} ms to open ` +
+        'the first library.',
+    );
+  }
+  return said;
 }
