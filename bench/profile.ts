@@ -1,8 +1,9 @@
 // Where the time of a swap goes, call by call.
 //
-//   npm run bench -- profile [swapSync|swap] [open-first]
+//   npm run bench -- profile [swapSync|swap] [close-first|open-first]
 //
-// One line for each method of the addon, and for the calls into the C library and the loader within it.
+// For each library a line for each method of the addon that a swap calls, and within it for each function of the C
+// library and of the loader: medians of microseconds, and how often. bench/swap/profile.c takes the time.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { linkSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,147 +16,206 @@ import * as dl from 'soswap/dl';
 import { generated, installed, type Library, patched, pathOf } from './swap/libraries.js';
 import { median } from './swap/statistics.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const [way = 'swapSync', order = 'close-first', file] = process.argv.slice(2);
-if (file === undefined) start();
-else await profile(JSON.parse(readFileSync(file, 'utf8')));
+interface Profiled {
+  readonly library: Library;
+  readonly path: string;
+}
 
-function start(): void {
+const [way = 'swapSync', order = 'close-first', file] = process.argv.slice(2);
+
+/** Profiles each library in a process of its own. */
+function startAll(): void {
   const directory = mkdtempSync(join(tmpdir(), 'soswap-profile-'));
   process.once('exit', () => rmSync(directory, { recursive: true }));
   const preloaded = join(directory, 'profile.so');
   const source = fileURLToPath(new URL('swap/profile.c', import.meta.url));
-  execFileSync('cc', ['-O2', '-shared', '-fPIC', '-o', preloaded, source, '-ldl']);
+  const [compiler, ...flags] = (process.env.CC ?? 'cc').split(' ');
+  execFileSync(compiler!, [...flags, '-O2', '-shared', '-fPIC', '-o', preloaded, source, '-ldl']);
   const libraries: Library[] = [generated(directory, 1), generated(directory, 100)];
   for (const each of installed) {
     const path = pathOf(each);
-    if (path !== undefined) libraries.push(patched(directory, each, path));
+    if (path === undefined) continue;
+    const library = patched(directory, each, path);
+    libraries.push({ ...library, symbols: library.symbols.slice(0, 1) });
   }
-  for (const [index, library] of libraries.entries()) {
-    const setup = join(directory, `${index}.json`);
-    const symbols = library.symbols.slice(0, library.name === 'tiny' ? undefined : 1);
-    writeFileSync(
-      setup,
-      JSON.stringify({ ...library, symbols, path: join(directory, `${index}.so`) }),
-    );
-    const { status } = spawnSync(
-      process.execPath,
-      [...process.execArgv, fileURLToPath(import.meta.url), way, order, setup],
-      { stdio: 'inherit', env: { ...process.env, LD_PRELOAD: preloaded } },
-    );
+  const env = { ...process.env, LD_PRELOAD: preloaded };
+  for (const library of libraries) {
+    const setup = join(directory, 'setup.json');
+    writeFileSync(setup, JSON.stringify({ library, path: join(directory, 'it.so') }));
+    const program = [...process.execArgv, fileURLToPath(import.meta.url), way, order, setup];
+    const { status } = spawnSync(process.execPath, program, { stdio: 'inherit', env });
     if (status !== 0) throw new Error(`the profile of ${library.name} failed`);
   }
 }
 
-async function profile(library: Library & { path: string }): Promise<void> {
-  for (const each of library.needed) dl.dlopen(each);
-  const program = dl.dlopen(null);
-  const nameOf = dl.functionAt(dl.dlsym(program, 'profile_name'), {
-    arguments: ['uint32'],
-    return: 'string',
-  });
-  const readInto = dl.functionAt(dl.dlsym(program, 'profile_read'), { arguments: ['buffer'] });
-  const names: string[] = [];
-  for (let name = nameOf(0); name !== null; name = nameOf(names.length)) names.push(name);
-  const counts = () => new Float64Array(names.length * 4);
-  const read = (into: Float64Array) => readInto(into);
-  /** For each method, and each swap: the calls into the C library, and the time in them and in all. */
-  let scopes = new Map<string, { time: number; calls: Float64Array; count: number }>();
-  const [before, after] = [counts(), counts()];
-  let on = false;
-  const timing = (name: string, call: () => unknown) => {
-    if (!on) return call();
-    read(before);
-    const began = performance.now();
-    const result = call();
-    const time = performance.now() - began;
-    read(after);
-    const scope = scopes.get(name) ?? { time: 0, calls: counts(), count: 0 };
-    scopes.set(name, scope);
-    scope.time += time * 1e6;
-    scope.count++;
-    for (const index of after.keys()) scope.calls[index]! += after[index]! - before[index]!;
-    return result;
-  };
-  // The methods of a native class cannot be replaced, those of a class derived from it can.
-  const addon = bindings({ bindings: 'soswap', module_root: root });
-  for (const name of ['Library', 'Slots']) {
-    const Native = addon[name];
-    const Timed = class extends Native {};
-    for (const method of Object.getOwnPropertyNames(Native.prototype)) {
-      if (method === 'constructor') continue;
-      const native = Native.prototype[method];
-      const timed = function (this: unknown, ...values: unknown[]) {
-        return timing(`${name}.${method}`, () => native.apply(this, values));
-      };
-      Object.defineProperty(Timed.prototype, method, { value: timed });
-    }
-    addon[name] = Timed;
+/** The counters of profile.c. */
+class Counters {
+  readonly names: readonly string[];
+  readonly #read;
+
+  constructor() {
+    const program = dl.dlopen(null);
+    const nameOf = dl.functionAt(dl.dlsym(program, 'profile_name'), {
+      arguments: ['uint32'],
+      return: 'string',
+    });
+    const names: string[] = [];
+    for (let name = nameOf(0); name !== null; name = nameOf(names.length)) names.push(name);
+    this.names = names;
+    this.#read = dl.functionAt(dl.dlsym(program, 'profile_read'), { arguments: ['buffer'] });
   }
 
-  let version = 0;
-  const replace = () => {
-    version = 1 - version;
-    linkSync(library.versions[version]!, `${library.path}.next`);
-    renameSync(`${library.path}.next`, library.path);
-  };
-  replace();
-  const definitions = Object.fromEntries(
-    library.symbols.map((name) => [name, { return: 'int32' }]),
-  );
-  const so = SoHandle.open(library.path, definitions as Definitions, { unload: 'always' });
-  const options = { order: order as SwapOrder };
-  const swaps = library.bytes > 1e7 ? 20 : 1000;
-  const swap = async () => {
-    replace();
-    const began = performance.now();
-    if (way === 'swap') await so.swap(options);
-    else so.swapSync(options);
-    return (performance.now() - began) * 1e6;
-  };
-  for (let warm = 0; warm < swaps; warm++) await swap();
-  const times: number[] = [];
-  while (times.length < swaps) times.push(await swap());
-  on = true;
-  const begun = counts();
-  read(begun);
-  const each: (typeof scopes)[] = [];
-  while (each.length < swaps) {
-    scopes = new Map();
-    await swap();
-    each.push(scopes);
+  /** Room for all of them. */
+  room(): Float64Array {
+    return new Float64Array(this.names.length * 4);
   }
-  const ended = counts();
-  read(ended);
 
-  const line = (nanoseconds: number, calls: number, name: string, depth = 0) => {
-    const time = (nanoseconds / 1000).toFixed(1).padStart(9 + depth * 4);
-    console.log(`${time} µs ${calls.toFixed(calls % 1 === 0 ? 0 : 1).padStart(4)} × ${name}`);
-  };
-  console.log(
-    `\n## ${library.name}, ${library.symbols.length} functions, ${library.bytes} bytes\n`,
-  );
-  line(median(times), 1, `${way}, ${order}: the median of ${swaps}`);
-  const methods = [...each.at(-1)!.keys()].map((name) => {
-    const of = each.flatMap((all) => all.get(name) ?? []);
-    return { name, of, time: median(of.map(({ time }) => time)), count: of.length / swaps };
-  });
-  for (const { name, of, time, count } of methods.sort((a, b) => b.time - a.time)) {
-    line(time, count, name);
-    const calls = names.map((call, index) => ({
-      call,
-      count: median(of.map(({ calls }) => calls[index * 4]!)),
-      time: median(of.map(({ calls }) => calls[index * 4 + 1]!)),
-    }));
-    const made = calls.filter(({ count }) => count > 0).sort((a, b) => b.time - a.time);
-    for (const each of made) line(each.time, each.count, each.call, 1);
-    line(time - made.reduce((sum, each) => sum + each.time, 0), count, '(its own)', 1);
-  }
-  const inside = methods.reduce((sum, { time }) => sum + time, 0);
-  line(median(times) - inside, 1, 'JavaScript and waiting');
-  for (const [index, call] of names.entries()) {
-    const calls = (ended[index * 4 + 2]! - begun[index * 4 + 2]!) / swaps;
-    const time = (ended[index * 4 + 3]! - begun[index * 4 + 3]!) / swaps;
-    if (calls >= 1) line(time, calls, `${call} on other threads`);
+  /** Calls and nanoseconds on the main thread, then those on the others, of each name. */
+  read(into: Float64Array): void {
+    this.#read(into);
   }
 }
+
+/** What one swap spent in one method of the addon. */
+interface Scope {
+  nanoseconds: number;
+  count: number;
+  readonly calls: Float64Array;
+}
+
+/** Has every method of the addon's classes timed. */
+class Timing {
+  /** Of the swap that is under way; `undefined`: nothing is timed. */
+  scopes: Map<string, Scope> | undefined;
+  readonly #counters: Counters;
+  readonly #before: Float64Array;
+  readonly #after: Float64Array;
+
+  constructor(counters: Counters) {
+    this.#counters = counters;
+    this.#before = counters.room();
+    this.#after = counters.room();
+    const module_root = fileURLToPath(new URL('..', import.meta.url));
+    const addon = bindings({ bindings: 'soswap', module_root });
+    for (const name of ['Library', 'Slots']) addon[name] = this.#timed(name, addon[name]);
+  }
+
+  /** The methods of a native class cannot be replaced, those of a class derived from it can. */
+  #timed<T extends new () => object>(name: string, Native: T): T {
+    const Timed = class extends (Native as new () => object) {};
+    for (const method of Object.getOwnPropertyNames(Native.prototype)) {
+      if (method === 'constructor') continue;
+      const native = Native.prototype[method] as (...values: unknown[]) => unknown;
+      const run = (call: () => unknown) => this.#time(`${name}.${method}`, call);
+      const value = function (this: unknown, ...values: unknown[]) {
+        return run(() => native.apply(this, values));
+      };
+      Object.defineProperty(Timed.prototype, method, { value });
+    }
+    return Timed as T;
+  }
+
+  #time(name: string, call: () => unknown): unknown {
+    if (this.scopes === undefined) return call();
+    this.#counters.read(this.#before);
+    const began = performance.now();
+    const result = call();
+    const took = performance.now() - began;
+    this.#counters.read(this.#after);
+    const scope = this.scopes.get(name) ?? {
+      nanoseconds: 0,
+      count: 0,
+      calls: this.#counters.room(),
+    };
+    this.scopes.set(name, scope);
+    scope.nanoseconds += took * 1e6;
+    scope.count++;
+    for (const [at, after] of this.#after.entries()) scope.calls[at]! += after - this.#before[at]!;
+    return result;
+  }
+}
+
+/** Opens the library. What is returned replaces it, and what that returns swaps. */
+function opened({ library, path }: Profiled): () => () => unknown {
+  // libz3 would bind to libLLVM, and keep it mapped.
+  for (const each of library.needed) dl.dlopen(each);
+  let version = 1;
+  const replace = () => {
+    version = 1 - version;
+    linkSync(library.versions[version]!, `${path}.next`);
+    renameSync(`${path}.next`, path);
+  };
+  replace();
+  const definitions = Object.fromEntries(library.symbols.map((it) => [it, { return: 'int32' }]));
+  // No thread of these libraries is ever started.
+  const so = SoHandle.open(path, definitions as Definitions, { unload: 'always' });
+  const options = { order: order as SwapOrder };
+  return () => {
+    replace();
+    return () => (way === 'swap' ? so.swap(options) : so.swapSync(options));
+  };
+}
+
+async function profile(profiled: Profiled): Promise<void> {
+  const counters = new Counters();
+  const timing = new Timing(counters);
+  const replace = opened(profiled);
+  const swaps = profiled.library.bytes > 1e7 ? 20 : 1000;
+  const times: number[] = [];
+  for (let warm = -swaps; warm < swaps; warm++) {
+    const swap = replace();
+    const began = performance.now();
+    await swap();
+    if (warm >= 0) times.push((performance.now() - began) * 1e6);
+  }
+  const [begun, ended] = [counters.room(), counters.room()];
+  const seen: Map<string, Scope>[] = [];
+  counters.read(begun);
+  while (seen.length < swaps) {
+    timing.scopes = new Map();
+    await replace()();
+    seen.push(timing.scopes);
+  }
+  counters.read(ended);
+
+  const { name, symbols, bytes } = profiled.library;
+  console.log(`\n## ${name}, ${symbols.length} functions, ${bytes} bytes\n`);
+  const total = median(times);
+  line(total, 1, `${way}, ${order}`);
+  line(total - printMethods(seen, counters.names), 1, 'JavaScript and waiting');
+  for (const [index, name] of counters.names.entries()) {
+    const at = index * 4 + 2;
+    const calls = (ended[at]! - begun[at]!) / swaps;
+    if (calls >= 1)
+      line((ended[at + 1]! - begun[at + 1]!) / swaps, calls, `${name}, other threads`);
+  }
+}
+
+/** Returns the nanoseconds in all of them. */
+function printMethods(seen: readonly Map<string, Scope>[], names: readonly string[]): number {
+  const methods = [...seen.at(-1)!.keys()].map((method) => {
+    const scopes = seen.flatMap((swap) => swap.get(method) ?? []);
+    const time = median(scopes.map(({ nanoseconds }) => nanoseconds));
+    return { method, scopes, time, count: median(scopes.map(({ count }) => count)) };
+  });
+  for (const { method, scopes, time, count } of methods.sort((a, b) => b.time - a.time)) {
+    line(time, count, method);
+    const calls = names.map((name, index) => ({
+      name,
+      count: median(scopes.map(({ calls }) => calls[index * 4]!)),
+      time: median(scopes.map(({ calls }) => calls[index * 4 + 1]!)),
+    }));
+    const made = calls.filter(({ count }) => count > 0).sort((a, b) => b.time - a.time);
+    for (const each of made) line(each.time, each.count, each.name, 1);
+    line(time - made.reduce((sum, each) => sum + each.time, 0), count, '(its own)', 1);
+  }
+  return methods.reduce((sum, { time }) => sum + time, 0);
+}
+
+function line(nanoseconds: number, count: number, name: string, depth = 0): void {
+  const time = (nanoseconds / 1000).toFixed(1).padStart(10 + depth * 4);
+  console.log(`${time} µs ${count.toFixed(0).padStart(4)} × ${name}`);
+}
+
+if (file !== undefined) await profile(JSON.parse(readFileSync(file, 'utf8')));
+else startAll();
