@@ -24,7 +24,7 @@ swap's effect is looked at: what leaves old code running ends the bench.
                  libsqlite3-1 libsqlite3-100 libicudata-1 libLLVM-1 libLLVM-100 load endurance start
   --json FILE    writes the results there; - for standard output, without the tables
   --from FILE    measures nothing, and takes the results that --json has written
-  --write        puts the table into README.md, and results and chart into bench/results/
+  --write        puts table and chart into docs/, and the results into bench/results/
   --help         this text
 
 Columns: "pause" is the longest time that the main thread was held at a stretch, seen from outside: the longest turn

@@ -47,6 +47,8 @@ export async function underLoad(
 /** What a process has. */
 export interface Held {
   readonly residentKiB: number;
+  /** Of that, what is not the heap of V8. */
+  readonly outsideHeapKiB: number;
   readonly descriptors: number;
   readonly mappings: number;
 }

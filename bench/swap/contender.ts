@@ -63,6 +63,7 @@ const { path, symbols, others } = setup;
 const marker = symbols[0]!;
 
 let memory: number | undefined;
+/** For data, which no function of a library gives out. */
 function wordAt(address: bigint): number {
   memory ??= openSync('/proc/self/mem', 'r');
   const word = Buffer.alloc(4);
@@ -96,7 +97,7 @@ function readData(): number {
 async function soswap(sync: boolean, options: SwapOptions): Promise<Way> {
   const { SoHandle } = await import('soswap');
   const definitions = Object.fromEntries(symbols.map((symbol) => [symbol, { return: 'int32' }]));
-  // The process may not outlive a thread of the library, but none is ever started.
+  // libLLVM could start threads, but nobody has it do so.
   const open = (each: string, functions: Definitions) =>
     SoHandle.open(each, functions, { unload: 'always' });
   const kept = others.map((each) => open(each, {}));
@@ -190,6 +191,7 @@ const ways: Record<string, () => Promise<Way>> = {
 };
 
 let version = 0;
+/** rename(2) does nothing where both are names of one file: so always by the other version. */
 function replace(by: number): void {
   version = by;
   linkSync(setup.versions[by]!, setup.next);
@@ -227,8 +229,11 @@ async function timed(way: Way): Promise<Times> {
 async function held() {
   globalThis.gc?.();
   await turnEnds(); // Node.js frees the native part of what was collected
+  // V8's heap grows and shrinks in steps of megabytes.
+  const { rss, heapTotal } = process.memoryUsage();
   return {
-    residentKiB: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]),
+    residentKiB: Math.round(rss / 1024),
+    outsideHeapKiB: Math.round((rss - heapTotal) / 1024),
     descriptors: readdirSync('/proc/self/fd').length,
     mappings: readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n').length,
   };
@@ -273,6 +278,7 @@ async function underLoad(way: Way, milliseconds: number, swapping: boolean) {
   return { calls, swaps, middle, most, nearlyAll, longest: delays.max / 1000 };
 }
 
+/** One of the first three. */
 interface Request {
   readonly swaps?: number;
   readonly endure?: number;

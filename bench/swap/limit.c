@@ -1,9 +1,9 @@
 // The limit of what a swap can cost: dlclose, dlopen, dlsym on the file at a path that alternates
 // between two versions. Every swap's effect is looked at.
 //
-//   limit SETUP        then a line "N" on standard input makes N swaps, answered by N times in
-//   nanoseconds
+//   limit SETUP
 //
+// Then a line "N" on standard input makes N swaps, answered by N times in nanoseconds.
 // As a shared object it does the same inside of another program, which replaces the file.
 
 #include <dlfcn.h>
@@ -73,7 +73,7 @@ static void add_symbol(const char* name) {
   state.symbols[state.count++] = copy_of(name);
 }
 
-// Lines of a key and a value: bench/swap/versions.ts writes them.
+// Lines of a key and a value: bench/swap/processes.ts writes them.
 void read_setup(const char* setup) {
   char line[kLongestLine];
   size_t versions = 0;

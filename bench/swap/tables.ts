@@ -103,13 +103,15 @@ export function everything(results: Results): string {
     parts.push('Microseconds from one turn of the event loop to the next.', table(head, rows));
   }
   if (endurance) {
+    const head = ['left behind', 'memory', "outside of V8's heap", 'descriptors', 'mappings'];
     const rows = Object.entries(endurance).map(([way, { swaps, before, after }]) => [
       `${swaps.toLocaleString('en-US')} × ${way}`,
       `${before.residentKiB} → ${after.residentKiB} KiB`,
+      `${before.outsideHeapKiB} → ${after.outsideHeapKiB} KiB`,
       `${before.descriptors} → ${after.descriptors}`,
       `${before.mappings} → ${after.mappings}`,
     ]);
-    parts.push(table(['what is left behind', 'memory', 'descriptors', 'mappings'], rows));
+    parts.push(table(head, rows));
   }
   if (start) {
     const rows = Object.entries(start).map(([name, { importing, opening }]) => [
