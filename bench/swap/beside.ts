@@ -74,7 +74,8 @@ export async function endure(
     // V8 would let its young generation grow in steps of megabytes.
     const contender = await programs.start(way, setup, place, '--max-semi-space-size=1');
     try {
-      const before = await contender.request<Held>({ endure: Math.ceil(swaps / 10) });
+      // Compilers and allocators take what they need in the first ten thousand swaps.
+      const before = await contender.request<Held>({ endure: Math.ceil(swaps / 4) });
       const after = await contender.request<Held>({ endure: swaps });
       results[way] = { swaps, before, after };
     } finally {
