@@ -40,10 +40,8 @@ class ThreadWork final {
         this);
     try {
       thread_ = std::thread([this] { Execute(); });
-    } catch (const std::system_error& error) {
-      error_.emplace(Fault::kSystem, "start", "a thread", error.what());
-      Settle(env);
-      settled_.Release();
+    } catch (const std::system_error&) {
+      Execute();  // no thread is to be had: a swap half-way must come to its end all the same
     }
   }
 

@@ -123,3 +123,25 @@ for (const [name, ending] of Object.entries(endings)) {
     t.equal(ended.stdout, 'ERR_SOSWAP_CLOSED\n0\n');
   });
 }
+
+t.test('where no thread can be started, the JavaScript thread does it all', async (t) => {
+  const path = join(t.testdir(), 'so.so');
+  copyFileSync(library, path);
+  const program = `
+    import { writeFileSync } from 'node:fs';
+    import { loaded, SoHandle } from 'soswap';
+    const so = SoHandle.open(${JSON.stringify(path)}, { loaded_on: { return: 'int32' } });
+    writeFileSync(process.env.SOSWAP_TEST_NO_THREADS, '');
+    for (const order of ['open-first', 'close-first']) {
+      const { generation, unmapped } = await so.swap({ order });
+      console.log(generation, unmapped, so.functions.loaded_on() === process.pid, loaded().length);
+    }
+    so.close();`;
+  const env = {
+    LD_PRELOAD: compile('faults.c', join(directory, 'faults.so')),
+    SOSWAP_TEST_NO_THREADS: `${path}.no-threads`,
+  };
+  const ended = await runProgram(program, { cwd, env });
+  t.match(ended, exitedCleanly);
+  t.equal(ended.stdout, '2 true true 1\n3 true true 1\n');
+});
