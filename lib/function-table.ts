@@ -26,6 +26,8 @@ export class FunctionTable<D extends Definitions = Definitions> {
   readonly #path: string;
   readonly #slots;
   readonly #bindings = new Map<string, Binding>();
+  /** Every function is published, and was there at the last commit. */
+  #complete = false;
 
   /** Binds the functions; they can be called after the first commit. */
   constructor(path: string, library: NativeLibrary, definitions: D) {
@@ -46,6 +48,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
     const optional = definition.optional ?? false;
     const call = this.#slots.bind(symbol, encodeSignature(symbol, definition), optional);
     this.#bindings.set(symbol, { call, key, optional });
+    this.#complete = false;
     return call;
   }
 
@@ -71,6 +74,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
   commit(image: Image): readonly string[] {
     const { missing, absent } = this.#slots.commit(image.id);
     if (missing.length > 0) throw missingSymbols(this.#path, missing);
+    if (this.#complete && absent.length === 0) return absent;
     const lacking = new Set(absent);
     for (const [symbol, { call }] of this.#bindings) {
       // Where there was no symbol there is null; a function that was given out stays one.
@@ -78,6 +82,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
       if (published === call || (published === null && lacking.has(symbol))) continue;
       this.publish(symbol, lacking.has(symbol) ? null : call);
     }
+    this.#complete = absent.length === 0;
     return absent;
   }
 
