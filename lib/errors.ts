@@ -18,7 +18,7 @@ export class SoError extends Error {
   /** The library that it is about: the path of its handle, for `install()` the destination. */
   readonly path: string;
   /** The symbol that it is about, where there is one. */
-  readonly symbol?: string;
+  declare readonly symbol?: string;
 
   /**
    * The previous image was loaded again, because the loader failed after it had been closed. The functions work; the
