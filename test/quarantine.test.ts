@@ -140,12 +140,13 @@ for (const [end, expected] of [
     const { so: path } = copyBuilds(builds, cwd);
     const hanging = begins('hanging', 'tell_pid(); for (;;) pause()');
     const program = `
-      import { copyFileSync, existsSync } from 'node:fs';
+      import { copyFileSync, statSync } from 'node:fs';
       import { SoHandle } from 'soswap';
       const so = SoHandle.open('${path}');
       copyFileSync('${hanging}', '${path}');
       so.swap({ quarantine: true });
-      setInterval(() => { if (existsSync('${cwd}/pids')) ${end}; }, 5);
+      const told = () => statSync('${cwd}/pids', { throwIfNoEntry: false })?.size > 0;
+      setInterval(() => { if (told()) ${end}; }, 5);
     `;
     const env = { SOSWAP_TEST_PID: `${cwd}/pids` };
     t.match(await runProgram(program, { cwd, env }), expected);
