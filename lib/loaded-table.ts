@@ -1,7 +1,6 @@
 import { basename } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
-import { table } from './cli/table.js';
 import { type LoadedImage, loaded } from './loaded.js';
+import { tableLines } from './table.js';
 
 /**
  * {@link loaded} as a table for people: path, generation, inode, the first eight digits of the build id, base
@@ -12,7 +11,8 @@ import { type LoadedImage, loaded } from './loaded.js';
  */
 export function loadedTable(images: readonly LoadedImage[] = loaded()): string {
   const head = ['library', 'generation', 'inode', 'build id', 'base', 'bytes', 'state', 'calls'];
-  return stripVTControlCharacters(table([...head, 'needed by'], images.map(row)));
+  const lines = tableLines([...head, 'needed by'], images.map(row));
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 function row(image: LoadedImage): string[] {

@@ -28,7 +28,7 @@ struct SnapshotOptions {
   bool verbatim;    // copy every byte, and change none
 };
 
-// Copies, inspects, edits and seals, in this order. `path` is the file, `origin` the path that the
+// Copies, inspects and edits, in this order. `path` is the file, `origin` the path that the
 // library goes by. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const SnapshotOptions& options);

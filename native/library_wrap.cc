@@ -310,9 +310,7 @@ std::shared_ptr<Image> LibraryWrap::TakeIdleImage(const Napi::Value& id) {
 
 // keepImage(image, reasons): leaves it mapped.
 void LibraryWrap::KeepImage(const Napi::CallbackInfo& info) {
-  const auto image = objects_->images.Get(info[0]);
-  objects_->images.Remove(info[0]);
-  image->Keep(ToRetainReasons(info[1]));
+  objects_->images.Take(info[0])->Keep(ToRetainReasons(info[1]));
 }
 
 }  // namespace soswap

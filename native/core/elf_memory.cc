@@ -1,11 +1,12 @@
 #include "elf_memory.h"
 
 #include <elf.h>
-#include <unistd.h>
 
 #include <array>
 #include <charconv>
 #include <utility>
+
+#include "page.h"
 
 namespace soswap::elf {
 namespace {
@@ -62,15 +63,6 @@ void CheckOrder(const std::vector<Segment>& segments) {
 }
 
 }  // namespace
-
-std::uint64_t PageSize() {
-  static const auto size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return size;
-}
-
-std::uint64_t PageFloor(std::uint64_t address) { return address & ~(PageSize() - 1); }
-
-std::uint64_t PageCeiling(std::uint64_t address) { return PageFloor(address + PageSize() - 1); }
 
 std::string Hex(std::uint64_t value) {
   std::array<char, 16> digits{};

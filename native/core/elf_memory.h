@@ -33,9 +33,6 @@ struct Segment {
   std::uint32_t flags = 0;  // PF_R, PF_W, PF_X
 };
 
-std::uint64_t PageSize();
-std::uint64_t PageFloor(std::uint64_t address);
-std::uint64_t PageCeiling(std::uint64_t address);
 std::string Hex(std::uint64_t value);
 
 // What the loader will show at each address once it has mapped the segments.

@@ -9,6 +9,7 @@
 #include "elf_file.h"
 #include "elf_notes.h"
 #include "elf_relocations.h"
+#include "page.h"
 
 namespace soswap {
 namespace {
@@ -199,7 +200,7 @@ class ElfFile::Parser final {
     const elf::Segment& first = file_.memory_.segments().front();
     const elf::Segment& last = file_.memory_.segments().back();
     file_.facts_.memory_size =
-        elf::PageCeiling(last.address + last.memory_size) - elf::PageFloor(first.address);
+        PageCeiling(last.address + last.memory_size) - PageFloor(first.address);
     const std::uint64_t sections = std::uint64_t{header_.e_shnum} * header_.e_shentsize;
     std::uint64_t sections_end = 0;
     if (header_.e_shoff == 0 || __builtin_add_overflow(header_.e_shoff, sections, &sections_end)) {
@@ -293,7 +294,7 @@ class ElfFile::Parser final {
   void CheckRelro(const Elf64_Phdr& header) {
     relro_ = RangeOf(header);
     for (const elf::Segment& segment : file_.memory_.segments()) {
-      const std::uint64_t end = elf::PageCeiling(segment.address + segment.memory_size);
+      const std::uint64_t end = PageCeiling(segment.address + segment.memory_size);
       const elf::Range pages{segment.address, end - segment.address};
       if ((segment.flags & PF_W) != 0 && pages.Contains(relro_.start, relro_.size)) return;
     }

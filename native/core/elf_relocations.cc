@@ -9,6 +9,7 @@
 #include <string>
 
 #include "elf_relocation_kind.h"
+#include "page.h"
 
 namespace soswap::elf {
 namespace {

@@ -1,10 +1,11 @@
 #include "loadable_ranges.h"
 
 #include <elf.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "page.h"
 
 namespace soswap {
 namespace {
@@ -27,25 +28,16 @@ std::vector<Elf64_Phdr> ReadProgramHeaders(std::span<const std::byte> head) {
 
 }  // namespace
 
-uint64_t PageSize() noexcept {
-  static const auto size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
-
-uint64_t RoundUpToPage(uint64_t offset) noexcept {
-  return (offset + PageSize() - 1) & ~(PageSize() - 1);
-}
-
 std::vector<FileRange> LoadableRanges(std::span<const std::byte> head, uint64_t size) {
   const std::vector<Elf64_Phdr> headers = ReadProgramHeaders(head);
   if (headers.empty()) return {{0, size}};
   std::vector<FileRange> ranges{{0, head.size()}};
   for (const Elf64_Phdr& header : headers) {
     if (header.p_filesz == 0 || header.p_offset >= size) continue;
-    const uint64_t start = header.p_offset & ~(PageSize() - 1);
+    const uint64_t start = PageFloor(header.p_offset);
     const uint64_t end = header.p_filesz > size - header.p_offset
                              ? size
-                             : RoundUpToPage(header.p_offset + header.p_filesz);
+                             : PageCeiling(header.p_offset + header.p_filesz);
     ranges.push_back({start, std::min(end, size) - start});
   }
   std::sort(ranges.begin(), ranges.end(),

@@ -15,10 +15,6 @@ struct FileRange {
   bool operator==(const FileRange&) const = default;
 };
 
-// The size of a page of memory.
-uint64_t PageSize() noexcept;
-uint64_t RoundUpToPage(uint64_t offset) noexcept;
-
 // What of a file of `size` bytes the loader maps, and the parser reads: the pages of the ELF header
 // and of what the program headers describe, in order, never one page twice. The rest of an ELF file
 // is for linkers and debuggers. `head` is the file's first page. All of the file where the headers

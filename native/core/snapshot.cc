@@ -1,21 +1,19 @@
 #include "snapshot.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <vector>
 
 #include "error.h"
+#include "page.h"
 
 namespace soswap {
 namespace {
@@ -25,8 +23,6 @@ constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 // Time stamps move in steps of the kernel's tick, 10 ms at most: a second write within one step
 // leaves them as they are. A file younger than this is read twice.
 constexpr int64_t kTimeStampStep = 20'000'000;
-
-std::string SystemText(int error_number) { return std::strerror(error_number); }
 
 [[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
   // Of open(2) with O_NONBLOCK: somebody has a write lease on it, fcntl(2), and is told to give it
@@ -38,7 +34,7 @@ std::string SystemText(int error_number) { return std::strerror(error_number); }
   const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
                       : error_number == ENXIO                           ? Fault::kNotAFile
                                                                         : Fault::kUnreadable;
-  throw Error(fault, "read", path, SystemText(error_number));
+  throw Error(fault, "read", path, std::strerror(error_number));
 }
 
 int64_t Nanoseconds(const timespec& time) {
@@ -192,7 +188,7 @@ void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
   std::byte* target = memory_->data() + range.offset;
   if (ReadAt(file, target, range.size, range.offset, path) != range.size) ThrowChanged(path);
   const uint64_t end = range.offset + range.size;
-  std::memset(target + range.size, 0, RoundUpToPage(end) - end);
+  std::memset(target + range.size, 0, PageCeiling(end) - end);
 }
 
 std::string Snapshot::NewLoaderName() const {

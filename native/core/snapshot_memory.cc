@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "error.h"
-#include "loadable_ranges.h"
+#include "page.h"
 
 // Linux 5.1; the headers of older C libraries lack it.
 #ifndef F_SEAL_FUTURE_WRITE

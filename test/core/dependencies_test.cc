@@ -49,7 +49,7 @@ std::string Soname(const std::string& name) { return "-Wl,-soname,'" + name + "'
 
 bool IsLoaded(const std::string& name) { return LoadedObjects::List().Find(name) != nullptr; }
 
-// A file as it would be taken for an image: copied, parsed, edited, sealed.
+// A file as it would be taken for an image: copied, parsed, edited.
 struct Candidate {
   explicit Candidate(const std::string& file)
       : path(file),
