@@ -182,9 +182,9 @@ interface Addon {
   isLoaded(loaderName: string): boolean;
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
-  /** The descriptor of a file in memory, without a name; the caller closes it. */
-  memoryFile(): number;
-  closeDescriptor(descriptor: number): void;
+  /** The descriptor of a file in memory, without a name. It is closed with the thread at the latest. */
+  openMemoryFile(): number;
+  closeMemoryFile(descriptor: number): void;
   /** The kernel ends this process when the thread that started it ends, and after `seconds`. */
   dieWithParent(parent: number, seconds: number): void;
   /** Gives a file that was opened with O_TMPFILE a name. */

@@ -1,6 +1,6 @@
 import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Candidate } from './candidate.js';
 import { SoError } from './errors.js';
@@ -101,11 +101,8 @@ function killGroup(pid: number | undefined): void {
 
 /** Gives `body` the descriptor of a file that the child writes its report into. */
 function withReport<Result>(body: (report: number) => Result): Result {
-  const memory = native.memoryFile();
-  // What a worker opened with fs, Node closes when the worker is terminated.
-  const report = openSync(`/proc/self/fd/${memory}`, 'r+');
-  native.closeDescriptor(memory);
-  const close = () => closeSync(report);
+  const report = native.openMemoryFile();
+  const close = () => native.closeMemoryFile(report);
   let result: Result;
   try {
     result = body(report);

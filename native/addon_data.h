@@ -2,11 +2,17 @@
 
 #include <napi.h>
 
+#include <unordered_map>
+
+#include "core/file_descriptor.h"
+
 namespace soswap {
 
 // What one environment (the main thread or a worker) keeps; freed with it.
 struct AddonData {
   Napi::FunctionReference so_error;
+  // By number. A worker may be terminated before its JavaScript gets to closing them.
+  std::unordered_map<int, FileDescriptor> memory_files;
 };
 
 }  // namespace soswap

@@ -1,7 +1,9 @@
 #include "inspected_snapshot.h"
 
+#include <chrono>
 #include <cstddef>
 #include <span>
+#include <thread>
 #include <utility>
 
 #include "core/dependencies.h"
@@ -10,16 +12,36 @@
 
 namespace soswap {
 
-std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
-                                                const SnapshotOptions& options) {
-  auto snapshot = Snapshot::Take(
+namespace {
+
+std::shared_ptr<Snapshot> Copy(const std::string& path, const SnapshotOptions& options) {
+  return Snapshot::Take(
       path, options.in_private_file ? Snapshot::Storage::kPrivateFile : Snapshot::Storage::kMemory,
       options.debug_info || options.verbatim ? Snapshot::Extent::kWhole
                                              : Snapshot::Extent::kLoadable);
-  // What is wrong with a file that is still being written says nothing about the file it will be.
-  if (snapshot->open_for_writing() && !options.allow_writer) {
-    throw Error(Fault::kChangedWhileRead, "load", origin, "somebody has it open for writing");
+}
+
+// A copy of a file that nobody has open for writing: what is wrong with one that is still being
+// written says nothing about the file it will be. Whoever has just closed it may have started a
+// child process meanwhile, which has the descriptor until it calls execve(2).
+std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const SnapshotOptions& options) {
+  constexpr std::chrono::milliseconds kPatience{50};
+  const auto begin = std::chrono::steady_clock::now();
+  for (;;) {
+    auto snapshot = Copy(path, options);
+    if (!snapshot->open_for_writing()) return snapshot;
+    if (std::chrono::steady_clock::now() - begin > kPatience) {
+      throw Error(Fault::kChangedWhileRead, "load", path, "somebody has it open for writing");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+}
+
+}  // namespace
+
+std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
+                                                const SnapshotOptions& options) {
+  auto snapshot = options.allow_writer ? Copy(path, options) : CopyUnwritten(path, options);
   ElfFile elf = ElfFile::Parse(snapshot->bytes(), origin);
   const std::span<std::byte> copy = snapshot->editable();
   if (!snapshot->whole()) DropSectionHeaders(copy);

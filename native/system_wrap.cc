@@ -11,7 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
 
+#include "addon_data.h"
 #include "core/library_search.h"
 #include "js_error.h"
 
@@ -44,17 +46,21 @@ Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), outcome);
 }
 
-// memoryFile(): the descriptor of a file that has no name.
-Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
-  const int descriptor = memfd_create("soswap", MFD_CLOEXEC);
-  if (descriptor < 0) {
+// openMemoryFile(): the descriptor of a file that has no name.
+Napi::Value OpenMemoryFile(const Napi::CallbackInfo& info) {
+  FileDescriptor file(memfd_create("soswap", MFD_CLOEXEC));
+  if (!file.valid()) {
     throw Napi::Error::New(info.Env(), std::string("memfd_create: ") + std::strerror(errno));
   }
+  const int descriptor = file.get();
+  info.Env().GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
   return Napi::Number::New(info.Env(), descriptor);
 }
 
-// closeDescriptor(descriptor)
-void CloseDescriptor(const Napi::CallbackInfo& info) { close(info[0].As<Napi::Number>()); }
+// closeMemoryFile(descriptor)
+void CloseMemoryFile(const Napi::CallbackInfo& info) {
+  info.Env().GetInstanceData<AddonData>()->memory_files.erase(info[0].As<Napi::Number>());
+}
 
 // dieWithParent(parent, seconds): ends this process when the thread that started it ends, prctl(2),
 // or when the time is up, alarm(2), whatever it is doing then.
@@ -70,8 +76,8 @@ void DieWithParent(const Napi::CallbackInfo& info) {
 void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
   exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
-  exports["closeDescriptor"] = Napi::Function::New<CloseDescriptor>(env, "closeDescriptor");
-  exports["memoryFile"] = Napi::Function::New<MemoryFile>(env, "memoryFile");
+  exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
+  exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
+import { Worker } from 'node:worker_threads';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
@@ -42,6 +43,37 @@ t.test('a file that this process has open for writing is refused as well', async
   t.throws(() => SoHandle.open(path), beingWritten);
   closeSync(writing);
   SoHandle.open(path).close();
+});
+
+t.test('a file that is open for writing for moments only is taken', async (t) => {
+  // A child process that is about to call execve(2) has what its parent was writing open for as long.
+  const { so: path } = copyBuilds(builds, t.testdir());
+  const program = `
+    const { closeSync, openSync } = require('node:fs');
+    const { parentPort, workerData } = require('node:worker_threads');
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    for (let round = 0; ; round++) {
+      const file = openSync(workerData, 'r+');
+      if (round === 0) parentPort.postMessage('begun');
+      Atomics.wait(never, 0, 0, 8);
+      closeSync(file);
+      Atomics.wait(never, 0, 0, 2);
+    }
+  `;
+  const writer = new Worker(program, { eval: true, workerData: path });
+  await once(writer, 'message');
+  const tries = 30;
+  let taken = 0;
+  for (let index = 0; index < tries; index++) {
+    try {
+      SoHandle.open(path).close();
+      taken++;
+    } catch (error) {
+      t.match(error, beingWritten);
+    }
+  }
+  await writer.terminate();
+  t.ok(taken > tries / 2, `${taken} of ${tries} times, though it is closed a fifth of the time`);
 });
 
 t.test('a file with a write lease is refused, until that is given back', async (t) => {
