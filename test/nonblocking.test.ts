@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Definitions, SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { Gate, until } from '../fixtures/gate.js';
 
 const directory = t.testdir();
 const library = compile('calls.c', join(directory, 'calls.so'));
@@ -38,6 +38,12 @@ const so = SoHandle.open(library, definitions);
 const call = so.functions;
 t.teardown(() => so.close());
 
+/** Its calls last for as long as a test wants. */
+const waiting = SoHandle.open(compile('gate.c', join(directory, 'gate.so'), '-DLINE=1111'), {
+  pass: { arguments: ['buffer'], return: 'int32', nonblocking: true },
+});
+t.teardown(() => waiting.close());
+
 t.test('a call runs on another thread and resolves with its result', async (t) => {
   const threadHere = SoHandle.open(library, { thread_id: { return: 'uint64' } });
   t.not(await call.thread_id(), threadHere.functions.thread_id());
@@ -58,11 +64,11 @@ t.test('a call runs on another thread and resolves with its result', async (t) =
 });
 
 t.test('JavaScript runs meanwhile', async (t) => {
-  let ticks = 0;
-  const timer = setInterval(() => ticks++, 5);
-  await call.sleep_ms(100);
-  clearInterval(timer);
-  t.ok(ticks > 2, `${ticks} ticks`);
+  const gate = new Gate();
+  const line = waiting.functions.pass(gate.words);
+  await gate.arrival(); // which takes turns of the event loop
+  gate.open();
+  t.equal(await line, 1111);
 });
 
 t.test('wrong arguments reject, with the same errors', async (t) => {
@@ -163,12 +169,11 @@ t.test('an ArrayBuffer may shrink and grow while a call runs', async (t) => {
 });
 
 t.test('memory that is shared is passed as it is', async (t) => {
-  const bytes = new Uint8Array(new SharedArrayBuffer(4));
-  const done = call.increment_slowly(bytes, 4, 100, 7);
-  for (let round = 0; round < 50 && Atomics.load(bytes, 3) === 0; round++) await sleep(2);
-  t.same([...bytes], [1, 1, 1, 1], 'visible while the call runs');
-  await done;
-  t.same([...bytes], [8, 1, 1, 1]);
+  const { words } = new Gate();
+  const done = waiting.functions.pass(words);
+  await until(() => words[0] === 1); // what the call writes is seen while it runs
+  words[1] = 1; // and what JavaScript writes is seen by the call
+  t.equal(await done, 1111);
 });
 
 t.test('arguments outlive what JavaScript does to them', async (t) => {
