@@ -247,19 +247,19 @@ t.test('a closed handle cannot be watched, and options are checked', async (t) =
 });
 
 t.test('a watch keeps the process alive only if it is persistent', async (t) => {
-  const program = (options: string) => `
+  const program = (options: string, milliseconds: number) => `
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('./so.so');
     so.watch(${options});
     setTimeout(() => {
       console.log('still alive');
       so.close();
-    }, 500).unref();
+    }, ${milliseconds}).unref();
   `;
   const cwd = t.testdir();
   copyBuilds(builds, cwd);
-  t.match(await runProgram(program(''), { cwd }), { ...exitedCleanly, stdout: '' });
-  t.match(await runProgram(program('{ persistent: true }'), { cwd }), {
+  t.match(await runProgram(program('', 60_000), { cwd }), { ...exitedCleanly, stdout: '' });
+  t.match(await runProgram(program('{ persistent: true }', quiet), { cwd }), {
     ...exitedCleanly,
     stdout: 'still alive\n',
   });
