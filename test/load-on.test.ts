@@ -1,16 +1,17 @@
-import { copyFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { SoHandle, type SwapOptions } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { until } from '../fixtures/gate.js';
 
 const cwd = fileURLToPath(new URL('..', import.meta.url));
 const directory = t.testdir();
 const library = compile('loading-thread.c', join(directory, 'built.so'));
-const slow = compile('loading-thread.c', join(directory, 'slow.so'), '-DSLEEP_MICROSECONDS=300000');
 
 const definitions = {
   loaded_on: { return: 'int32' },
@@ -47,35 +48,45 @@ t.test('on request, and in every other way, the JavaScript thread does it', asyn
   t.same(await threadsOf(t as Tap, {}, true), here);
 });
 
+/** From another process: dlsym(3) and dlclose(3) hold this one until the constructor has ended. */
+const touchSoon = (path: string) => spawn('sh', ['-c', 'sleep 0.05; : > "$0"', path]);
+
+/** Begins a swap, and resolves when the constructor of the new image waits at a gate. */
+async function beginLoading(t: Tap, so: SoHandle) {
+  const gate = `${so.path}.gate`;
+  process.env.SOSWAP_TEST_GATE = gate;
+  t.teardown(() => delete process.env.SOSWAP_TEST_GATE);
+  const swap = so.swap({ order: 'open-first' });
+  await until(() => existsSync(`${gate}.arrived`));
+  return { swap, open: () => writeFileSync(gate, ''), openSoon: () => touchSoon(gate) };
+}
+
 t.test('calls go on in the old image while the new one is loaded', async (t) => {
   const path = join(t.testdir(), 'so.so');
   copyFileSync(library, path);
   const so = SoHandle.open(path, definitions);
   const before = so.functions.loaded_on();
-  copyFileSync(slow, path);
-  let swapped = false;
-  const swap = so.swap({ order: 'open-first' }).then((report) => {
-    swapped = true;
-    return report;
-  });
-  let calls = 0;
-  for (; !swapped; calls++) {
-    if (so.generation === 1 && so.functions.loaded_on() !== before) t.fail('new code too early');
-    await setImmediate();
-  }
-  t.ok(calls > 10, `${calls} turns of the event loop`);
+  const { swap, open } = await beginLoading(t as Tap, so);
+  const milliseconds = 50;
+  const begun = performance.now();
+  do {
+    t.equal(so.functions.loaded_on(), before);
+    await sleep(10);
+  } while (performance.now() < begun + milliseconds);
+  open();
   const { pauseMicroseconds, totalMicroseconds } = await swap;
-  t.ok(totalMicroseconds > 300_000, 'the constructor sleeps for so long');
-  t.ok(pauseMicroseconds < 300_000, 'but not on this thread');
+  const aside = totalMicroseconds - pauseMicroseconds;
+  t.ok(aside >= milliseconds * 1000, 'the pause is without the time that the constructor took');
   t.not(so.functions.loaded_on(), before);
   so.close();
 });
 
 t.test('a symbol that is bound while the image is loaded is found too', async (t) => {
   const path = join(t.testdir(), 'so.so');
-  copyFileSync(slow, path);
+  copyFileSync(library, path);
   const so = SoHandle.open(path, {});
-  const swap = so.swap({ order: 'open-first' });
+  const { swap, openSoon } = await beginLoading(t as Tap, so);
+  openSoon();
   const loadedOn = so.getFunction('loaded_on', { return: 'int32' });
   t.equal(loadedOn(), process.pid);
   await swap;
@@ -83,23 +94,39 @@ t.test('a symbol that is bound while the image is loaded is found too', async (t
   so.close();
 });
 
+/** What a program does; the constructor of the new image waits at a gate once that is shut. */
 const endings: Record<string, string> = {
   'close() while the image is loaded': `
-    setTimeout(() => so.close(), 100);
+    shut();
+    const swap = so.swap({ order: 'open-first' });
+    await arrival();
+    spawn('sh', ['-c', 'sleep 0.05; : > "$0"', gate]);
+    so.close();
     await swap.then(() => console.log('swapped'), (error) => console.log(error.code));
     console.log(loaded().length);`,
   'process.exit() while the image is loaded': `
-    setTimeout(() => { console.log('ERR_SOSWAP_CLOSED\\n0'); process.exit(); }, 100);
-    await swap;`,
+    shut();
+    so.swap({ order: 'open-first' });
+    await arrival();
+    console.log('ERR_SOSWAP_CLOSED\\n0');
+    process.on('exit', open);
+    process.exit();`,
   'a worker that is terminated while the image is loaded': `
     const worker = new Worker(\`
       const { SoHandle } = await import('soswap');
+      const { parentPort } = await import('node:worker_threads');
       const so = SoHandle.open(\${JSON.stringify(path)});
-      so.swap({ order: 'open-first' });
-      (await import('node:worker_threads')).parentPort.postMessage('swapping');
+      parentPort.once('message', () => so.swap({ order: 'open-first' }));
+      parentPort.postMessage('open');
     \`, { eval: true });
-    worker.once('message', () => setTimeout(() => worker.terminate(), 100));
-    await once(worker, 'exit');
+    await once(worker, 'message');
+    shut();
+    worker.postMessage('swap');
+    await arrival();
+    const swap = so.swap({ order: 'open-first' });
+    const ended = worker.terminate();
+    open();
+    await ended;
     await swap;
     so.close();
     console.log('ERR_SOSWAP_CLOSED');
@@ -109,14 +136,20 @@ const endings: Record<string, string> = {
 for (const [name, ending] of Object.entries(endings)) {
   t.test(`${name} harms nothing`, async (t) => {
     const path = join(t.testdir(), 'so.so');
-    copyFileSync(slow, path);
+    copyFileSync(library, path);
     const program = `
+      import { spawn } from 'node:child_process';
       import { once } from 'node:events';
+      import { existsSync, writeFileSync } from 'node:fs';
+      import { setTimeout as sleep } from 'node:timers/promises';
       import { Worker } from 'node:worker_threads';
       import { loaded, SoHandle } from 'soswap';
       const path = ${JSON.stringify(path)};
+      const gate = path + '.gate';
+      const shut = () => { process.env.SOSWAP_TEST_GATE = gate; };
+      const open = () => writeFileSync(gate, '');
+      const arrival = async () => { while (!existsSync(gate + '.arrived')) await sleep(1); };
       const so = SoHandle.open(path);
-      const swap = so.swap({ order: 'open-first' });
       ${ending}`;
     const ended = await runProgram(program, { cwd });
     t.match(ended, exitedCleanly);
