@@ -9,6 +9,7 @@
 // builds returns, or if a handle does not end on the file that is there at the end.
 
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,8 +38,11 @@ async function write(directory, name, replacements) {
   }
 }
 
-/** Watches and calls the library until `ended()`, and then until it runs the file that is there. */
-async function callAndWatch(path, ended) {
+/**
+ * Watches and calls the library until `ended()`, and then until it runs the file that is there. `watching` is called
+ * when the watch has begun.
+ */
+async function callAndWatch(path, ended, watching = () => {}) {
   const so = SoHandle.open(path, {
     version: { return: 'string' },
     quote: { arguments: ['float64', 'uint32'], return: 'float64' },
@@ -48,6 +52,7 @@ async function callAndWatch(path, ended) {
   so.on('swap', () => seen.swaps++);
   so.on('refused', () => seen.refused++);
   so.watch({ settle: 1, persistent: true });
+  watching();
   const expected = { 'build 1111': 300, 'build 2222': 150 };
   const isCurrent = () => so.image.buildId === inspect(path).buildId;
   for (let deadline = Number.POSITIVE_INFINITY; performance.now() < deadline; ) {
@@ -80,6 +85,7 @@ async function conduct({ replacements, json }) {
   copyFileSync(join(directory, 'so1111.so'), path);
 
   const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { path } });
+  await once(worker, 'message'); // it watches
   const workerSeen = new Promise((resolve, reject) => {
     worker.on('message', resolve).on('error', reject);
   });
@@ -97,6 +103,7 @@ async function conduct({ replacements, json }) {
   );
   let over = false;
   const codes = Promise.all(writers).then((codes) => {
+    copyFileSync(join(directory, 'so2222.so'), path); // so that each handle has one swap to make at least
     over = true;
     worker.postMessage('over');
     return codes;
@@ -136,5 +143,6 @@ if (isMainThread) {
   parentPort.once('message', () => {
     over = true;
   });
-  parentPort.postMessage(await callAndWatch(workerData.path, () => over));
+  const watching = () => parentPort.postMessage('watching');
+  parentPort.postMessage(await callAndWatch(workerData.path, () => over, watching));
 }
