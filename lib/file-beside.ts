@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open, readdir, unlink } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { fstat, readdir, unlink } from './file-calls.js';
 import { native } from './native.js';
 
 /** A new file that is to be renamed onto another. Whoever has it open holds its lock, flock(2). */
 export interface FileBeside {
-  readonly file: FileHandle;
+  readonly descriptor: number;
   /** Its name, in the directory of the other file. */
   readonly path: string;
   /** Whether it has that name already; if not, it goes with the process. */
@@ -20,18 +20,18 @@ export async function createBeside(path: string): Promise<FileBeside> {
   const { directory, prefix } = naming(path);
   const name = join(directory, `${prefix}${randomBytes(6).toString('hex')}.soswap`);
   try {
-    const file = await open(directory, nameless, 0o600);
-    native.lockDescriptor(file.fd);
-    return { file, path: name, named: false };
+    const descriptor = openSync(directory, nameless, 0o600);
+    native.lockDescriptor(descriptor);
+    return { descriptor, path: name, named: false };
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (!['ENOTSUP', 'EISDIR', 'EINVAL'].includes(code)) throw error;
   }
-  const file = await open(name, 'wx', 0o600);
-  const locked = native.lockDescriptor(file.fd);
-  const swept = locked === 'by-another' || (await file.stat()).nlink === 0;
-  if (!swept) return { file, path: name, named: true };
-  await file.close();
+  const descriptor = openSync(name, 'wx', 0o600);
+  const locked = native.lockDescriptor(descriptor);
+  const swept = locked === 'by-another' || (await fstat(descriptor)).nlink === 0;
+  if (!swept) return { descriptor, path: name, named: true };
+  closeSync(descriptor);
   return createBeside(path);
 }
 
@@ -51,12 +51,12 @@ export async function sweepBeside(path: string): Promise<void> {
 
 async function removeUnlessLocked(path: string): Promise<void> {
   const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
-  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const descriptor = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
     // Its name is never given out again: if the file has got another one meanwhile, nothing is removed.
-    if (native.lockDescriptor(file.fd) === 'locked') await unlink(path);
+    if (native.lockDescriptor(descriptor) === 'locked') await unlink(path);
   } finally {
-    await file.close();
+    closeSync(descriptor);
   }
 }
 

@@ -1,14 +1,22 @@
-import { constants, read as readCallback } from 'node:fs';
-import { type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
-import { promisify } from 'node:util';
 import { Candidate, plainSource } from './candidate.js';
 import { SoError } from './errors.js';
 import { createBeside, sweepBeside } from './file-beside.js';
+import {
+  fchmod,
+  fchown,
+  fsync,
+  read,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  write,
+} from './file-calls.js';
 import { filePath } from './library-path.js';
 import { native } from './native.js';
-
-const read = promisify(readCallback);
 
 /**
  * Puts a library in the place of another in one step, so that whoever opens the destination sees the old file or the
@@ -19,7 +27,7 @@ const read = promisify(readCallback);
  * synced and renamed. A symbolic link is followed: the file that it leads to is replaced. What a process that was
  * killed at it has left beside the destination is removed by the next one.
  *
- * The file work is done off the JavaScript thread.
+ * Reading, writing and syncing are done off the JavaScript thread.
  *
  * @param source The library to install: a path or a `file:` URL, never a bare name that is looked up.
  * @param destination The file to replace or to create, in a directory that exists.
@@ -53,40 +61,40 @@ async function replace(copy: number, size: number, from: string, to: string): Pr
   if (before !== undefined && !before.isFile()) throw new Error('it is not a regular file');
   const like = before ?? (await stat(from));
   await sweepBeside(to);
-  const { file, path, named } = await createBeside(to);
+  const { descriptor, path, named } = await createBeside(to);
   try {
-    await write(file, copy, size);
-    if (before !== undefined) await keepOwner(file, before.uid, before.gid);
-    await file.chmod(like.mode & 0o7777);
-    await file.sync();
-    if (!named) native.linkDescriptor(file.fd, path);
+    await copyBytes(copy, descriptor, size);
+    if (before !== undefined) await keepOwner(descriptor, before.uid, before.gid);
+    await fchmod(descriptor, like.mode & 0o7777);
+    await fsync(descriptor);
+    if (!named) native.linkDescriptor(descriptor, path);
     await rename(path, to);
   } catch (error) {
     await rm(path, { force: true });
     throw error;
   } finally {
-    await file.close();
+    closeSync(descriptor);
   }
   await syncDirectory(dirname(to));
 }
 
-async function write(file: FileHandle, copy: number, size: number): Promise<void> {
+async function copyBytes(from: number, to: number, size: number): Promise<void> {
   const chunk = Buffer.allocUnsafe(Math.min(size, 1 << 20));
   for (let position = 0; position < size; ) {
     const wanted = Math.min(chunk.length, size - position); // the copy goes on behind the end
-    const { bytesRead } = await read(copy, chunk, 0, wanted, position);
+    const { bytesRead } = await read(from, chunk, 0, wanted, position);
     if (bytesRead === 0) throw new Error('the copy ended early');
     for (let done = 0; done < bytesRead; ) {
-      const { bytesWritten } = await file.write(chunk, done, bytesRead - done, position + done);
+      const { bytesWritten } = await write(to, chunk, done, bytesRead - done, position + done);
       done += bytesWritten;
     }
     position += bytesRead;
   }
 }
 
-async function keepOwner(file: FileHandle, uid: number, gid: number): Promise<void> {
+async function keepOwner(descriptor: number, uid: number, gid: number): Promise<void> {
   try {
-    await file.chown(uid, gid);
+    await fchown(descriptor, uid, gid);
   } catch (error) {
     // Only root may give files away, chown(2); mv(1) leaves it at that too.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
@@ -96,8 +104,8 @@ async function keepOwner(file: FileHandle, uid: number, gid: number): Promise<vo
 /** Makes the rename last through a power failure, where the file system can. */
 async function syncDirectory(directory: string): Promise<void> {
   try {
-    const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    await handle.sync().finally(() => handle.close());
+    const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    await fsync(descriptor).finally(() => closeSync(descriptor));
   } catch {
     // It has taken effect all the same, and must not be told as a failure.
   }

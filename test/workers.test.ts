@@ -34,7 +34,7 @@ const begin = (path: string) => `
   import { once } from 'node:events';
   import { setImmediate as nextTurn } from 'node:timers/promises';
   import { isMainThread, parentPort, threadId, Worker } from 'node:worker_threads';
-  import { loaded, SoHandle } from 'soswap';
+  import { install, loaded, SoHandle } from 'soswap';
   const builds = ['${one}', '${two}'];
   const path = '${path}';
   const replace = (round) => {
@@ -94,6 +94,10 @@ const activities: Record<string, string> = {
         if (error.code !== 'ERR_SOSWAP_BEING_WRITTEN') throw error;
       });
     }
+  `,
+  'install()': `
+    parentPort.postMessage('begun');
+    for (;;) await Promise.all([...builds, ...builds].map((build) => install(build, path)));
   `,
 };
 for (const [activity, text] of Object.entries(activities)) {
