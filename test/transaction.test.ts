@@ -27,6 +27,7 @@ async function begin(so: Handle, options: SwapOptions<typeof definitions> = {}) 
     verified = true;
   };
   const swap = so.swap({ timeout: 60_000, ...options, verify });
+  swap.catch(() => {}); // it may reject before the test comes to look
   await until(() => verified);
   await nextTurn();
   return { swap };
