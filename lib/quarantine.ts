@@ -43,10 +43,10 @@ export async function quarantineAsync(candidate: Candidate, timeout: number): Pr
       killGroup(child.pid);
     };
     const timer = setTimeout(expire, Math.min(timeout, longestTimer));
-    const [status, signal] = await once(child, 'exit').catch((error: Error) => {
+    const exited = once(child, 'exit').finally(() => clearTimeout(timer));
+    const [status, signal] = await exited.catch((error: Error) => {
       throw refusal(candidate, `no child process: ${error.message}`);
     });
-    clearTimeout(timer);
     killGroup(child.pid);
     judge(candidate, { status, signal, hung, timeout, report });
   });

@@ -182,6 +182,22 @@ t.test('quarantine needs no temporary directory', async (t) => {
   t.match(ended, { ...exitedCleanly, messages: [3] });
 });
 
+t.test(
+  'where no child process can be started, a candidate is refused, and nothing waits',
+  async (t) => {
+    const cwd = t.testdir();
+    const { so: path } = copyBuilds(builds, cwd);
+    const program = `
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('${path}');
+    process.execPath = '/nowhere';
+    await so.swap({ quarantine: { timeout: 1e9 } }).catch(({ code }) => process.send(code));
+  `;
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, messages: [refused.code] });
+  },
+);
+
 t.test('wrong options are refused', async (t) => {
   const so = SoHandle.open(builds.one);
   for (const quarantine of [5, 'yes', null]) {
