@@ -7,6 +7,7 @@ import {
   type ImageFacts,
   type ImageOptions,
   type NativeLibrary,
+  type Needs,
   native,
   type Resolution,
   type SnapshotFacts,
@@ -60,12 +61,18 @@ export function plainSource(path: string, mode: number = dlopenFlags.RTLD_NOW): 
   return { path, library, mode, ...copy, unload: 'auto', retained };
 }
 
+/** What binding the candidate must find. */
+export interface Demands {
+  /** Its functions, but for the optional ones. */
+  readonly table: FunctionTable;
+  /** The loader's name of the image that is closed before this one is opened. */
+  readonly leaving?: string;
+}
+
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
   readonly facts: SnapshotFacts;
   readonly #source: Source;
-  /** Why unmapping the dependencies that go with an image of it could crash the process. */
-  #dependencyHazards: readonly RetainReason[] = [];
   /** An image of it that was tried, and cannot be unmapped without danger. */
   #tried: Image | undefined;
   #released = false;
@@ -75,16 +82,23 @@ export class Candidate {
     this.#source = source;
   }
 
-  static take(source: Source): Candidate {
+  /**
+   * Refuses a file that cannot be loaded, nothing being loaded for that. With `demands` also one that lacks a symbol,
+   * a dependency or, where all are bound at once, a symbol that it imports.
+   */
+  static take(source: Source, demands?: Demands): Candidate {
     const { path, library } = source;
-    return new Candidate(source, library.takeSnapshot(path, path, snapshotOptions(source)));
+    const options = snapshotOptions(source);
+    const facts = library.takeSnapshot(path, path, options, needsOf(source, demands));
+    return Candidate.#judged(source, facts);
   }
 
   /** The same, with the copy made and inspected on another thread. */
-  static async takeAsync(source: Source): Promise<Candidate> {
+  static async takeAsync(source: Source, demands?: Demands): Promise<Candidate> {
     const { path, library } = source;
-    const facts = await library.takeSnapshotAsync(path, path, snapshotOptions(source));
-    return new Candidate(source, facts);
+    const options = snapshotOptions(source);
+    const needs = needsOf(source, demands);
+    return Candidate.#judged(source, await library.takeSnapshotAsync(path, path, options, needs));
   }
 
   /** The copy that another process has taken. */
@@ -94,6 +108,17 @@ export class Candidate {
     return new Candidate(source, source.library.takeSnapshot(copy, source.path, options));
   }
 
+  static #judged(source: Source, facts: SnapshotFacts): Candidate {
+    const candidate = new Candidate(source, facts);
+    try {
+      if (facts.resolution !== null) judge(source.path, facts.resolution);
+    } catch (error) {
+      candidate.release();
+      throw error;
+    }
+    return candidate;
+  }
+
   get path(): string {
     return this.#source.path;
   }
@@ -101,23 +126,6 @@ export class Candidate {
   /** The flags of dlopen(3) that it is loaded with. */
   get mode(): number {
     return this.#source.mode;
-  }
-
-  /**
-   * Refuses the candidate if it lacks one of `symbols`, a dependency or, where all are bound at once, a symbol
-   * that it imports. Nothing is loaded for it.
-   *
-   * @param leaving The loader's name of the image that is closed before this one is opened.
-   */
-  check(symbols: readonly string[], leaving = ''): void {
-    this.#judge(this.#source.library.resolve(this.facts.id, symbols, this.#bindsNow, leaving));
-  }
-
-  /** The same on another thread. */
-  async checkAsync(symbols: readonly string[], leaving: string): Promise<void> {
-    const { library } = this.#source;
-    const found = await library.resolveAsync(this.facts.id, symbols, this.#bindsNow, leaving);
-    this.#judge(found);
   }
 
   /** Loads it beside whatever else is loaded, always from the private copy. */
@@ -143,11 +151,11 @@ export class Candidate {
     return direct ? this.#openImage(this.mode, generation, true) : this.openPrivately(generation);
   }
 
-  /** Loads it beside the image that runs, on another thread, which also looks up `symbols`. */
-  async openAside(generation: number, symbols: readonly string[]): Promise<Image> {
+  /** Loads it beside the image that runs, on another thread, which also looks up what `table` binds. */
+  async openAside(generation: number, { slots }: FunctionTable): Promise<Image> {
     const { library } = this.#source;
     const options = this.#imageOptions(this.mode, generation, false);
-    const facts = await library.openImageAsync(this.facts.id, options, symbols);
+    const facts = await library.openImageAsync(this.facts.id, options, slots);
     return this.#takeOver(this.#image(facts));
   }
 
@@ -238,11 +246,7 @@ export class Candidate {
 
   /** Why unmapping an image of it could crash the process. */
   get #hazards(): readonly RetainReason[] {
-    return [...this.facts.unmapHazards, ...this.#dependencyHazards];
-  }
-
-  get #bindsNow(): boolean {
-    return (this.mode & dlopenFlags.RTLD_NOW) !== 0;
+    return [...this.facts.unmapHazards, ...(this.facts.resolution?.hazards ?? [])];
   }
 
   #openImage(mode: number, generation: number, direct: boolean, stayedAs?: string): Image {
@@ -278,18 +282,24 @@ export class Candidate {
     this.#source.retained.add(image);
   }
 
-  #judge(found: Resolution): void {
-    if (found.missing.length > 0) throw missingSymbols(this.path, found.missing);
-    if (found.undefined.length > 0) throw undefinedSymbols(this.path, found.undefined);
-    if (found.replaced.length > 0) throw replacedDependencies(this.path, found.replaced);
-    this.#dependencyHazards = found.hazards;
-  }
-
   #takeTried(): Image | undefined {
     const image = this.#tried;
     this.#tried = undefined;
     return image;
   }
+}
+
+function needsOf({ mode }: Source, demands?: Demands): Needs | undefined {
+  if (demands === undefined) return undefined;
+  const bindNow = (mode & dlopenFlags.RTLD_NOW) !== 0;
+  return { slots: demands.table.slots, bindNow, leaving: demands.leaving ?? '' };
+}
+
+/** Throws what binding would find wrong. */
+function judge(path: string, { missing, undefined: absent, replaced }: Resolution): void {
+  if (missing.length > 0) throw missingSymbols(path, missing);
+  if (absent.length > 0) throw undefinedSymbols(path, absent);
+  if (replaced.length > 0) throw replacedDependencies(path, replaced);
 }
 
 export function missingSymbols(path: string, names: readonly string[]): SoError {

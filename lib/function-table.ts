@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { missingSymbols } from './candidate.js';
 import { argumentValueError } from './errors.js';
 import type { Image } from './image.js';
-import { type BoundFunction, type NativeLibrary, native } from './native.js';
+import { type BoundFunction, type NativeLibrary, type NativeSlots, native } from './native.js';
 import { longestTimer } from './options.js';
 import {
   type BoundFunctions,
@@ -24,7 +24,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
   readonly functions: BoundFunctions<D> = Object.create(null);
 
   readonly #path: string;
-  readonly #slots;
+  readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
   /** Every function is published, and was there at the last commit. */
   #complete = false;
@@ -52,14 +52,9 @@ export class FunctionTable<D extends Definitions = Definitions> {
     return call;
   }
 
-  /** The symbols that every image must have. */
-  required(): string[] {
-    return [...this.#bindings].filter(([, { optional }]) => !optional).map(([symbol]) => symbol);
-  }
-
-  /** All symbols that are bound. */
-  symbols(): string[] {
-    return [...this.#bindings.keys()];
+  /** What the addon knows the bound functions by. */
+  get slots(): NativeSlots {
+    return this.#slots;
   }
 
   /** Every bound function. */

@@ -36,6 +36,18 @@ export interface SnapshotFacts {
   readonly staysMapped: boolean;
   /** Why unmapping an image of it could crash the process; empty if nothing speaks against it. */
   readonly unmapHazards: readonly RetainReason[];
+  /** What binding would find, where it was asked for. */
+  readonly resolution: Resolution | null;
+}
+
+/** What an image of a snapshot has to provide, and what it will find. */
+export interface Needs {
+  /** Those of its symbols that are not optional must be there. */
+  readonly slots: NativeSlots;
+  /** All that the library imports must be there. */
+  readonly bindNow: boolean;
+  /** The loader's name of the image that will be closed before; empty for none. */
+  readonly leaving: string;
 }
 
 /** How an image is opened. */
@@ -61,7 +73,7 @@ export interface ImageFacts {
 
 /** What binding would find. */
 export interface Resolution {
-  /** Of the symbols asked for, those that neither the library nor a dependency has. */
+  /** Symbols that neither the library nor a dependency has. */
   readonly missing: readonly string[];
   /** Imports that nothing provides. */
   readonly undefined: readonly {
@@ -99,21 +111,18 @@ export interface NativeInspection {
 
 /** All snapshots and images of one handle, by number; native/library_wrap.h. */
 export interface NativeLibrary {
-  takeSnapshot(path: string, origin: string, options: SnapshotOptions): SnapshotFacts;
-  takeSnapshotAsync(path: string, origin: string, options: SnapshotOptions): Promise<SnapshotFacts>;
-  /** `leaving` is the loader's name of the image that will be closed before. */
-  resolve(
-    snapshot: number,
-    symbols: readonly string[],
-    bindNow: boolean,
-    leaving: string,
-  ): Resolution;
-  resolveAsync(
-    snapshot: number,
-    symbols: readonly string[],
-    bindNow: boolean,
-    leaving: string,
-  ): Promise<Resolution>;
+  takeSnapshot(
+    path: string,
+    origin: string,
+    options: SnapshotOptions,
+    needs?: Needs,
+  ): SnapshotFacts;
+  takeSnapshotAsync(
+    path: string,
+    origin: string,
+    options: SnapshotOptions,
+    needs?: Needs,
+  ): Promise<SnapshotFacts>;
   /** All that the file tells, without loading it. */
   inspect(snapshot: number): NativeInspection;
   /** Whether a snapshot of the file at `path`, taken now with these options, would have the same bytes. */
@@ -123,11 +132,7 @@ export interface NativeLibrary {
   releaseSnapshot(snapshot: number): void;
   openImage(snapshot: number, options: ImageOptions): ImageFacts;
   /** The same on another thread, which also looks up the symbols for the commit. */
-  openImageAsync(
-    snapshot: number,
-    options: ImageOptions,
-    symbols: readonly string[],
-  ): Promise<ImageFacts>;
+  openImageAsync(snapshot: number, options: ImageOptions, slots: NativeSlots): Promise<ImageFacts>;
   symbol(image: number, name: string): bigint | undefined;
   callsInFlight(image: number): number;
   /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
-import { Candidate, missingSymbols, type Source } from './candidate.js';
+import { Candidate, type Demands, missingSymbols, type Source } from './candidate.js';
 import { dlopenFlags } from './dlopen-flags.js';
 import { SoError } from './errors.js';
 import type { FileStatus } from './file-status.js';
@@ -168,9 +168,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#table = new FunctionTable(source.path, source.library, definitions);
     this.functions = this.#table.functions;
 
-    const candidate = Candidate.take(source);
+    const candidate = Candidate.take(source, { table: this.#table });
     try {
-      candidate.check(this.#table.required());
       this.#load(candidate, 1);
     } catch (error) {
       candidate.release();
@@ -295,9 +294,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#phase = 'preparing';
     let candidate: Candidate | undefined;
     try {
-      candidate = Candidate.take(this.#source);
       this.#assertReplaceable(plan);
-      candidate.check(this.#table.required(), this.#leaving(plan));
+      candidate = Candidate.take(this.#source, this.#demands(plan));
       if (plan.quarantine !== undefined) quarantineSync(candidate, plan.quarantine);
       if (plan.verify !== undefined) verifySync(candidate, this.#definitions, plan.verify);
       this.#assertIdle();
@@ -362,9 +360,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     let candidate: Candidate | undefined;
     let opened: Image | undefined;
     try {
-      candidate = await Candidate.takeAsync(this.#source);
       this.#assertReplaceable(plan);
-      await candidate.checkAsync(this.#table.required(), this.#leaving(plan));
+      candidate = await Candidate.takeAsync(this.#source, this.#demands(plan));
       if (plan.quarantine !== undefined) await quarantineAsync(candidate, plan.quarantine);
       if (plan.verify !== undefined) await verifyAsync(candidate, this.#definitions, plan.verify);
       if (plan.order === 'close-first') {
@@ -372,8 +369,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
         await this.#table.idle(this.#open().image, plan.timeout);
         this.#assertIdle();
       }
-      if (plan.aside)
-        opened = await candidate.openAside(this.#generation + 1, this.#table.symbols());
+      if (plan.aside) opened = await candidate.openAside(this.#generation + 1, this.#table);
       const exchange = this.#exchange(candidate, plan, opened);
       this.#table.release();
       await this.#table.idle(exchange.previous.image);
@@ -391,11 +387,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     }
   }
 
-  /** The image that is gone, with what only it needs, when the next one is first loaded: its loader name. */
-  #leaving({ order, unload, verify }: SwapPlan<D>): string {
+  #demands({ order, unload, verify }: SwapPlan<D>): Demands {
     const { image, candidate } = this.#open();
     const stays = candidate.facts.staysMapped || candidate.reasonsToKeep(unload).length > 0;
-    return order === 'open-first' || verify !== undefined || stays ? '' : image.loaderName;
+    // Else it is gone, with what only it needs, when the next one is first loaded.
+    const isThere = order === 'open-first' || verify !== undefined || stays;
+    return { table: this.#table, leaving: isThere ? '' : image.loaderName };
   }
 
   /**

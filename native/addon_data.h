@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/file_descriptor.h"
+#include "work_threads.h"
 
 namespace soswap {
 
@@ -13,6 +14,7 @@ struct AddonData {
   Napi::FunctionReference so_error;
   // By number. A worker may be terminated before its JavaScript gets to closing them.
   std::unordered_map<int, FileDescriptor> memory_files;
+  WorkThreads threads;
 };
 
 }  // namespace soswap

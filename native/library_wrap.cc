@@ -12,6 +12,7 @@
 #include "core/resolution.h"
 #include "inspect_wrap.h"
 #include "js_error.h"
+#include "slots_wrap.h"
 #include "thread_work.h"
 
 namespace soswap {
@@ -32,22 +33,18 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .verbatim = flag("verbatim")};
 }
 
-// lib/native.ts: SnapshotFacts.
-Napi::Object Describe(Napi::Env env, uint32_t id, const InspectedSnapshot& taken) {
-  const FileIdentity& source = taken.snapshot->source();
-  const auto& build_id = taken.elf.facts().build_id;
-  Napi::Object facts = Napi::Object::New(env);
-  facts["id"] = id;
-  facts["device"] = Napi::BigInt::New(env, source.device);
-  facts["inode"] = Napi::BigInt::New(env, source.inode);
-  facts["size"] = static_cast<double>(source.size);
-  facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
-  facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
-  facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
-  facts["descriptor"] = taken.snapshot->descriptor();
-  facts["staysMapped"] = StaysMapped(taken.unload);
-  facts["unmapHazards"] = ToArray(env, UnmapHazards(taken.unload));
-  return facts;
+// lib/native.ts: Needs.
+struct Needs {
+  std::shared_ptr<const SlotNames> names;
+  bool bind_now;
+  std::string leaving;
+};
+
+std::optional<Needs> ToNeeds(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  const auto needs = value.As<Napi::Object>();
+  return Needs{SlotsWrap::Get(needs.Get("slots")).Names(), needs.Get("bindNow").ToBoolean(),
+               needs.Get("leaving").As<Napi::String>()};
 }
 
 // What the file and its dependencies tell about the symbols.
@@ -59,17 +56,18 @@ struct Resolved {
 };
 
 // Any thread. Throws Error if a dependency is missing.
-Resolved ResolveSymbols(const InspectedSnapshot& taken, const std::vector<std::string>& symbols,
-                        bool bind_now, const std::string& leaving) {
-  const Resolution resolution(taken.path, taken.elf.facts(), leaving);
+Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs) {
+  const Resolution resolution(taken.path, taken.elf.facts(), needs.leaving);
   resolution.ThrowIfMissing();
   Resolved resolved;
-  for (const std::string& symbol : symbols) {
-    if (!taken.elf.Defines(symbol) && !resolution.Provides(symbol)) {
+  for (size_t index = 0; index < needs.names->symbols.size(); ++index) {
+    const std::string& symbol = needs.names->symbols[index];
+    if (!needs.names->optional[index] && !taken.elf.Defines(symbol) &&
+        !resolution.Provides(symbol)) {
       resolved.missing.push_back(symbol);
     }
   }
-  if (bind_now) resolved.undefined = resolution.Undefined(taken.elf);
+  if (needs.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
   resolved.hazards = resolution.DependencyHazards();
   resolved.replaced = resolution.Replaced();
   return resolved;
@@ -91,6 +89,51 @@ Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
   object["hazards"] = ToArray(env, resolved.hazards);
   object["replaced"] = ToArray(env, resolved.replaced);
   return object;
+}
+
+// A request of takeSnapshot().
+struct SnapshotRequest {
+  std::string path;
+  std::string origin;
+  SnapshotOptions options;
+  std::optional<Needs> needs;
+};
+
+SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info) {
+  return {info[0].As<Napi::String>(), info[1].As<Napi::String>(), ToSnapshotOptions(info[2]),
+          ToNeeds(info[3])};
+}
+
+struct TakenSnapshot {
+  std::shared_ptr<InspectedSnapshot> inspected;
+  std::optional<Resolved> resolved;
+};
+
+// Any thread. Throws Error.
+TakenSnapshot Take(const SnapshotRequest& request) {
+  TakenSnapshot taken{TakeSnapshot(request.path, request.origin, request.options), {}};
+  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
+  return taken;
+}
+
+// lib/native.ts: SnapshotFacts.
+Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot taken) {
+  const InspectedSnapshot& inspected = *taken.inspected;
+  const FileIdentity& source = inspected.snapshot->source();
+  const auto& build_id = inspected.elf.facts().build_id;
+  Napi::Object facts = Napi::Object::New(env);
+  facts["device"] = Napi::BigInt::New(env, source.device);
+  facts["inode"] = Napi::BigInt::New(env, source.inode);
+  facts["size"] = static_cast<double>(source.size);
+  facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
+  facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
+  facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
+  facts["descriptor"] = inspected.snapshot->descriptor();
+  facts["staysMapped"] = StaysMapped(inspected.unload);
+  facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
+  facts["resolution"] = taken.resolved ? ToObject(env, *taken.resolved) : env.Null();
+  facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
+  return facts;
 }
 
 // What lib/native.ts calls ImageOptions.
@@ -144,8 +187,6 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
       DefineClass(env, "Library",
                   {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
                    InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
-                   InstanceMethod<&LibraryWrap::Resolve>("resolve"),
-                   InstanceMethod<&LibraryWrap::ResolveAsync>("resolveAsync"),
                    InstanceMethod<&LibraryWrap::Inspect>("inspect"),
                    InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
                    InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
@@ -170,50 +211,20 @@ LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Libr
   info.This().As<Napi::Object>().TypeTag(&kTag);
 }
 
-// takeSnapshot(path, origin, options)
+// takeSnapshot(path, origin, options, needs)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  return Translating(env, [&]() -> Napi::Value {
-    auto taken = soswap::TakeSnapshot(info[0].As<Napi::String>(), info[1].As<Napi::String>(),
-                                      ToSnapshotOptions(info[2]));
-    const InspectedSnapshot& facts = *taken;
-    return Describe(env, objects_->snapshots.Add(std::move(taken)), facts);
-  });
+  const SnapshotRequest request = ToSnapshotRequest(info);
+  return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(path, origin, options): the same on another thread.
+// takeSnapshotAsync(path, origin, options, needs): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
-      info.Env(),
-      [path = info[0].As<Napi::String>().Utf8Value(),
-       origin = info[1].As<Napi::String>().Utf8Value(), options = ToSnapshotOptions(info[2])] {
-        return soswap::TakeSnapshot(path, origin, options);
-      },
-      [objects = objects_](Napi::Env env, std::shared_ptr<InspectedSnapshot> taken) {
-        const InspectedSnapshot& facts = *taken;
-        return Describe(env, objects->snapshots.Add(std::move(taken)), facts);
+      info.Env(), [request = ToSnapshotRequest(info)] { return Take(request); },
+      [objects = objects_](Napi::Env env, TakenSnapshot taken) {
+        return AddSnapshot(env, *objects, std::move(taken));
       });
-}
-
-// resolve(snapshot, symbols, bindNow, leaving): which of the symbols are missing, and which imports
-// nothing provides.
-Napi::Value LibraryWrap::Resolve(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  return Translating(env, [&] {
-    return ToObject(env, ResolveSymbols(*objects_->snapshots.Get(info[0]), ToStrings(info[1]),
-                                        info[2].ToBoolean(), info[3].As<Napi::String>()));
-  });
-}
-
-// resolveAsync(…): the same on another thread.
-Napi::Value LibraryWrap::ResolveAsync(const Napi::CallbackInfo& info) {
-  return RunOnThread(
-      info.Env(),
-      [taken = objects_->snapshots.Get(info[0]), symbols = ToStrings(info[1]),
-       bind_now = info[2].ToBoolean().Value(), leaving = info[3].As<Napi::String>().Utf8Value()] {
-        return ResolveSymbols(*taken, symbols, bind_now, leaving);
-      },
-      ToObject);
 }
 
 // inspect(snapshot)
@@ -253,15 +264,15 @@ Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   return AddImage(env, *objects_, Translating(env, [&] { return request.Open(); }));
 }
 
-// openImageAsync(snapshot, options, symbols): the same on another thread, which also looks the
-// symbols up.
+// openImageAsync(snapshot, options, slots): the same on another thread, which also looks the
+// symbols of the slots up.
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
-  return RunOnThread(
+  return RunOnOwnThread(
       info.Env(),
       [request = ToOpenRequest(objects_->snapshots.Get(info[0]), info[1]),
-       symbols = ToStrings(info[2])] {
+       names = SlotsWrap::Get(info[2]).Names()] {
         auto image = request.Open();
-        image->FindSymbols(symbols);
+        image->FindSymbols(names->symbols);
         return image;
       },
       [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {
@@ -288,7 +299,7 @@ Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
 
 // closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
-  return RunOnThread(
+  return RunOnOwnThread(
       info.Env(),
       [image = TakeIdleImage(info[0]), snapshot = objects_->snapshots.Take(info[1])]() mutable {
         std::vector<RetainReason> reasons = image->Close();

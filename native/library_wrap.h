@@ -29,8 +29,6 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
  private:
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
-  Napi::Value Resolve(const Napi::CallbackInfo& info);
-  Napi::Value ResolveAsync(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
   Napi::Value StillInFile(const Napi::CallbackInfo& info);
   Napi::Value StillInFileAsync(const Napi::CallbackInfo& info);

@@ -10,10 +10,23 @@ SlotTable::SlotTable(std::string path) : path_(std::move(path)) {}
 SlotTable::~SlotTable() = default;
 
 Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
-  void* address = image_ != nullptr ? image_->Symbol(symbol).value_or(nullptr) : nullptr;
+  void* address = image_ != nullptr ? image_->Address(symbol) : nullptr;
   slots_.push_back(std::make_unique<Slot>(
       Slot{this, std::move(symbol), std::move(signature), optional, address}));
+  names_.reset();
   return slots_.back().get();
+}
+
+std::shared_ptr<const SlotNames> SlotTable::Names() {
+  if (names_ == nullptr) {
+    auto names = std::make_shared<SlotNames>();
+    for (const auto& slot : slots_) {
+      names->symbols.push_back(slot->symbol);
+      names->optional.push_back(slot->optional);
+    }
+    names_ = std::move(names);
+  }
+  return names_;
 }
 
 std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
@@ -21,15 +34,16 @@ std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
   std::vector<void*> addresses;
   addresses.reserve(slots_.size());
   std::vector<std::string> missing;
+  const std::vector<void*>& found = image->found();  // for the slots that were there then
   for (const auto& slot : slots_) {
-    void* address = image->Symbol(slot->symbol).value_or(nullptr);
+    const size_t index = addresses.size();
+    void* address = index < found.size() ? found[index] : image->Address(slot->symbol);
     if (address == nullptr) (slot->optional ? absent : missing).push_back(slot->symbol);
     addresses.push_back(address);
   }
   if (!missing.empty()) return missing;
 
   for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
-  image->ForgetSymbols();
   image_ = std::move(image);
   calls_ = &image_->calls();
   state_ = State::kLoaded;

@@ -8,6 +8,11 @@
 #include "convert_js.h"
 
 namespace soswap {
+namespace {
+
+constexpr napi_type_tag kTag{0x52b1d6a09c3f4e87, 0xb7a4c8e1f06d2953};
+
+}  // namespace
 
 void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Slots"] = DefineClass(
@@ -18,11 +23,20 @@ void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&SlotsWrap::NextSettled>("nextSettled")});
 }
 
+SlotTable& SlotsWrap::Get(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
+    throw Napi::TypeError::New(value.Env(), "not native Slots");
+  }
+  return *Unwrap(value.As<Napi::Object>())->table_;
+}
+
 // new Slots(path, library)
 SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SlotsWrap>(info),
       table_(std::make_shared<SlotTable>(info[0].As<Napi::String>())),
-      library_(LibraryWrap::Get(info[1])) {}
+      library_(LibraryWrap::Get(info[1])) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
 
 // bind(symbol, signature, optional): a new function, or null where the symbol is absent now.
 Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {

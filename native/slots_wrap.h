@@ -14,6 +14,9 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
  public:
   static void Init(Napi::Env env, Napi::Object exports);
 
+  // The table behind a JavaScript value, or a TypeError for anything but Slots.
+  static SlotTable& Get(const Napi::Value& value);
+
   explicit SlotsWrap(const Napi::CallbackInfo& info);
 
  private:

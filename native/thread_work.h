@@ -5,23 +5,23 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <system_error>
-#include <thread>
+#include <semaphore>
 #include <utility>
 
+#include "addon_data.h"
 #include "js_error.h"
+#include "work_threads.h"
 
 namespace soswap {
 
-// One piece of work on a thread of its own, not of libuv's pool: that may be full of calls in
-// flight, which a swap must not have to wait for before it can even look at the file.
+// One piece of work on another thread, and the promise for its result.
 template <typename Work, typename Finish>
 class ThreadWork final {
  public:
-  static Napi::Promise Run(Napi::Env env, Work work, Finish finish) {
+  static Napi::Promise Run(Napi::Env env, WorkThreads::Thread kind, Work work, Finish finish) {
     auto* self = new ThreadWork(env, std::move(work), std::move(finish));
     const Napi::Promise promise = self->deferred_.Promise();
-    self->Start(env);
+    self->Start(env, kind);
     return promise;
   }
 
@@ -33,16 +33,16 @@ class ThreadWork final {
       : deferred_(env), work_(std::move(work)), finish_(std::move(finish)) {}
   ~ThreadWork() = default;
 
-  void Start(Napi::Env env) {
+  void Start(Napi::Env env, WorkThreads::Thread kind) {
     // Its finalizer runs when the thread has released it, or when the environment ends before that.
     settled_ = Napi::ThreadSafeFunction::New(
         env, Napi::Function(), "soswap", 0, 1, [](Napi::Env, ThreadWork* self) { self->End(); },
         this);
-    try {
-      thread_ = std::thread([this] { Execute(); });
-    } catch (const std::system_error&) {
-      Execute();  // no thread is to be had: a swap half-way must come to its end all the same
-    }
+    const auto execute = [this, executed = executed_] {
+      Execute();
+      executed->release();  // `this` may be gone now
+    };
+    env.GetInstanceData<AddonData>()->threads.Run(execute, kind);
   }
 
   void Execute() {
@@ -67,7 +67,7 @@ class ThreadWork final {
   }
 
   void End() {
-    if (thread_.joinable()) thread_.join();
+    executed_->acquire();
     delete this;
   }
 
@@ -75,7 +75,7 @@ class ThreadWork final {
   Work work_;
   Finish finish_;
   Napi::ThreadSafeFunction settled_;
-  std::thread thread_;
+  std::shared_ptr<std::binary_semaphore> executed_ = std::make_shared<std::binary_semaphore>(0);
   std::optional<decltype(std::declval<Work>()())> result_;
   std::optional<Error> error_;
 };
@@ -84,7 +84,15 @@ class ThreadWork final {
 // JavaScript thread with what `finish(env, result)` makes of its result.
 template <typename Work, typename Finish>
 Napi::Promise RunOnThread(Napi::Env env, Work work, Finish finish) {
-  return ThreadWork<Work, Finish>::Run(env, std::move(work), std::move(finish));
+  return ThreadWork<Work, Finish>::Run(env, WorkThreads::Thread::kShared, std::move(work),
+                                       std::move(finish));
+}
+
+// The same for work that runs code of a library.
+template <typename Work, typename Finish>
+Napi::Promise RunOnOwnThread(Napi::Env env, Work work, Finish finish) {
+  return ThreadWork<Work, Finish>::Run(env, WorkThreads::Thread::kOwn, std::move(work),
+                                       std::move(finish));
 }
 
 }  // namespace soswap

@@ -72,14 +72,10 @@ Image::~Image() {
 
 void Image::FindSymbols(const std::vector<std::string>& names) {
   found_.reserve(names.size());
-  for (const std::string& name : names) found_.emplace(name, Symbol(name));
+  for (const std::string& name : names) found_.push_back(Address(name));
 }
 
 std::optional<void*> Image::Symbol(const std::string& name) const {
-  if (!found_.empty()) {
-    const auto found = found_.find(name);
-    if (found != found_.end()) return found->second;
-  }
   void* address = dlsym(handle_, name.c_str());
   if (address != nullptr) return address;
   dlerror();  // may have the text of an earlier failure

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "loaded_images.h"
@@ -39,9 +38,12 @@ class Image final {
   // if it is absent. A symbol may have the address null.
   std::optional<void*> Symbol(const std::string& name) const;
 
-  // Finds the addresses of these symbols, so that Symbol() has them at hand until ForgetSymbols().
+  // The same, null for what is absent too.
+  void* Address(const std::string& name) const { return Symbol(name).value_or(nullptr); }
+
+  // Finds the addresses of these symbols, for found() to have them at hand.
   void FindSymbols(const std::vector<std::string>& names);
-  void ForgetSymbols() noexcept { found_ = {}; }
+  const std::vector<void*>& found() const noexcept { return found_; }
 
   // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
   // does not tell. Returns why it is, or nothing if it is gone.
@@ -62,7 +64,7 @@ class Image final {
   std::shared_ptr<Snapshot> snapshot_;  // none in direct mode
   void* handle_ = nullptr;
   std::shared_ptr<LoadedImage> record_;
-  std::unordered_map<std::string, std::optional<void*>> found_;
+  std::vector<void*> found_;
 };
 
 }  // namespace soswap
