@@ -299,7 +299,7 @@ Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
 
 // closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
-  return RunOnOwnThread(
+  return RunOnThread(
       info.Env(),
       [image = TakeIdleImage(info[0]), snapshot = objects_->snapshots.Take(info[1])]() mutable {
         std::vector<RetainReason> reasons = image->Close();

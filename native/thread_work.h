@@ -88,7 +88,7 @@ Napi::Promise RunOnThread(Napi::Env env, Work work, Finish finish) {
                                        std::move(finish));
 }
 
-// The same for work that runs code of a library.
+// The same for work that may leave something to the end of its thread.
 template <typename Work, typename Finish>
 Napi::Promise RunOnOwnThread(Napi::Env env, Work work, Finish finish) {
   return ThreadWork<Work, Finish>::Run(env, WorkThreads::Thread::kOwn, std::move(work),

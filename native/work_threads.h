@@ -16,8 +16,8 @@ class WorkThreads final {
 
   enum class Thread {
     kShared,  // one that is kept for the next such task: waking it costs half of starting another
-    // For code of a library: it ends with the task. What the library leaves to the end of a thread
-    // happens then, and keeps no image mapped (thread_local destructors).
+    // One that ends with the task, for the constructors of a library: what they leave to the end of
+    // the thread (thread_local destructors) would keep the image mapped until then.
     kOwn,
   };
 
