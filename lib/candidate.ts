@@ -3,63 +3,11 @@ import { SoError } from './errors.js';
 import { type FileStatus, statusWithoutReading } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import { Image } from './image.js';
-import {
-  type ImageFacts,
-  type ImageOptions,
-  type NativeLibrary,
-  type Needs,
-  native,
-  type Resolution,
-  type SnapshotFacts,
-  type SnapshotOptions,
-} from './native.js';
+import type { ImageFacts, ImageOptions, Needs, Resolution, SnapshotFacts } from './native.js';
 import type { ImageInfo, RetainReason } from './report.js';
-import { RetainedImages } from './retained-images.js';
 import type { Definitions } from './signature.js';
+import type { Source } from './source.js';
 import type { UnloadPolicy } from './swap-options.js';
-
-/** Where candidates come from, how they are loaded, and who keeps count of what stays of them. */
-export interface Source {
-  readonly path: string;
-  readonly library: NativeLibrary;
-  /** The flags of dlopen(3). */
-  readonly mode: number;
-  /** Map the file itself, not a private copy. */
-  readonly direct: boolean;
-  /** Changes that the private copy gets before anybody loads it; none in direct mode. */
-  readonly edits: SnapshotEdits;
-  /** The private copy has what only debuggers read, however much it is. */
-  readonly debugInfo: boolean;
-  /** The private copy has every byte of the file, and no other. */
-  readonly verbatim?: boolean;
-  /** What becomes of images when nobody says otherwise. */
-  readonly unload: UnloadPolicy;
-  readonly retained: RetainedImages;
-}
-
-/** What a private copy may differ in from the file, so that its image can be unmapped. */
-export interface SnapshotEdits {
-  /** STB_GNU_UNIQUE symbols become STB_GLOBAL. */
-  readonly demoteUnique: boolean;
-  /** DF_1_NODELETE is cleared, but never for Go. */
-  readonly clearNoDelete: boolean;
-  /** DF_SYMBOLIC is set: the image binds to its own symbols before those of older global images. */
-  readonly symbolic: boolean;
-}
-
-export const noEdits: SnapshotEdits = {
-  demoteUnique: false,
-  clearNoDelete: false,
-  symbolic: false,
-};
-
-/** A source for a look at a file, without a handle. */
-export function plainSource(path: string, mode: number = dlopenFlags.RTLD_NOW): Source {
-  const library = new native.Library();
-  const retained = new RetainedImages(path);
-  const copy = { direct: false, edits: noEdits, debugInfo: false };
-  return { path, library, mode, ...copy, unload: 'auto', retained };
-}
 
 /** What binding the candidate must find. */
 export interface Demands {
@@ -88,23 +36,22 @@ export class Candidate {
    */
   static take(source: Source, demands?: Demands): Candidate {
     const { path, library } = source;
-    const options = snapshotOptions(source);
-    const facts = library.takeSnapshot(path, path, options, needsOf(source, demands));
-    return Candidate.#judged(source, facts);
+    const needs = needsOf(source, demands);
+    return Candidate.#judged(source, library.takeSnapshot(path, path, source.copy, needs));
   }
 
   /** The same, with the copy made and inspected on another thread. */
   static async takeAsync(source: Source, demands?: Demands): Promise<Candidate> {
     const { path, library } = source;
-    const options = snapshotOptions(source);
     const needs = needsOf(source, demands);
-    return Candidate.#judged(source, await library.takeSnapshotAsync(path, path, options, needs));
+    const facts = await library.takeSnapshotAsync(path, path, source.copy, needs);
+    return Candidate.#judged(source, facts);
   }
 
   /** The copy that another process has taken. */
   static adopt(source: Source, copy: string): Candidate {
     // That process has its copy open.
-    const options = { ...snapshotOptions(source), allowWriter: true };
+    const options = { ...source.copy, allowWriter: true };
     return new Candidate(source, source.library.takeSnapshot(copy, source.path, options));
   }
 
@@ -181,11 +128,11 @@ export class Candidate {
    * @throws {SoError} `ERR_SOSWAP_UNREADABLE`.
    */
   fileStatus(): FileStatus {
-    const { path, library } = this.#source;
+    const { path, library, copy } = this.#source;
     const status = statusWithoutReading(path, this.facts);
     if (status !== undefined) return status;
     try {
-      const same = library.stillInFile(this.facts.id, path, snapshotOptions(this.#source));
+      const same = library.stillInFile(this.facts.id, path, copy);
       return same ? 'current' : 'overwritten';
     } catch (error) {
       if (error instanceof SoError && error.code === 'ERR_SOSWAP_BEING_WRITTEN')
@@ -200,11 +147,10 @@ export class Candidate {
    * @returns Rejects with `ERR_SOSWAP_BEING_WRITTEN` where that is so: the bytes may come out as they were.
    */
   async fileStatusAsync(): Promise<FileStatus> {
-    const { path, library } = this.#source;
+    const { path, library, copy } = this.#source;
     const status = statusWithoutReading(path, this.facts);
     if (status !== undefined) return status;
-    const options = snapshotOptions(this.#source);
-    const same = await library.stillInFileAsync(this.facts.id, path, options);
+    const same = await library.stillInFileAsync(this.facts.id, path, copy);
     return same ? 'current' : 'overwritten';
   }
 
@@ -322,11 +268,4 @@ function undefinedSymbols(path: string, symbols: Resolution['undefined']): SoErr
   });
   const message = `cannot load '${path}': nothing provides ${list.join(', ')}`;
   return new SoError('ERR_SOSWAP_UNDEFINED_SYMBOL', message, path, symbols[0]?.name);
-}
-
-function snapshotOptions({ direct, edits, debugInfo, verbatim = false }: Source): SnapshotOptions {
-  // For tests, and for systems that forbid executable memfds in a way that shows too late.
-  const inPrivateFile = process.env.SOSWAP_SNAPSHOT === 'file';
-  const extent = { debugInfo, verbatim };
-  return { ...(direct ? noEdits : edits), ...extent, inPrivateFile, allowWriter: false };
 }

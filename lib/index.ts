@@ -34,6 +34,7 @@ export type {
   ReturnType,
   ReturnTypes,
 } from './signature.js';
-export { type HandleEvents, type OpenOptions, SoHandle } from './so-handle.js';
+export { type HandleEvents, SoHandle } from './so-handle.js';
+export type { OpenOptions } from './source.js';
 export type { SwapOptions, UnloadPolicy } from './swap-options.js';
 export type { Watch, WatchOptions } from './watch.js';

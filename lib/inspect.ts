@@ -1,7 +1,8 @@
-import { Candidate, plainSource } from './candidate.js';
+import { Candidate } from './candidate.js';
 import { libraryPath } from './library-path.js';
 import type { NativeInspection } from './native.js';
 import type { RetainReason } from './report.js';
+import { plainSource } from './source.js';
 
 /** A symbol that a library offers. */
 export interface SoExport {

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
-import { Candidate, plainSource } from './candidate.js';
+import { Candidate } from './candidate.js';
 import { SoError } from './errors.js';
 import { createBeside, sweepBeside } from './file-beside.js';
 import {
@@ -17,6 +17,7 @@ import {
 } from './file-calls.js';
 import { filePath } from './library-path.js';
 import { native } from './native.js';
+import { plainSource } from './source.js';
 
 /**
  * Puts a library in the place of another in one step, so that whoever opens the destination sees the old file or the
@@ -42,7 +43,7 @@ import { native } from './native.js';
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const candidate = await Candidate.takeAsync({ ...plainSource(from), verbatim: true });
+  const candidate = await Candidate.takeAsync(plainSource(from, { verbatim: true }));
   try {
     const { descriptor, size } = candidate.facts;
     await replace(descriptor, size, from, await resolveLinks(to));

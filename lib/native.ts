@@ -12,8 +12,11 @@ export interface SnapshotOptions {
   readonly inPrivateFile: boolean;
   /** Take the file even if somebody has it open for writing. */
   readonly allowWriter: boolean;
+  /** STB_GNU_UNIQUE symbols become STB_GLOBAL. */
   readonly demoteUnique: boolean;
+  /** DF_1_NODELETE is cleared, but never for Go. */
   readonly clearNoDelete: boolean;
+  /** DF_SYMBOLIC is set: the image binds to its own symbols before those of older global images. */
   readonly symbolic: boolean;
   /** Copy what only debuggers read, however much it is. */
   readonly debugInfo: boolean;

@@ -6,13 +6,17 @@
  */
 
 import { writeSync } from 'node:fs';
-import { Candidate, plainSource } from './candidate.js';
+import { Candidate } from './candidate.js';
 import { native } from './native.js';
+import { plainSource } from './source.js';
 
 const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
 native.dieWithParent(Number(parent), Number(seconds));
 try {
-  const candidate = Candidate.adopt(plainSource(path, Number(mode)), '/proc/self/fd/3');
+  const candidate = Candidate.adopt(
+    { ...plainSource(path), mode: Number(mode) },
+    '/proc/self/fd/3',
+  );
   candidate.endTrial(candidate.try());
   writeSync(4, 'loaded');
 } catch (error) {

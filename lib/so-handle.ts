@@ -1,7 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
-import { Candidate, type Demands, missingSymbols, type Source } from './candidate.js';
-import { dlopenFlags } from './dlopen-flags.js';
+import { Candidate, type Demands, missingSymbols } from './candidate.js';
 import { SoError } from './errors.js';
 import type { FileStatus } from './file-status.js';
 import { FunctionTable } from './function-table.js';
@@ -9,11 +8,10 @@ import type { Image } from './image.js';
 import { libraryPath } from './library-path.js';
 import { native } from './native.js';
 import { addHandle, keepAlive, openHandles, removeHandle } from './open-handles.js';
-import { checkOptions, flag, milliseconds, oneOf } from './options.js';
+import { checkOptions, flag, milliseconds } from './options.js';
 import { quarantineAsync, quarantineSync } from './quarantine.js';
 import { refusedChannel, warnIfUnheard } from './refusals.js';
 import type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
-import { RetainedImages, retainedLimit } from './retained-images.js';
 import {
   type BoundFunctions,
   checkDefinitions,
@@ -22,53 +20,11 @@ import {
   type Definitions,
   type FunctionFor,
 } from './signature.js';
-import {
-  planSwap,
-  type SwapOptions,
-  type SwapPlan,
-  type UnloadPolicy,
-  unloadPolicy,
-} from './swap-options.js';
+import { type OpenOptions, type Source, sourceOf } from './source.js';
+import { planSwap, type SwapOptions, type SwapPlan } from './swap-options.js';
 import { throwLater } from './throw-later.js';
 import { verifyAsync, verifySync } from './verify.js';
 import { type Watch, type WatchOptions, watchFile } from './watch.js';
-
-/** How {@link SoHandle.open} loads the library, now and at every swap. */
-export interface OpenOptions {
-  /** `RTLD_LOCAL` (default) or `RTLD_GLOBAL` of dlopen(3). */
-  readonly scope?: 'local' | 'global';
-  /** `RTLD_NOW` (default) or `RTLD_LAZY` of dlopen(3). */
-  readonly binding?: 'now' | 'lazy';
-  /**
-   * `snapshot`: a private sealed copy is mapped, and whatever happens to the file changes nothing before
-   * the next swap. `direct`: the file itself is mapped, as dlopen(3) does; overwriting it in place can
-   * then kill the process, and a swap is refused with `ERR_SOSWAP_STILL_LOADED` where the old image would stay mapped.
-   * `auto` (default) is `snapshot`.
-   */
-  readonly image?: 'auto' | 'snapshot' | 'direct';
-  /**
-   * What becomes of old images. Default `auto`. With `always`, DF_1_NODELETE is cleared in the private copy, so that the
-   * loader unmaps the image; not for Go.
-   */
-  readonly unload?: UnloadPolicy;
-  /**
-   * STB_GNU_UNIQUE symbols keep an image mapped for ever, and have the next one use its static data. `global`
-   * (default) makes them STB_GLOBAL in the private copy, `unique` leaves them.
-   */
-  readonly uniqueSymbols?: 'global' | 'unique';
-  /**
-   * Whether the private copy gets what only debuggers read even where that is 4 MiB or more. gdb(1) then knows the
-   * functions and lines of the library, and each swap copies that much more. Default `false`.
-   */
-  readonly debugInfo?: boolean;
-  /** How much may stay mapped of old images before a swap is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
-  readonly maxRetained?: {
-    /** So many images of this handle. 0 or more; default 1,000. */
-    readonly images?: number;
-    /** So many bytes of address space. 0 or more; default 1 GiB. */
-    readonly bytes?: number;
-  };
-}
 
 /** An image and the candidate that it was loaded from. */
 interface Loaded {
@@ -644,30 +600,4 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       this.path,
     );
   }
-}
-
-function sourceOf(path: string, options: OpenOptions): Source {
-  checkOptions(options);
-  const scope = oneOf('options.scope', options.scope, ['local', 'global']);
-  const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
-  const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
-  const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
-  const unload = unloadPolicy(options.unload);
-  const debugInfo = flag('options.debugInfo', options.debugInfo);
-  const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
-  return {
-    path,
-    library: new native.Library(),
-    mode:
-      (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
-    direct: image === 'direct',
-    edits: {
-      demoteUnique: unique === 'global',
-      clearNoDelete: unload === 'always',
-      symbolic: scope === 'global',
-    },
-    debugInfo,
-    unload,
-    retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
-  };
 }

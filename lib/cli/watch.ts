@@ -1,9 +1,10 @@
-import { Candidate, plainSource } from '../candidate.js';
+import { Candidate } from '../candidate.js';
 import { SoError } from '../errors.js';
 import { FileWatch } from '../file-watch.js';
 import { libraryPath } from '../library-path.js';
 import type { SnapshotFacts } from '../native.js';
 import { longestTimer } from '../options.js';
+import { plainSource } from '../source.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { endWhenInterrupted } from './interrupt.js';
 import { toJson } from './json.js';
