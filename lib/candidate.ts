@@ -3,7 +3,14 @@ import { SoError } from './errors.js';
 import { type FileStatus, statusWithoutReading } from './file-status.js';
 import { FunctionTable } from './function-table.js';
 import { Image } from './image.js';
-import type { ImageFacts, ImageOptions, Needs, Resolution, SnapshotFacts } from './native.js';
+import type {
+  ImageFacts,
+  ImageRequest,
+  NativeLibrary,
+  Needs,
+  Resolution,
+  SnapshotFacts,
+} from './native.js';
 import type { ImageInfo, RetainReason } from './report.js';
 import type { Definitions } from './signature.js';
 import type { Source } from './source.js';
@@ -36,23 +43,19 @@ export class Candidate {
    */
   static take(source: Source, demands?: Demands): Candidate {
     const { path, library } = source;
-    const needs = needsOf(source, demands);
-    return Candidate.#judged(source, library.takeSnapshot(path, path, source.copy, needs));
+    return Candidate.#judged(source, library.takeSnapshot(path, ...needsOf(source, demands)));
   }
 
   /** The same, with the copy made and inspected on another thread. */
   static async takeAsync(source: Source, demands?: Demands): Promise<Candidate> {
     const { path, library } = source;
-    const needs = needsOf(source, demands);
-    const facts = await library.takeSnapshotAsync(path, path, source.copy, needs);
+    const facts = await library.takeSnapshotAsync(path, ...needsOf(source, demands));
     return Candidate.#judged(source, facts);
   }
 
-  /** The copy that another process has taken. */
+  /** The copy of the source's file that another process has taken. */
   static adopt(source: Source, copy: string): Candidate {
-    // That process has its copy open.
-    const options = { ...source.copy, allowWriter: true };
-    return new Candidate(source, source.library.takeSnapshot(copy, source.path, options));
+    return new Candidate(source, source.library.takeSnapshot(copy));
   }
 
   static #judged(source: Source, facts: SnapshotFacts): Candidate {
@@ -78,7 +81,7 @@ export class Candidate {
   /** Loads it beside whatever else is loaded, always from the private copy. */
   try(): Image {
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
-    return this.#takeTried() ?? this.#openImage(local, 0, false);
+    return this.#takeTried() ?? this.#image(this.#library.openImage(...this.#request(0, local)));
   }
 
   /** Unmaps what {@link try} loaded, unless that could crash the process: then it is {@link open}'s. */
@@ -94,31 +97,29 @@ export class Candidate {
 
   /** Loads it as the handle wants it. */
   open(generation: number): Image {
-    const { direct } = this.#source;
-    return direct ? this.#openImage(this.mode, generation, true) : this.openPrivately(generation);
+    if (!this.#source.direct) return this.openPrivately(generation);
+    return this.#image(this.#library.openFile(...this.#request(generation)));
   }
 
   /** Loads it beside the image that runs, on another thread, which also looks up what `table` binds. */
   async openAside(generation: number, { slots }: FunctionTable): Promise<Image> {
-    const { library } = this.#source;
-    const options = this.#imageOptions(this.mode, generation, false);
-    const facts = await library.openImageAsync(this.facts.id, options, slots);
-    return this.#takeOver(this.#image(facts));
+    const request = this.#request(generation);
+    return this.#takeOver(this.#image(await this.#library.openImageAsync(...request, slots)));
   }
 
   /** Loads the private copy in either mode: the file itself may be another one by now. */
   openPrivately(generation: number): Image {
-    return this.#takeOver(this.#openImage(this.mode, generation, false));
+    return this.#takeOver(this.#image(this.#library.openImage(...this.#request(generation))));
   }
 
   /** Takes `image` back after a close that did not unmap it. */
   reopen({ loaderName }: Image, generation: number): Image {
-    return this.#openImage(this.mode, generation, this.#source.direct, loaderName);
+    return this.#image(this.#library.reopenImage(...this.#request(generation), loaderName));
   }
 
   /** Functions of their own for images of it. */
   functionTable<D extends Definitions>(definitions: D): FunctionTable<D> {
-    return new FunctionTable(this.path, this.#source.library, definitions);
+    return new FunctionTable(this.path, this.#library, definitions);
   }
 
   /**
@@ -128,11 +129,10 @@ export class Candidate {
    * @throws {SoError} `ERR_SOSWAP_UNREADABLE`.
    */
   fileStatus(): FileStatus {
-    const { path, library, copy } = this.#source;
-    const status = statusWithoutReading(path, this.facts);
+    const status = statusWithoutReading(this.path, this.facts);
     if (status !== undefined) return status;
     try {
-      const same = library.stillInFile(this.facts.id, path, copy);
+      const same = this.#library.stillInFile(this.facts.id);
       return same ? 'current' : 'overwritten';
     } catch (error) {
       if (error instanceof SoError && error.code === 'ERR_SOSWAP_BEING_WRITTEN')
@@ -147,10 +147,9 @@ export class Candidate {
    * @returns Rejects with `ERR_SOSWAP_BEING_WRITTEN` where that is so: the bytes may come out as they were.
    */
   async fileStatusAsync(): Promise<FileStatus> {
-    const { path, library, copy } = this.#source;
-    const status = statusWithoutReading(path, this.facts);
+    const status = statusWithoutReading(this.path, this.facts);
     if (status !== undefined) return status;
-    const same = await library.stillInFileAsync(this.facts.id, path, copy);
+    const same = await this.#library.stillInFileAsync(this.facts.id);
     return same ? 'current' : 'overwritten';
   }
 
@@ -181,7 +180,7 @@ export class Candidate {
     this.#released = true;
     const tried = this.#takeTried();
     if (tried !== undefined) this.#keep(tried, this.#hazards);
-    this.#source.library.releaseSnapshot(this.facts.id);
+    this.#library.releaseSnapshot(this.facts.id);
   }
 
   describe(image: Image, generation: number): ImageInfo {
@@ -195,21 +194,19 @@ export class Candidate {
     return [...this.facts.unmapHazards, ...(this.facts.resolution?.hazards ?? [])];
   }
 
-  #openImage(mode: number, generation: number, direct: boolean, stayedAs?: string): Image {
-    const stayed = stayedAs === undefined ? {} : { stayedAs };
-    const options = { ...this.#imageOptions(mode, generation, direct), ...stayed };
-    return this.#image(this.#source.library.openImage(this.facts.id, options));
+  get #library(): NativeLibrary {
+    return this.#source.library;
+  }
+
+  #request(generation: number, mode = this.mode): ImageRequest {
+    const mayUnmap = this.reasonsToKeep(this.#source.unload).length === 0;
+    return [this.facts.id, mode, generation, mayUnmap];
   }
 
   #image(facts: ImageFacts): Image {
-    const image = new Image(this.#source.library, facts);
+    const image = new Image(this.#library, facts);
     this.#source.retained.remove(image); // the loader may have given out one that was left mapped
     return image;
-  }
-
-  #imageOptions(mode: number, generation: number, direct: boolean): ImageOptions {
-    const mayUnmap = this.reasonsToKeep(this.#source.unload).length === 0;
-    return { mode, generation, direct, mayUnmap };
   }
 
   /** The loader has given out the image once more that was tried before. */
@@ -235,10 +232,9 @@ export class Candidate {
   }
 }
 
-function needsOf({ mode }: Source, demands?: Demands): Needs | undefined {
-  if (demands === undefined) return undefined;
-  const bindNow = (mode & dlopenFlags.RTLD_NOW) !== 0;
-  return { slots: demands.table.slots, bindNow, leaving: demands.leaving ?? '' };
+function needsOf({ mode }: Source, demands?: Demands): Needs | [] {
+  if (demands === undefined) return [];
+  return [demands.table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, demands.leaving ?? ''];
 }
 
 /** Throws what binding would find wrong. */

@@ -39,32 +39,29 @@ export interface SnapshotFacts {
   readonly staysMapped: boolean;
   /** Why unmapping an image of it could crash the process; empty if nothing speaks against it. */
   readonly unmapHazards: readonly RetainReason[];
-  /** What binding would find, where it was asked for. */
+  /** What binding would find, where it was asked for and there is something to tell. */
   readonly resolution: Resolution | null;
 }
 
 /** What an image of a snapshot has to provide, and what it will find. */
-export interface Needs {
+export type Needs = [
   /** Those of its symbols that are not optional must be there. */
-  readonly slots: NativeSlots;
+  slots: NativeSlots,
   /** All that the library imports must be there. */
-  readonly bindNow: boolean;
+  bindNow: boolean,
   /** The loader's name of the image that will be closed before; empty for none. */
-  readonly leaving: string;
-}
+  leaving: string,
+];
 
-/** How an image is opened. */
-export interface ImageOptions {
+/** What the three ways to open an image have in common. */
+export type ImageRequest = [
+  snapshot: number,
   /** The flags of dlopen(3). */
-  readonly mode: number;
-  readonly generation: number;
-  /** Map the file itself. */
-  readonly direct: boolean;
-  /** Take the image that the loader still has under this name. */
-  readonly stayedAs?: string;
+  mode: number,
+  generation: number,
   /** Whether the image may be unmapped if nobody gives it up: its handle was dropped, its thread ends. */
-  readonly mayUnmap: boolean;
-}
+  mayUnmap: boolean,
+];
 
 /** What the loader says of an image. */
 export interface ImageFacts {
@@ -112,30 +109,24 @@ export interface NativeInspection {
   readonly dependencyHazards: readonly RetainReason[];
 }
 
-/** All snapshots and images of one handle, by number; native/library_wrap.h. */
+/** All snapshots and images of one library, by number; native/library_wrap.h. */
 export interface NativeLibrary {
-  takeSnapshot(
-    path: string,
-    origin: string,
-    options: SnapshotOptions,
-    needs?: Needs,
-  ): SnapshotFacts;
-  takeSnapshotAsync(
-    path: string,
-    origin: string,
-    options: SnapshotOptions,
-    needs?: Needs,
-  ): Promise<SnapshotFacts>;
+  takeSnapshot(file: string, ...needs: Needs | []): SnapshotFacts;
+  takeSnapshotAsync(file: string, ...needs: Needs | []): Promise<SnapshotFacts>;
   /** All that the file tells, without loading it. */
   inspect(snapshot: number): NativeInspection;
-  /** Whether a snapshot of the file at `path`, taken now with these options, would have the same bytes. */
-  stillInFile(snapshot: number, path: string, options: SnapshotOptions): boolean;
-  stillInFileAsync(snapshot: number, path: string, options: SnapshotOptions): Promise<boolean>;
+  /** Whether a snapshot of the library's file, taken now, would have the same bytes. */
+  stillInFile(snapshot: number): boolean;
+  stillInFileAsync(snapshot: number): Promise<boolean>;
   /** An image that was opened from it keeps the copy. */
   releaseSnapshot(snapshot: number): void;
-  openImage(snapshot: number, options: ImageOptions): ImageFacts;
+  openImage(...request: ImageRequest): ImageFacts;
   /** The same on another thread, which also looks up the symbols for the commit. */
-  openImageAsync(snapshot: number, options: ImageOptions, slots: NativeSlots): Promise<ImageFacts>;
+  openImageAsync(...request: [...ImageRequest, slots: NativeSlots]): Promise<ImageFacts>;
+  /** Loads the file itself. */
+  openFile(...request: ImageRequest): ImageFacts;
+  /** Takes the image that the loader still has under this name. */
+  reopenImage(...request: [...ImageRequest, loaderName: string]): ImageFacts;
   symbol(image: number, name: string): bigint | undefined;
   callsInFlight(image: number): number;
   /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. */
@@ -184,7 +175,7 @@ export type BoundFunction = (...args: unknown[]) => unknown;
 
 interface Addon {
   initialize(soError: typeof SoError): void;
-  Library: new () => NativeLibrary;
+  Library: new (path: string, options: SnapshotOptions) => NativeLibrary;
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;

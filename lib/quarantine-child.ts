@@ -13,10 +13,9 @@ import { plainSource } from './source.js';
 const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
 native.dieWithParent(Number(parent), Number(seconds));
 try {
-  const candidate = Candidate.adopt(
-    { ...plainSource(path), mode: Number(mode) },
-    '/proc/self/fd/3',
-  );
+  // The parent has its copy open.
+  const source = { ...plainSource(path, { allowWriter: true }), mode: Number(mode) };
+  const candidate = Candidate.adopt(source, '/proc/self/fd/3');
   candidate.endTrial(candidate.try());
   writeSync(4, 'loaded');
 } catch (error) {

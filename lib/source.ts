@@ -49,8 +49,6 @@ export interface Source {
   readonly mode: number;
   /** Map the file itself, not a private copy. */
   readonly direct: boolean;
-  /** How private copies are made. */
-  readonly copy: SnapshotOptions;
   /** What becomes of images when nobody says otherwise. */
   readonly unload: UnloadPolicy;
   readonly retained: RetainedImages;
@@ -69,16 +67,18 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   const direct = image === 'direct';
   return {
     path,
-    library: new native.Library(),
+    library: new native.Library(
+      path,
+      copyOptions({
+        debugInfo,
+        demoteUnique: !direct && unique === 'global',
+        clearNoDelete: !direct && unload === 'always',
+        symbolic: !direct && scope === 'global',
+      }),
+    ),
     mode:
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
     direct,
-    copy: copyOptions({
-      debugInfo,
-      demoteUnique: !direct && unique === 'global',
-      clearNoDelete: !direct && unload === 'always',
-      symbolic: !direct && scope === 'global',
-    }),
     unload,
     retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
   };
@@ -88,10 +88,9 @@ export function sourceOf(path: string, options: OpenOptions): Source {
 export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): Source {
   return {
     path,
-    library: new native.Library(),
+    library: new native.Library(path, copyOptions(copy)),
     mode: dlopenFlags.RTLD_NOW,
     direct: false,
-    copy: copyOptions(copy),
     unload: 'auto',
     retained: new RetainedImages(path),
   };

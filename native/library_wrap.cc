@@ -33,19 +33,12 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .verbatim = flag("verbatim")};
 }
 
-// lib/native.ts: Needs.
+// What an image of a snapshot has to provide, and what it will find.
 struct Needs {
   std::shared_ptr<const SlotNames> names;
   bool bind_now;
-  std::string leaving;
+  std::string leaving;  // the loader's name of the image that is closed before
 };
-
-std::optional<Needs> ToNeeds(const Napi::Value& value) {
-  if (value.IsUndefined()) return std::nullopt;
-  const auto needs = value.As<Napi::Object>();
-  return Needs{SlotsWrap::Get(needs.Get("slots")).Names(), needs.Get("bindNow").ToBoolean(),
-               needs.Get("leaving").As<Napi::String>()};
-}
 
 // What the file and its dependencies tell about the symbols.
 struct Resolved {
@@ -73,7 +66,12 @@ Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs) {
   return resolved;
 }
 
-Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
+// lib/native.ts: Resolution; null if there is nothing to tell.
+Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
+      resolved.replaced.empty()) {
+    return env.Null();
+  }
   Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
   for (uint32_t index = 0; index < resolved.undefined.size(); ++index) {
     const UndefinedSymbol& symbol = resolved.undefined[index];
@@ -91,17 +89,23 @@ Napi::Value ToObject(Napi::Env env, const Resolved& resolved) {
   return object;
 }
 
-// A request of takeSnapshot().
+// The candidate that is to be taken, as JavaScript asks for it.
 struct SnapshotRequest {
+  std::string file;
   std::string path;
-  std::string origin;
   SnapshotOptions options;
   std::optional<Needs> needs;
 };
 
-SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info) {
-  return {info[0].As<Napi::String>(), info[1].As<Napi::String>(), ToSnapshotOptions(info[2]),
-          ToNeeds(info[3])};
+// (file, slots, bindNow, leaving)
+SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
+                                  const SnapshotOptions& options) {
+  SnapshotRequest request{info[0].As<Napi::String>(), path, options, std::nullopt};
+  if (!info[1].IsUndefined()) {
+    request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
+                     info[3].As<Napi::String>()};
+  }
+  return request;
 }
 
 struct TakenSnapshot {
@@ -111,7 +115,7 @@ struct TakenSnapshot {
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
-  TakenSnapshot taken{TakeSnapshot(request.path, request.origin, request.options), {}};
+  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.options), {}};
   if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
   return taken;
 }
@@ -131,43 +135,35 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["descriptor"] = inspected.snapshot->descriptor();
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
-  facts["resolution"] = taken.resolved ? ToObject(env, *taken.resolved) : env.Null();
+  facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
   facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
   return facts;
 }
 
-// What lib/native.ts calls ImageOptions.
-struct OpenRequest {
+// The image that is to be opened from the snapshot, as JavaScript asks for it.
+struct ImageRequest {
   std::shared_ptr<InspectedSnapshot> taken;
-  ImageOrigin origin;
   int mode;
-  bool direct;
-  std::optional<std::string> stayed_as;
+  ImageOrigin origin;
 
   // Any thread. Throws Error.
   std::shared_ptr<Image> Open() const {
-    if (stayed_as) return Image::Reopen(origin, *stayed_as, mode);
-    return direct ? Image::OpenDirect(origin, mode)
-                  : Image::Open(origin, taken->snapshot, taken->elf.facts(), mode);
+    return Image::Open(origin, taken->snapshot, taken->elf.facts(), mode);
   }
 };
 
-OpenRequest ToOpenRequest(std::shared_ptr<InspectedSnapshot> taken, const Napi::Value& value) {
-  const auto options = value.As<Napi::Object>();
-  const ElfFacts& elf = taken->elf.facts();
+// (snapshot, mode, generation, mayUnmap)
+ImageRequest ToImageRequest(const Napi::CallbackInfo& info, const LibraryObjects& objects) {
+  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[0]);
   ImageOrigin origin{.path = taken->path,
-                     .generation = options.Get("generation").As<Napi::Number>(),
+                     .generation = info[2].As<Napi::Number>(),
                      .source = taken->snapshot->source(),
-                     .build_id = elf.build_id,
-                     .memory_size = elf.memory_size,
+                     .build_id = taken->elf.facts().build_id,
+                     .memory_size = taken->elf.facts().memory_size,
                      .unload = taken->unload,
-                     .may_unmap = options.Get("mayUnmap").ToBoolean(),
+                     .may_unmap = info[3].ToBoolean(),
                      .thread = static_cast<pid_t>(syscall(SYS_gettid))};
-  OpenRequest request{std::move(taken), std::move(origin), options.Get("mode").As<Napi::Number>(),
-                      options.Get("direct").ToBoolean(), std::nullopt};
-  const Napi::Value stayed_as = options.Get("stayedAs");
-  if (stayed_as.IsString()) request.stayed_as = stayed_as.As<Napi::String>();
-  return request;
+  return {std::move(taken), info[1].As<Napi::Number>(), std::move(origin)};
 }
 
 // lib/native.ts: ImageFacts.
@@ -193,6 +189,8 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
                    InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
                    InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+                   InstanceMethod<&LibraryWrap::OpenFile>("openFile"),
+                   InstanceMethod<&LibraryWrap::ReopenImage>("reopenImage"),
                    InstanceMethod<&LibraryWrap::Symbol>("symbol"),
                    InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
                    InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
@@ -207,21 +205,25 @@ std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
   return Unwrap(value.As<Napi::Object>())->objects_;
 }
 
-LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<LibraryWrap>(info) {
+// new Library(path, options)
+LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<LibraryWrap>(info),
+      path_(info[0].As<Napi::String>()),
+      options_(ToSnapshotOptions(info[1])) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
 }
 
-// takeSnapshot(path, origin, options, needs)
+// takeSnapshot(file, slots, bindNow, leaving)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const SnapshotRequest request = ToSnapshotRequest(info);
+  const SnapshotRequest request = ToSnapshotRequest(info, path_, options_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(path, origin, options, needs): the same on another thread.
+// takeSnapshotAsync(file, slots, bindNow, leaving): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
-      info.Env(), [request = ToSnapshotRequest(info)] { return Take(request); },
+      info.Env(), [request = ToSnapshotRequest(info, path_, options_)] { return Take(request); },
       [objects = objects_](Napi::Env env, TakenSnapshot taken) {
         return AddSnapshot(env, *objects, std::move(taken));
       });
@@ -233,22 +235,22 @@ Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
   return Translating(env, [&] { return soswap::Inspect(env, *objects_->snapshots.Get(info[0])); });
 }
 
-// stillInFile(snapshot, path, options)
+// stillInFile(snapshot)
 Napi::Value LibraryWrap::StillInFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return Translating(env, [&] {
-    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]),
-                                           info[1].As<Napi::String>(), ToSnapshotOptions(info[2]));
+    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]), path_, options_);
     return Napi::Boolean::New(env, still);
   });
 }
 
-// stillInFileAsync(snapshot, path, options): the same on another thread.
+// stillInFileAsync(snapshot): the same on another thread.
 Napi::Value LibraryWrap::StillInFileAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(),
-      [taken = objects_->snapshots.Get(info[0]), path = info[1].As<Napi::String>().Utf8Value(),
-       options = ToSnapshotOptions(info[2])] { return soswap::StillInFile(*taken, path, options); },
+      [taken = objects_->snapshots.Get(info[0]), path = path_, options = options_] {
+        return soswap::StillInFile(*taken, path, options);
+      },
       [](Napi::Env env, bool still) { return Napi::Boolean::New(env, still); });
 }
 
@@ -257,20 +259,19 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
   objects_->snapshots.Remove(info[0]);
 }
 
-// openImage(snapshot, options): lib/native.ts: ImageOptions, ImageFacts
+// openImage(snapshot, mode, generation, mayUnmap)
 Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const OpenRequest request = ToOpenRequest(objects_->snapshots.Get(info[0]), info[1]);
+  const ImageRequest request = ToImageRequest(info, *objects_);
   return AddImage(env, *objects_, Translating(env, [&] { return request.Open(); }));
 }
 
-// openImageAsync(snapshot, options, slots): the same on another thread, which also looks the
-// symbols of the slots up.
+// openImageAsync(snapshot, mode, generation, mayUnmap, slots): the same on another thread, which
+// also looks the symbols of the slots up.
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
   return RunOnOwnThread(
       info.Env(),
-      [request = ToOpenRequest(objects_->snapshots.Get(info[0]), info[1]),
-       names = SlotsWrap::Get(info[2]).Names()] {
+      [request = ToImageRequest(info, *objects_), names = SlotsWrap::Get(info[4]).Names()] {
         auto image = request.Open();
         image->FindSymbols(names->symbols);
         return image;
@@ -278,6 +279,25 @@ Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
       [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {
         return AddImage(env, *objects, std::move(image));
       });
+}
+
+// openFile(snapshot, mode, generation, mayUnmap): loads the file itself.
+Napi::Value LibraryWrap::OpenFile(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ImageRequest request = ToImageRequest(info, *objects_);
+  return AddImage(env, *objects_, Translating(env, [&] {
+                    return Image::OpenDirect(std::move(request.origin), request.mode);
+                  }));
+}
+
+// reopenImage(snapshot, mode, generation, mayUnmap, loaderName): what a close did not unmap.
+Napi::Value LibraryWrap::ReopenImage(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ImageRequest request = ToImageRequest(info, *objects_);
+  return AddImage(env, *objects_, Translating(env, [&] {
+                    return Image::Reopen(std::move(request.origin), info[4].As<Napi::String>(),
+                                         request.mode);
+                  }));
 }
 
 // symbol(image, name): its address, or undefined.

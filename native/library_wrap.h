@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <string>
 
 #include "core/image.h"
 #include "id_table.h"
@@ -36,6 +37,8 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
 
   Napi::Value OpenImage(const Napi::CallbackInfo& info);
   Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
+  Napi::Value OpenFile(const Napi::CallbackInfo& info);
+  Napi::Value ReopenImage(const Napi::CallbackInfo& info);
   Napi::Value Symbol(const Napi::CallbackInfo& info);
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);
   Napi::Value CloseImage(const Napi::CallbackInfo& info);
@@ -44,6 +47,8 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
 
   std::shared_ptr<Image> TakeIdleImage(const Napi::Value& id);
 
+  const std::string path_;
+  const SnapshotOptions options_;
   std::shared_ptr<LibraryObjects> objects_ = std::make_shared<LibraryObjects>();
 };
 

@@ -150,7 +150,7 @@ function descriptorsOf(pid: number): Map<string, string> {
 function buildIdAt(path: string | undefined): string | null {
   if (path === undefined) return null;
   try {
-    const candidate = Candidate.adopt(plainSource(path), path);
+    const candidate = Candidate.adopt(plainSource(path, { allowWriter: true }), path);
     candidate.release();
     return candidate.facts.buildId;
   } catch {
