@@ -60,6 +60,23 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
       InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
 }
 
+Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs) {
+  const Resolution resolution(taken.path, taken.elf.facts(), needs.leaving);
+  resolution.ThrowIfMissing();
+  Resolved resolved;
+  for (size_t index = 0; index < needs.names->symbols.size(); ++index) {
+    const std::string& symbol = needs.names->symbols[index];
+    if (!needs.names->optional[index] && !taken.elf.Defines(symbol) &&
+        !resolution.Provides(symbol)) {
+      resolved.missing.push_back(symbol);
+    }
+  }
+  if (needs.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
+  resolved.hazards = resolution.DependencyHazards();
+  resolved.replaced = resolution.Replaced();
+  return resolved;
+}
+
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path,
                  const SnapshotOptions& options) {
   try {

@@ -2,10 +2,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/elf_file.h"
+#include "core/resolution.h"
 #include "core/snapshot.h"
 #include "core/unload.h"
+#include "slots.h"
 
 namespace soswap {
 
@@ -32,6 +35,25 @@ struct SnapshotOptions {
 // library goes by. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const SnapshotOptions& options);
+
+// What an image of a snapshot has to provide, and what it will find.
+struct Needs {
+  std::shared_ptr<const SlotNames> names;
+  bool bind_now;        // every symbol that the library imports has to be there
+  std::string leaving;  // the loader's name of the image that is closed before
+};
+
+// What the file and its dependencies tell about the symbols.
+struct Resolved {
+  std::vector<std::string> missing;
+  std::vector<UndefinedSymbol> undefined;
+  std::vector<RetainReason> hazards;
+  std::vector<std::string> replaced;
+};
+
+// Looks for what is needed, without loading anything. Any thread. Throws Error if a dependency is
+// missing.
+Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs);
 
 // Whether the file has the bytes that a snapshot was made of, given the same options. Any thread.
 // Throws Error, kChangedWhileRead: somebody is writing the file.

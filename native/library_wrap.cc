@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "convert_js.h"
-#include "core/resolution.h"
 #include "inspect_wrap.h"
 #include "js_error.h"
 #include "slots_wrap.h"
@@ -31,39 +30,6 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .symbolic = flag("symbolic"),
           .debug_info = flag("debugInfo"),
           .verbatim = flag("verbatim")};
-}
-
-// What an image of a snapshot has to provide, and what it will find.
-struct Needs {
-  std::shared_ptr<const SlotNames> names;
-  bool bind_now;
-  std::string leaving;  // the loader's name of the image that is closed before
-};
-
-// What the file and its dependencies tell about the symbols.
-struct Resolved {
-  std::vector<std::string> missing;
-  std::vector<UndefinedSymbol> undefined;
-  std::vector<RetainReason> hazards;
-  std::vector<std::string> replaced;
-};
-
-// Any thread. Throws Error if a dependency is missing.
-Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs) {
-  const Resolution resolution(taken.path, taken.elf.facts(), needs.leaving);
-  resolution.ThrowIfMissing();
-  Resolved resolved;
-  for (size_t index = 0; index < needs.names->symbols.size(); ++index) {
-    const std::string& symbol = needs.names->symbols[index];
-    if (!needs.names->optional[index] && !taken.elf.Defines(symbol) &&
-        !resolution.Provides(symbol)) {
-      resolved.missing.push_back(symbol);
-    }
-  }
-  if (needs.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
-  resolved.hazards = resolution.DependencyHazards();
-  resolved.replaced = resolution.Replaced();
-  return resolved;
 }
 
 // lib/native.ts: Resolution; null if there is nothing to tell.
