@@ -178,3 +178,28 @@ t.test('where no thread can be started, the JavaScript thread does it all', asyn
   t.match(ended, exitedCleanly);
   t.equal(ended.stdout, '2 true true 1\n3 true true 1\n');
 });
+
+t.test('swaps leave one thread behind, however many there were at a time', async (t) => {
+  const folder = t.testdir();
+  const paths = Array.from({ length: 8 }, (_, index) => join(folder, `so${index}.so`));
+  for (const path of paths) copyFileSync(library, path);
+  const program = `
+    import { readdirSync } from 'node:fs';
+    import { setImmediate as nextTurn } from 'node:timers/promises';
+    import { SoHandle } from 'soswap';
+    const threads = () => readdirSync('/proc/self/task').length;
+    const handles = ${JSON.stringify(paths)}.map((path) => SoHandle.open(path));
+    const swapAll = (options) => Promise.all(handles.map((so) => so.swap(options)));
+    await handles[0].swap();
+    const before = threads();
+    for (let round = 0; round < 5; round++) {
+      await swapAll({ order: 'close-first' });
+      await swapAll({ order: 'open-first' });
+    }
+    while (threads() > before) await nextTurn();
+    process.send(handles.map(({ generation }) => generation).join());
+    for (const so of handles) so.close();
+  `;
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, { ...exitedCleanly, messages: ['12,11,11,11,11,11,11,11'] });
+});
