@@ -72,7 +72,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_NOT_A_FILE: 'ERR_SOSWAP_NOT_A_FILE',
   /** The system does not let us read it: permissions, an I/O error. */
   ERR_SOSWAP_UNREADABLE: 'ERR_SOSWAP_UNREADABLE',
-  /** Somebody is writing the file: it is open for writing, or it changed while it was read. */
+  /** Somebody is writing the file: it stayed open for writing for 50 ms, or it changed while it was read. */
   ERR_SOSWAP_BEING_WRITTEN: 'ERR_SOSWAP_BEING_WRITTEN',
   /** The file ends before its own headers say; an empty file too. */
   ERR_SOSWAP_TRUNCATED: 'ERR_SOSWAP_TRUNCATED',
