@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,6 +22,15 @@ struct Range {
   bool Overlaps(std::uint64_t address, std::uint64_t length) const noexcept {
     if (size == 0) return false;
     return address >= start ? address - start < size : start - address < length;
+  }
+  // What the other leaves of this range, which contains the address, on both sides of the address:
+  // nothing if the other contains it too.
+  Range Without(const Range& other, std::uint64_t address) const noexcept {
+    if (size == 0 || other.size == 0) return *this;
+    if (address < other.start) return {start, std::min(size, other.start - start)};
+    if (address - other.start < other.size) return {};
+    const std::uint64_t cut = std::max(start, other.start + other.size) - start;
+    return {start + cut, size - cut};
   }
 };
 

@@ -27,9 +27,7 @@ class CallTable final {
     is_code_.assign(content_.Count<Elf64_Addr>(), false);
   }
 
-  bool Overlaps(std::uint64_t address, std::uint64_t size) const noexcept {
-    return range_.Overlaps(address, size);
-  }
+  const Range& range() const noexcept { return range_; }
 
   void Fill(std::uint64_t address, std::uint64_t width, bool is_code) {
     const std::uint64_t place = address - range_.start;
@@ -213,12 +211,16 @@ class Checker final {
     if (size == 0) return;
     if (size % sizeof(Elf64_Rela) != 0) Malformed(std::string(name) + " ends within an entry");
     const View table = memory().Read(*address, size, name);
-    for (std::size_t i = 0; i < table.Count<Elf64_Rela>(); ++i) {
+    const std::size_t count = table.Count<Elf64_Rela>();
+    std::size_t relative = 0;  // entries at the beginning
+    for (std::size_t i = 0; i < count; ++i) {
       const auto entry = table.At<Elf64_Rela>(i);
-      if (tag == DT_JMPREL) CheckIsCall(entry);
-      Check(entry);
+      const Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
+      if (tag == DT_JMPREL) CheckIsCall(entry, kind);
+      if (kind.effect == Effect::kRelative && relative == i) ++relative;
+      Check(entry, kind);
     }
-    if (tag == DT_RELA) CheckRelativeCount(table);
+    if (tag == DT_RELA) CheckRelativeCount(count, relative);
   }
 
   // Some linkers count DT_JMPREL, when it is the end of DT_RELA, in both.
@@ -230,14 +232,10 @@ class Checker final {
   }
 
   // The loader applies the first DT_RELACOUNT entries without a look at their type.
-  void CheckRelativeCount(const View& table) const {
+  void CheckRelativeCount(std::uint64_t held, std::uint64_t relative) const {
     const std::uint64_t count = dynamic().Find(DT_RELACOUNT).value_or(0);
-    if (count > table.Count<Elf64_Rela>()) Malformed("DT_RELACOUNT counts more than DT_RELA holds");
-    for (std::size_t i = 0; i < count; ++i) {
-      if (KindOf(ELF64_R_TYPE(table.At<Elf64_Rela>(i).r_info)).effect != Effect::kRelative) {
-        Malformed("DT_RELACOUNT counts an entry that is not relative");
-      }
-    }
+    if (count > held) Malformed("DT_RELACOUNT counts more than DT_RELA holds");
+    if (count > relative) Malformed("DT_RELACOUNT counts an entry that is not relative");
   }
 
   void CheckProcedureLinkage() {
@@ -265,8 +263,8 @@ class Checker final {
 
   // Lazy binding knows these kinds, and writes the slot at the first call, long after PT_GNU_RELRO
   // took effect.
-  void CheckIsCall(const Elf64_Rela& entry) const {
-    const Effect effect = KindOf(ELF64_R_TYPE(entry.r_info)).effect;
+  void CheckIsCall(const Elf64_Rela& entry, const Kind& kind) const {
+    const Effect effect = kind.effect;
     if (effect != Effect::kCall && effect != Effect::kIndirect && effect != Effect::kThread) {
       Malformed("DT_JMPREL holds a relocation that is not for a call");
     }
@@ -275,9 +273,12 @@ class Checker final {
     }
   }
 
-  void Check(const Elf64_Rela& entry) {
-    const Kind kind = KindOf(ELF64_R_TYPE(entry.r_info));
+  void Check(const Elf64_Rela& entry, const Kind& kind) {
     const std::uint64_t index = ELF64_R_SYM(entry.r_info);
+    if (kind.effect == Effect::kRelative && index == STN_UNDEF) {
+      const auto addend = static_cast<std::uint64_t>(entry.r_addend);
+      return CheckRelativeAt(entry.r_offset, [addend](const CallTable&) { return addend; });
+    }
     // The loader looks up the version of the symbol before it heeds the type.
     startup_.symbols.Admit(memory(), index);
     has_empty_ |= kind.effect == Effect::kNone;
@@ -287,12 +288,8 @@ class Checker final {
     const Elf64_Sym symbol = startup_.symbols.At(index);
     CheckTarget(entry.r_offset, kind.width);
     CheckEffect(entry, kind, index, symbol);
-    const bool is_code = LeavesCode(entry, kind, symbol);
-    for (CallTable& table : tables_) {
-      if (table.Overlaps(entry.r_offset, kind.width)) {
-        table.Fill(entry.r_offset, kind.width, is_code);
-      }
-    }
+    FillTables(entry.r_offset, kind.width,
+               [&](const CallTable&) { return LeavesCode(entry, kind, symbol); });
   }
 
   void CheckEffect(const Elf64_Rela& entry, const Kind& kind, std::uint64_t index,
@@ -301,8 +298,8 @@ class Checker final {
     switch (kind.effect) {
       case Effect::kRelative:
       case Effect::kIndirect:
-        if (index != 0) Malformed("a relative relocation refers to a symbol");
-        if (kind.effect == Effect::kIndirect && !IsCode(addend)) {
+        if (index != STN_UNDEF) Malformed("a relative relocation refers to a symbol");
+        if (!IsCode(addend)) {
           Malformed("an indirect function at " + Hex(addend) + " has no code");
         }
         break;
@@ -341,14 +338,32 @@ class Checker final {
   }
 
   void CheckTarget(std::uint64_t address, std::uint64_t width) {
-    Target& target = TargetAt(address, width);
+    if (!plain_.Contains(address, width)) LookAround(address, width);
+    if (width == sizeof(Elf64_Addr) && !target_->Mark(address)) {
+      Malformed("two relocations change " + Hex(address));
+    }
+  }
+
+  // Finds the target, refuses what is guarded, and notes how far there is nothing else to heed:
+  // most relocations lie close to the one before.
+  void LookAround(std::uint64_t address, std::uint64_t width) {
+    target_ = &TargetAt(address, width);
+    plain_ = target_->memory;
     for (const Range& range : guarded_) {
       if (range.Overlaps(address, width)) {
         Malformed("a relocation changes " + Hex(address) + ", which belongs to the loader");
       }
+      plain_ = plain_.Without(range, address);
     }
-    if (width == sizeof(Elf64_Addr) && !target.Mark(address)) {
-      Malformed("two relocations change " + Hex(address));
+    for (const CallTable& table : tables_) plain_ = plain_.Without(table.range(), address);
+  }
+
+  // `leaves_code` tells whether the relocation leaves the address of code in that table.
+  template <typename LeavesCodeIn>
+  void FillTables(std::uint64_t address, std::uint64_t width, const LeavesCodeIn& leaves_code) {
+    if (plain_.Contains(address, width)) return;
+    for (CallTable& table : tables_) {
+      if (table.range().Overlaps(address, width)) table.Fill(address, width, leaves_code(table));
     }
   }
 
@@ -366,8 +381,6 @@ class Checker final {
 
   bool LeavesCode(const Elf64_Rela& entry, const Kind& kind, const Elf64_Sym& symbol) const {
     switch (kind.effect) {
-      case Effect::kRelative:
-        return IsCode(static_cast<std::uint64_t>(entry.r_addend));
       case Effect::kIndirect:
         return true;
       case Effect::kSymbol:
@@ -404,12 +417,17 @@ class Checker final {
     }
   }
 
-  void CheckRelativeAt(std::uint64_t address) {
+  // `addend_in` tells the address, before relocation, for a word of that table.
+  template <typename AddendIn>
+  void CheckRelativeAt(std::uint64_t address, const AddendIn& addend_in) {
     CheckTarget(address, sizeof(Elf64_Addr));
-    for (CallTable& table : tables_) {
-      if (!table.Overlaps(address, sizeof(Elf64_Addr))) continue;
-      table.Fill(address, sizeof(Elf64_Addr), IsCode(table.ContentAt(address)));
-    }
+    FillTables(address, sizeof(Elf64_Addr),
+               [&](const CallTable& table) { return IsCode(addend_in(table)); });
+  }
+
+  // Such a relocation adds the base address to what is there.
+  void CheckRelativeAt(std::uint64_t address) {
+    CheckRelativeAt(address, [&](const CallTable& table) { return table.ContentAt(address); });
   }
 
   // Linkers may leave entries empty that they turned out not to need. Where an import is left
@@ -437,6 +455,8 @@ class Checker final {
   std::vector<Range> guarded_;
   std::vector<CallTable> tables_;
   std::vector<Target> targets_;
+  Target* target_ = nullptr;    // of the last relocation
+  Range plain_;                 // memory of it in which nothing is guarded and no call table lies
   std::vector<bool> referred_;  // symbols that an entry refers to
   bool has_empty_ = false;      // an entry that does nothing
 };

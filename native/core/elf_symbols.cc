@@ -252,8 +252,7 @@ void Symbols::CheckImport(const Elf64_Sym& symbol) const {
   }
 }
 
-void Symbols::Admit(const Memory& memory, std::size_t index) {
-  if (index < count_) return;
+void Symbols::AdmitBeyond(const Memory& memory, std::size_t index) {
   if (count_is_exact_ || index >= table_.Count<Elf64_Sym>()) {
     Malformed("a relocation refers to symbol " + std::to_string(index) + " of " +
               std::to_string(count_));

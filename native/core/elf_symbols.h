@@ -86,9 +86,12 @@ class Symbols final {
 
   // A relocation refers to this symbol. An object that defines nothing does not tell how many
   // symbols it has, so its relocations have to.
-  void Admit(const Memory& memory, std::size_t index);
+  void Admit(const Memory& memory, std::size_t index) {
+    if (index >= count_) AdmitBeyond(memory, index);
+  }
 
  private:
+  void AdmitBeyond(const Memory& memory, std::size_t index);
   void ReadGnuHash(const Memory& memory, std::uint64_t address);
   void ReadSysvHash(const Memory& memory, std::uint64_t address);
   void Check(const Memory& memory, std::size_t index) const;
