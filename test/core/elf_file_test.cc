@@ -830,6 +830,30 @@ TEST_CASE("a relocation of an initializer's slot to data is refused") {
   CHECK(Judge(bytes).fault == Fault::kMalformed);
 }
 
+TEST_CASE("what the loader goes by is not relocated, whichever entry would do it") {
+  const Workshop workshop;
+  const ElfBytes original = Compiled(workshop, "-fuse-ld=bfd -Wl,-z,lazy,-z,nopack-relative-relocs",
+                                     "int puts(const char*);\nstatic int data[4];\n"
+                                     "int* pointers[] = {data, data + 1, data + 2, data + 3};\n"
+                                     "int answer(void) { return puts(\"\"); }\n");
+  const std::uint64_t table = original.TableOf(DT_RELA);
+  const std::size_t count = original.Dynamic(DT_RELASZ) / sizeof(Elf64_Rela);
+  REQUIRE(count > 4);
+  const auto section = original.Get<Elf64_Phdr>(original.HeaderOf(PT_DYNAMIC));
+  const std::uint64_t got = original.Dynamic(DT_PLTGOT);
+  for (const std::uint64_t address : {section.p_vaddr, section.p_vaddr + section.p_memsz - 8,
+                                      section.p_vaddr - 4, got, got + 16}) {
+    for (std::size_t i = 0; i < count; ++i) {
+      CAPTURE(i);
+      CAPTURE(address);
+      ElfBytes bytes = original;
+      bytes.Edit<Elf64_Rela>(table + i * sizeof(Elf64_Rela),
+                             [&](Elf64_Rela& entry) { entry.r_offset = address; });
+      CHECK(Judge(bytes).reason.find("belongs to the loader") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("a note that is longer than its segment is refused where the loader trusts it") {
   const Workshop workshop;
   ElfBytes bytes = Compiled(workshop, "", R"(
