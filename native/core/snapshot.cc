@@ -1,7 +1,6 @@
 #include "snapshot.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,7 +8,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <vector>
 
 #include "error.h"
@@ -17,50 +15,6 @@
 
 namespace soswap {
 namespace {
-
-constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-
-// Time stamps move in steps of the kernel's tick, 10 ms at most: a second write within one step
-// leaves them as they are. A file younger than this is read twice.
-constexpr int64_t kTimeStampStep = 20'000'000;
-
-[[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
-  // Of open(2) with O_NONBLOCK: somebody has a write lease on it, fcntl(2), and is told to give it
-  // up.
-  if (error_number == EWOULDBLOCK) {
-    throw Error(Fault::kChangedWhileRead, "read", path, "somebody has it open for writing");
-  }
-  // ENXIO: a socket, or a device without hardware.
-  const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
-                      : error_number == ENXIO                           ? Fault::kNotAFile
-                                                                        : Fault::kUnreadable;
-  throw Error(fault, "read", path, std::strerror(error_number));
-}
-
-int64_t Nanoseconds(const timespec& time) {
-  return static_cast<int64_t>(time.tv_sec) * kNanosecondsPerSecond + time.tv_nsec;
-}
-
-FileIdentity Identify(int fd, const std::string& path) {
-  struct stat status {};
-  if (fstat(fd, &status) != 0) ThrowFileError(path, errno);
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(Fault::kNotAFile, "read", path,
-                S_ISDIR(status.st_mode) ? "it is a directory" : "it is not a regular file");
-  }
-  return {.device = status.st_dev,
-          .inode = status.st_ino,
-          .size = static_cast<uint64_t>(status.st_size),
-          .mtime_ns = Nanoseconds(status.st_mtim),
-          .ctime_ns = Nanoseconds(status.st_ctim)};
-}
-
-FileDescriptor OpenForReading(const std::string& path) {
-  // O_NONBLOCK: a FIFO without a writer must not hold us. A regular file does not care.
-  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) ThrowFileError(path, errno);
-  return fd;
-}
 
 // A read lease, fcntl(2) F_SETLEASE: granted only while nobody has the file open for writing, and
 // as long as it is held, whoever wants to has to wait. Only the file's owner and root may ask for
@@ -95,19 +49,6 @@ class ReadLease final {
               "it changed while it was being read");
 }
 
-// Reads up to `size` bytes at `offset`; fewer only at the end of the file.
-size_t ReadAt(int fd, std::byte* target, size_t size, size_t offset, const std::string& path) {
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t count = pread(fd, target + done, size - done, static_cast<off_t>(offset + done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) ThrowFileError(path, errno);
-    if (count == 0) break;
-    done += static_cast<size_t>(count);
-  }
-  return done;
-}
-
 // Two equal readings, one after the other, prove that the file held just these bytes in between.
 void ReadAgain(int fd, const std::byte* first, const FileRange& range, const std::string& path) {
   constexpr size_t kChunk = 65536;
@@ -120,13 +61,6 @@ void ReadAgain(int fd, const std::byte* first, const FileRange& range, const std
       ThrowChanged(path);
     }
   }
-}
-
-bool IsYoung(const FileIdentity& identity) {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  const int64_t newest = std::max(identity.mtime_ns, identity.ctime_ns);
-  return Nanoseconds(now) - newest < kTimeStampStep;
 }
 
 }  // namespace
@@ -144,6 +78,7 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   const FileDescriptor file = OpenForReading(path);
   const ReadLease lease(file.get());
   const FileIdentity before = Identify(file.get(), path);
+  const bool may_change_unseen = !lease.held() && IsYoung(before);
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
   const FileRange head{0, std::min(before.size, PageSize())};
@@ -162,7 +97,7 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
     const uint64_t end = range.offset + range.size;
     if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
   }
-  if (!lease.held() && IsYoung(before)) {
+  if (may_change_unseen) {
     for (const FileRange& range : snapshot->copied_) {
       ReadAgain(file.get(), snapshot->bytes().data(), range, path);
     }

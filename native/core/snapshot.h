@@ -10,20 +10,9 @@
 
 #include "loadable_ranges.h"
 #include "snapshot_memory.h"
+#include "source_file.h"
 
 namespace soswap {
-
-// Which file, and in which state, as stat(2) tells it. An inode number alone proves nothing: file
-// systems use a freed one again at once.
-struct FileIdentity {
-  uint64_t device = 0;
-  uint64_t inode = 0;
-  uint64_t size = 0;
-  int64_t mtime_ns = 0;
-  int64_t ctime_ns = 0;
-
-  bool operator==(const FileIdentity&) const = default;
-};
 
 // A private copy of a file's bytes that nobody else can change. Any thread.
 class Snapshot final {
