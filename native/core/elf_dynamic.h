@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "elf_view.h"
 
@@ -44,6 +45,14 @@ class Strings final {
   std::string_view At(std::uint64_t offset) const { return table_.Text(offset); }
   bool IsEmptyAt(std::uint64_t offset) const { return table_.At<char>(offset) == '\0'; }
   bool Has(std::uint64_t offset) const noexcept { return offset < table_.size(); }
+
+  Strings CopyTo(std::vector<std::vector<std::byte>>& tables) const {
+    return Strings(table_.CopyTo(tables, table_.size()));
+  }
+  // The same text in another copy of the table.
+  std::string_view In(const Strings& copy, std::string_view text) const {
+    return copy.At(static_cast<std::uint64_t>(text.data() - At(0).data()));
+  }
 
  private:
   View table_;

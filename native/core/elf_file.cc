@@ -89,13 +89,9 @@ std::vector<ElfExport> ElfFile::Exports() const {
 
 std::vector<ElfImport> ElfFile::Imports() const {
   std::vector<ElfImport> imports;
-  for (std::size_t i = 1; i < symbols_.count(); ++i) {
-    const Elf64_Sym symbol = symbols_.At(i);
-    if (symbol.st_shndx != SHN_UNDEF || symbol.st_name == 0) continue;
-    imports.push_back({std::string(symbols_.NameOf(symbol)),
-                       ELF64_ST_BIND(symbol.st_info) == STB_WEAK,
-                       std::string(symbols_.versions().NameOf(i))});
-  }
+  symbols_.ForEachImport([&](const elf::Import& import) {
+    imports.push_back({std::string(import.name), import.weak, std::string(import.version)});
+  });
   return imports;
 }
 

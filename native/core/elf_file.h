@@ -97,8 +97,8 @@ class ElfFile final {
   // Defined symbols that, once bound, keep the image mapped for ever (STB_GNU_UNIQUE).
   std::vector<std::string> UniqueSymbols() const;
 
-  // For the edits.
   const elf::Symbols& symbols() const noexcept { return symbols_; }
+  // For the edits.
   const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
   std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
   std::uint64_t dynamic_offset() const noexcept { return dynamic_offset_; }

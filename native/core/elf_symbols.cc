@@ -151,6 +151,16 @@ void Versions::Check(std::size_t symbol, bool is_defined) const {
   }
 }
 
+Versions Versions::CopyTo(std::vector<std::vector<std::byte>>& tables, std::size_t symbols,
+                          const Strings& strings, const Strings& copies) const {
+  Versions copy = *this;
+  if (Exist()) copy.indices_ = indices_.CopyTo(tables, symbols * sizeof(Elf64_Half));
+  for (Version& version : copy.versions_) {
+    if (!version.name.empty()) version.name = strings.In(copies, version.name);
+  }
+  return copy;
+}
+
 Symbols::Symbols(const Memory& memory, const Dynamic& dynamic, std::uint64_t tls_size)
     : tls_size_(tls_size) {
   strings_ = Strings(memory.Read(dynamic.Require(DT_STRTAB, "DT_STRTAB"),
@@ -272,18 +282,42 @@ std::uint64_t Symbols::sysv_hash_size() const noexcept {
   return 2 * sizeof(Elf64_Word) + sysv_hash_->buckets.size() + sysv_hash_->chain.size();
 }
 
-bool Symbols::Matches(std::size_t index, std::string_view name) const {
-  const Elf64_Sym symbol = At(index);
-  return IsExported(symbol) && versions_.FoundByDlsym(index) && NameOf(symbol) == name;
+Symbols Symbols::CopyTo(std::vector<std::vector<std::byte>>& tables) const {
+  Symbols copy = *this;
+  copy.table_ = table_.CopyTo(tables, count_ * sizeof(Elf64_Sym));
+  copy.strings_ = strings_.CopyTo(tables);
+  copy.versions_ = versions_.CopyTo(tables, count_, strings_, copy.strings_);
+  const auto copy_of = [&](const View& view) { return view.CopyTo(tables, view.size()); };
+  if (gnu_hash_) {
+    const std::size_t chain =
+        count_ > gnu_hash_->first_symbol ? count_ - gnu_hash_->first_symbol : 0;
+    copy.gnu_hash_->bloom = copy_of(gnu_hash_->bloom);
+    copy.gnu_hash_->buckets = copy_of(gnu_hash_->buckets);
+    copy.gnu_hash_->chain = gnu_hash_->chain.CopyTo(tables, chain * sizeof(std::uint32_t));
+  }
+  if (sysv_hash_) {
+    copy.sysv_hash_->buckets = copy_of(sysv_hash_->buckets);
+    copy.sysv_hash_->chain = copy_of(sysv_hash_->chain);
+  }
+  return copy;
 }
 
-std::optional<std::size_t> Symbols::Find(std::string_view name) const {
-  if (gnu_hash_) return FindByGnuHash(name);
-  if (sysv_hash_) return FindBySysvHash(name);
+bool Symbols::Matches(std::size_t index, std::string_view name, std::string_view version) const {
+  const Elf64_Sym symbol = At(index);
+  if (!IsExported(symbol) || NameOf(symbol) != name) return false;
+  if (version.empty()) return versions_.FoundByDlsym(index);
+  const std::string_view own = versions_.NameOf(index);
+  return own.empty() || own == version;
+}
+
+std::optional<std::size_t> Symbols::Find(std::string_view name, std::string_view version) const {
+  if (gnu_hash_) return FindByGnuHash(name, version);
+  if (sysv_hash_) return FindBySysvHash(name, version);
   return std::nullopt;
 }
 
-std::optional<std::size_t> Symbols::FindByGnuHash(std::string_view name) const {
+std::optional<std::size_t> Symbols::FindByGnuHash(std::string_view name,
+                                                  std::string_view version) const {
   const std::uint32_t hash = GnuHashOf(name);
   const std::size_t word_bits = 64;
   const auto word = gnu_hash_->bloom.At<Elf64_Xword>((hash / word_bits) &
@@ -296,18 +330,19 @@ std::optional<std::size_t> Symbols::FindByGnuHash(std::string_view name) const {
   if (index == 0) return std::nullopt;
   for (; index < count_; ++index) {
     const auto entry = gnu_hash_->chain.At<std::uint32_t>(index - gnu_hash_->first_symbol);
-    if ((entry | 1) == (hash | 1) && Matches(index, name)) return index;
+    if ((entry | 1) == (hash | 1) && Matches(index, name, version)) return index;
     if ((entry & 1) != 0) break;
   }
   return std::nullopt;
 }
 
-std::optional<std::size_t> Symbols::FindBySysvHash(std::string_view name) const {
+std::optional<std::size_t> Symbols::FindBySysvHash(std::string_view name,
+                                                   std::string_view version) const {
   const std::size_t bucket_count = sysv_hash_->buckets.Count<Elf64_Word>();
   if (bucket_count == 0) return std::nullopt;
   std::size_t index = sysv_hash_->buckets.At<Elf64_Word>(SysvHashOf(name) % bucket_count);
   for (std::size_t steps = 0; index != STN_UNDEF && steps < count_; ++steps) {
-    if (Matches(index, name)) return index;
+    if (Matches(index, name, version)) return index;
     index = sysv_hash_->chain.At<Elf64_Word>(index);
   }
   return std::nullopt;

@@ -27,6 +27,10 @@ class Versions final {
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol, bool is_defined) const;
 
+  // See Symbols::CopyTo. `strings` are those whose copy is `copies`.
+  Versions CopyTo(std::vector<std::vector<std::byte>>& tables, std::size_t symbols,
+                  const Strings& strings, const Strings& copies) const;
+
   // How long the tables are, 0 without one.
   std::uint64_t defined_size() const noexcept { return defined_size_; }
   std::uint64_t needed_size() const noexcept { return needed_size_; }
@@ -65,6 +69,13 @@ struct SysvHash {
   View chain;
 };
 
+// A symbol that other objects have to supply. Both texts end in NUL.
+struct Import {
+  std::string_view name;
+  bool weak = false;
+  std::string_view version;  // empty when any will do
+};
+
 // DT_SYMTAB with all that belongs to it. Every symbol below count() is checked: its name, its
 // version, and that an indirect function's resolver is code.
 class Symbols final {
@@ -81,8 +92,23 @@ class Symbols final {
   const Versions& versions() const noexcept { return versions_; }
   const Strings& strings() const noexcept { return strings_; }
 
-  // The symbol that dlsym(3) finds in this object.
-  std::optional<std::size_t> Find(std::string_view name) const;
+  // The symbol that dlsym(3) finds in this object. With a version, the one that the loader binds to
+  // who asks for that version: a definition in it, or in none.
+  std::optional<std::size_t> Find(std::string_view name, std::string_view version = {}) const;
+
+  // Calls `visit` for each symbol that the object asks others for.
+  template <typename Visit>
+  void ForEachImport(const Visit& visit) const {
+    for (std::size_t i = 1; i < count_; ++i) {
+      const Elf64_Sym symbol = At(i);
+      if (symbol.st_shndx != SHN_UNDEF || symbol.st_name == 0) continue;
+      visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i)});
+    }
+  }
+
+  // The same symbols without the file: on a copy of their tables, which is added to `tables` and
+  // has to outlive them.
+  Symbols CopyTo(std::vector<std::vector<std::byte>>& tables) const;
 
   // A relocation refers to this symbol. An object that defines nothing does not tell how many
   // symbols it has, so its relocations have to.
@@ -96,9 +122,9 @@ class Symbols final {
   void ReadSysvHash(const Memory& memory, std::uint64_t address);
   void Check(const Memory& memory, std::size_t index) const;
   void CheckImport(const Elf64_Sym& symbol) const;
-  bool Matches(std::size_t index, std::string_view name) const;
-  std::optional<std::size_t> FindByGnuHash(std::string_view name) const;
-  std::optional<std::size_t> FindBySysvHash(std::string_view name) const;
+  bool Matches(std::size_t index, std::string_view name, std::string_view version) const;
+  std::optional<std::size_t> FindByGnuHash(std::string_view name, std::string_view version) const;
+  std::optional<std::size_t> FindBySysvHash(std::string_view name, std::string_view version) const;
 
   View table_;
   Strings strings_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "error.h"
 
@@ -60,6 +61,12 @@ class View final {
   View Part(std::uint64_t offset, std::uint64_t size) const {
     if (offset > bytes_.size() || bytes_.size() - offset < size) PastTheEnd();
     return View(bytes_.subspan(offset, size), name_);
+  }
+
+  // The first bytes, in a copy that is added to `copies`.
+  View CopyTo(std::vector<std::vector<std::byte>>& copies, std::uint64_t size) const {
+    const std::span<const std::byte> bytes = Part(0, size).bytes_;
+    return View(copies.emplace_back(bytes.begin(), bytes.end()), name_);
   }
 
   // The string that begins here; it ends at a NUL or, at the latest, with the view.

@@ -1,89 +1,36 @@
 #include "resolution.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <optional>
-#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
 #include "error.h"
-#include "file_descriptor.h"
 #include "library_search.h"
 #include "search_path.h"
 
 namespace soswap {
 namespace {
 
-std::vector<std::byte> ReadFile(const std::string& path) {
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  struct stat status {};
-  if (!file.valid() || fstat(file.get(), &status) != 0) {
-    throw Error(Fault::kUnreadable, "read", path, std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(Fault::kNotAFile, "read", path, "it is not a regular file");
-  }
-  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = read(file.get(), bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw Error(Fault::kUnreadable, "read", path, std::strerror(errno));
-    if (count == 0) break;
-    done += static_cast<size_t>(count);
-  }
-  bytes.resize(done);
-  return bytes;
-}
-
 void Append(std::vector<std::string>& list, const std::vector<std::string>& more) {
   list.insert(list.end(), more.begin(), more.end());
 }
 
-// What a file defines, by name and version. Built only for a file that is asked for symbols.
-class Definitions final {
- public:
-  explicit Definitions(const ElfFile& file) : file_(file) {}
-
-  bool Satisfy(const ElfImport& import) {
-    if (import.version.empty()) return file_.Defines(import.name);
-    if (versions_.empty()) {
-      for (ElfExport& each : file_.Exports()) {
-        versions_[std::move(each.name)].push_back(std::move(each.version));
-      }
-    }
-    const auto found = versions_.find(import.name);
-    // A definition without a version suits every request, as it does for the loader.
-    return found != versions_.end() &&
-           std::any_of(found->second.begin(), found->second.end(), [&](const std::string& version) {
-             return version.empty() || version == import.version;
-           });
-  }
-
- private:
-  const ElfFile& file_;
-  std::unordered_map<std::string, std::vector<std::string>> versions_;
-};
-
-std::optional<uintptr_t> AddressOf(void* handle, const ElfImport& import) {
+std::optional<uintptr_t> AddressOf(void* handle, const elf::Import& import) {
   dlerror();
   void* address = nullptr;
 #if defined(__GLIBC__)
   if (!import.version.empty()) {
-    address = dlvsym(handle, import.name.c_str(), import.version.c_str());
+    address = dlvsym(handle, import.name.data(), import.version.data());
   } else
 #endif
   {
-    address = dlsym(handle, import.name.c_str());
+    address = dlsym(handle, import.name.data());
   }
   // A symbol may have the address null.
   if (address == nullptr && dlerror() != nullptr) return std::nullopt;
@@ -91,15 +38,6 @@ std::optional<uintptr_t> AddressOf(void* handle, const ElfImport& import) {
 }
 
 }  // namespace
-
-// A dependency as it lies in the file system.
-struct Resolution::File {
-  File(const std::string& path, std::vector<std::byte> contents)
-      : bytes(std::move(contents)), elf(ElfFile::Parse(bytes, path)) {}
-
-  std::vector<std::byte> bytes;
-  ElfFile elf;
-};
 
 // Goes through DT_NEEDED breadth first, as the loader does.
 class Resolution::Walk final {
@@ -177,9 +115,9 @@ class Resolution::Walk final {
   }
 
   void UseFile(const std::string& path, const Asker& asker) {
-    auto file = std::make_unique<File>(path, ReadFile(path));
-    if (file->elf.facts().soname) seen_.insert(*file->elf.facts().soname);
-    Enqueue(path, file->elf.facts(), asker.inherited);
+    auto file = DependencyFile::Read(path);
+    if (file->facts().soname) seen_.insert(*file->facts().soname);
+    Enqueue(path, file->facts(), asker.inherited);
     into_.files_.push_back(std::move(file));
   }
 
@@ -209,11 +147,10 @@ std::vector<RetainReason> Resolution::DependencyHazards() const {
       hazards.push_back(std::move(hazard));
     }
   };
-  for (const auto& file : files_) add(file->elf.subject(), UnloadFactsOf(file->elf));
+  for (const auto& file : files_) add(file->path(), file->unload());
   for (const std::string& path : beside_) {
     try {
-      const std::vector<std::byte> bytes = ReadFile(path);
-      add(path, UnloadFactsOf(ElfFile::Parse(bytes, path)));
+      add(path, DependencyFile::Read(path)->unload());
     } catch (const Error&) {
       hazards.push_back({"may-run-threads", "nothing is known of '" + path +
                                                 "', which it needs and which is no longer there"});
@@ -246,12 +183,12 @@ void Resolution::ThrowIfMissing() const {
 }
 
 bool Resolution::Provides(const std::string& symbol) const {
-  return ProvidedByLoaded({symbol, false, {}}) ||
+  return ProvidedByLoaded({.name = symbol, .weak = false, .version = {}}) ||
          std::any_of(files_.begin(), files_.end(),
-                     [&](const auto& file) { return file->elf.Defines(symbol); });
+                     [&](const auto& file) { return file->symbols().Find(symbol); });
 }
 
-bool Resolution::ProvidedGlobally(const ElfImport& import) const {
+bool Resolution::ProvidedGlobally(const elf::Import& import) const {
   const auto address = AddressOf(global_.get(), import);
   if (!address) return false;
   return std::none_of(leaving_.begin(), leaving_.end(), [&](const LoadedObject& object) {
@@ -259,37 +196,30 @@ bool Resolution::ProvidedGlobally(const ElfImport& import) const {
   });
 }
 
-bool Resolution::ProvidedByLoaded(const ElfImport& import) const {
+bool Resolution::ProvidedByLoaded(const elf::Import& import) const {
   return std::any_of(loaded_.begin(), loaded_.end(), [&](const Handle& handle) {
     return AddressOf(handle.get(), import).has_value();
   });
 }
 
 std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const {
-  std::vector<const ElfFile*> arriving{&library};
-  for (const auto& file : files_) arriving.push_back(&file->elf);
-  std::vector<Definitions> definitions;
-  definitions.reserve(arriving.size());
-  for (const ElfFile* file : arriving) definitions.emplace_back(*file);
-  const auto is_provided = [&](const ElfImport& import) {
-    return ProvidedGlobally(import) ||
-           std::any_of(definitions.begin(), definitions.end(),
-                       [&](Definitions& each) { return each.Satisfy(import); }) ||
+  const auto is_provided = [&](const elf::Import& import) {
+    return ProvidedGlobally(import) || library.symbols().Find(import.name, import.version) ||
+           std::any_of(files_.begin(), files_.end(),
+                       [&](const auto& file) {
+                         return file->symbols().Find(import.name, import.version).has_value();
+                       }) ||
            ProvidedByLoaded(import);
   };
   std::vector<UndefinedSymbol> undefined;
-  std::unordered_set<std::string> provided;  // many files ask for the same ones
-  for (const ElfFile* file : arriving) {
-    for (ElfImport& import : file->Imports()) {
-      if (import.weak || provided.contains(import.name + "@" + import.version)) continue;
-      if (is_provided(import)) {
-        provided.insert(import.name + "@" + import.version);
-      } else {
-        undefined.push_back({std::move(import.name), std::move(import.version),
-                             file == &library ? path_ : file->subject()});
-      }
-    }
-  }
+  const auto add = [&](const elf::Symbols& symbols, const std::string& path) {
+    symbols.ForEachImport([&](const elf::Import& import) {
+      if (import.weak || is_provided(import)) return;
+      undefined.push_back({std::string(import.name), std::string(import.version), path});
+    });
+  };
+  add(library.symbols(), path_);
+  for (const auto& file : files_) add(file->symbols(), file->path());
   return undefined;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "dependency_file.h"
 #include "elf_file.h"
 #include "loaded_objects.h"
 #include "unload.h"
@@ -81,22 +82,21 @@ class Resolution final {
   std::vector<std::string> LoadedBeside() const;
 
   class Walk;
-  struct File;
   struct HandleCloser {
     void operator()(void* handle) const noexcept;
   };
   using Handle = std::unique_ptr<void, HandleCloser>;
 
-  bool ProvidedGlobally(const ElfImport& import) const;
-  bool ProvidedByLoaded(const ElfImport& import) const;
+  bool ProvidedGlobally(const elf::Import& import) const;
+  bool ProvidedByLoaded(const elf::Import& import) const;
 
   std::string path_;
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
   // in the process as long as the caller: glibc takes that for a dependency.
   Handle global_;
   std::vector<LoadedObject> leaving_;
-  std::vector<Handle> loaded_;                // dependencies that are in the process
-  std::vector<std::unique_ptr<File>> files_;  // and those that are not
+  std::vector<Handle> loaded_;  // dependencies that are in the process
+  std::vector<std::shared_ptr<const DependencyFile>> files_;  // and those that are not
   std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
   // Loaded dependencies, direct or not, that the main program does not need itself.

@@ -57,14 +57,14 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf) {
   facts.no_delete = elf.facts().flags.no_delete;
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
-  for (const ElfImport& import : elf.Imports()) {
+  elf.symbols().ForEachImport([&](const elf::Import& import) {
     const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
                                               import.name) != kThreadFunctions.end();
     if (is_thread_function || import.name.starts_with(kStdThread)) {
-      facts.thread_functions.push_back(is_thread_function ? import.name : "std::thread");
+      facts.thread_functions.emplace_back(is_thread_function ? import.name : "std::thread");
     }
     if (import.name.starts_with(kThreadExit)) facts.thread_local_destructors = true;
-  }
+  });
   return facts;
 }
 
