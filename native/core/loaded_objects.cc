@@ -9,6 +9,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 namespace soswap {
@@ -37,6 +40,7 @@ void ReadDynamic(const ElfW(Dyn) * dynamic, uintptr_t base, LoadedObject& object
 LoadedObject Describe(const dl_phdr_info& info) {
   LoadedObject object;
   object.name = info.dlpi_name;
+  object.headers = info.dlpi_phdr;
   const auto base = static_cast<uintptr_t>(info.dlpi_addr);
   for (size_t i = 0; i < info.dlpi_phnum; ++i) {
     const ElfW(Phdr)& header = info.dlpi_phdr[i];
@@ -51,7 +55,31 @@ LoadedObject Describe(const dl_phdr_info& info) {
   return object;
 }
 
-std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+// What was listed last. The loader appends to its list what it loads, and takes out what it
+// unloads. So however many it has unloaded since, by that many fewer, at least, lead the list
+// still, in the same order.
+struct Listing {
+  // One step of dl_iterate_phdr(3).
+  void Add(const dl_phdr_info& info) {
+    if (now.empty()) {
+      unloaded = info.dlpi_subs - unloaded_before;
+      unloaded_before = info.dlpi_subs;
+    }
+    const bool was_there = now.size() + unloaded < before.size();
+    while (was_there && at < before.size() && before[at]->headers != info.dlpi_phdr) ++at;
+    now.push_back(was_there && at < before.size()
+                      ? before[at++]
+                      : std::make_shared<const LoadedObject>(Describe(info)));
+  }
+
+  LoadedObjects::Objects before;
+  LoadedObjects::Objects now;
+  size_t at = 0;  // in `before`
+  unsigned long long unloaded = 0;
+  unsigned long long unloaded_before = 0;
+};
+
+std::string_view LastPart(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 // An object without a SONAME goes by the name under which it was first asked for, which nobody
 // tells; the last part of its path is what a search would have been for.
@@ -62,13 +90,15 @@ bool Answers(const LoadedObject& object, const std::string& needed) {
 }
 
 struct Mapping {
-  std::string file;
+  uintptr_t start = 0;
+  uintptr_t end = 0;
+  std::string_view file;  // part of the line
   dev_t device = 0;
   ino_t inode = 0;
 };
 
 // One line of /proc/self/maps: "start-end perms offset major:minor inode   file".
-bool ReadLine(const std::string& line, uintptr_t address, Mapping& mapping) {
+std::optional<Mapping> ReadLine(const std::string& line) {
   unsigned long start = 0;
   unsigned long end = 0;
   unsigned long inode = 0;
@@ -78,13 +108,10 @@ bool ReadLine(const std::string& line, uintptr_t address, Mapping& mapping) {
   // NOLINTNEXTLINE(cert-err34-c): the kernel writes these numbers
   if (std::sscanf(line.c_str(), "%lx-%lx %*s %*x %x:%x %lu %n", &start, &end, &major_number,
                   &minor_number, &inode, &name_at) < 5) {
-    return false;
+    return std::nullopt;
   }
-  if (address < start || address >= end) return false;
-  mapping.file = line.substr(static_cast<size_t>(name_at));
-  mapping.device = makedev(major_number, minor_number);
-  mapping.inode = inode;
-  return true;
+  return Mapping{start, end, std::string_view(line).substr(static_cast<size_t>(name_at)),
+                 makedev(major_number, minor_number), inode};
 }
 
 // Some file systems (overlayfs, btrfs) show another device in maps than in stat(2). There the path
@@ -103,12 +130,14 @@ std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
   std::vector<std::string> replaced;
   std::ifstream maps("/proc/self/maps");
   for (std::string line; !objects.empty() && std::getline(maps, line);) {
-    Mapping mapping;
-    const auto found = std::find_if(
-        objects.begin(), objects.end(),
-        [&](const LoadedObject* object) { return ReadLine(line, object->start, mapping); });
+    const auto mapping = ReadLine(line);
+    if (!mapping) continue;
+    const auto found =
+        std::find_if(objects.begin(), objects.end(), [&](const LoadedObject* object) {
+          return object->start >= mapping->start && object->start < mapping->end;
+        });
     if (found == objects.end()) continue;
-    if (!IsStill(mapping, (*found)->name)) replaced.push_back((*found)->name);
+    if (!IsStill(*mapping, (*found)->name)) replaced.push_back((*found)->name);
     objects.erase(found);
   }
   return replaced;
@@ -117,31 +146,39 @@ std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
 }  // namespace
 
 LoadedObjects LoadedObjects::List() {
-  LoadedObjects list;
+  static std::mutex mutex;
+  static auto* listing = new Listing;  // never destroyed: threads may go on while the process exits
+  const std::lock_guard lock(mutex);
+  listing->before = std::exchange(listing->now, {});
+  listing->now.reserve(listing->before.size() + 1);
+  listing->at = 0;
   dl_iterate_phdr(
       [](dl_phdr_info* info, size_t, void* objects) {
-        static_cast<std::vector<LoadedObject>*>(objects)->push_back(Describe(*info));
+        static_cast<Listing*>(objects)->Add(*info);
         return 0;
       },
-      &list.objects_);
+      listing);
+  listing->before.clear();
+  LoadedObjects list;
+  list.objects_ = listing->now;
   return list;
 }
 
 size_t LoadedObjects::IndexOf(const std::string& needed) const {
   const auto found = std::find_if(objects_.begin(), objects_.end(),
-                                  [&](const auto& object) { return Answers(object, needed); });
+                                  [&](const auto& object) { return Answers(*object, needed); });
   return static_cast<size_t>(found - objects_.begin());
 }
 
 const LoadedObject* LoadedObjects::Find(const std::string& needed) const {
   const size_t index = IndexOf(needed);
-  return index < objects_.size() ? &objects_[index] : nullptr;
+  return index < objects_.size() ? objects_[index].get() : nullptr;
 }
 
 void LoadedObjects::Mark(size_t index, Marks& marks) const {
   if (index >= objects_.size() || marks[index]) return;
   marks[index] = true;
-  for (const std::string& needed : objects_[index].needed) Mark(IndexOf(needed), marks);
+  for (const std::string& needed : objects_[index]->needed) Mark(IndexOf(needed), marks);
 }
 
 std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& name) const {
@@ -152,22 +189,22 @@ std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
   Marks marks(objects_.size());
   Mark(first, marks);
   std::vector<const LoadedObject*> closure;
-  if (first < objects_.size()) closure.push_back(&objects_[first]);
+  if (first < objects_.size()) closure.push_back(objects_[first].get());
   for (size_t i = 0; i < objects_.size(); ++i) {
-    if (marks[i] && i != first) closure.push_back(&objects_[i]);
+    if (marks[i] && i != first) closure.push_back(objects_[i].get());
   }
   return closure;
 }
 
-std::vector<LoadedObject> LoadedObjects::TakeOut(const std::string& name) {
+LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
   Marks below(objects_.size());
   Mark(IndexOf(name), below);
   Marks staying(objects_.size());
   for (size_t i = 0; i < objects_.size(); ++i) {
     if (!below[i]) Mark(i, staying);
   }
-  std::vector<LoadedObject> taken;
-  std::vector<LoadedObject> left;
+  Objects taken;
+  Objects left;
   for (size_t i = 0; i < objects_.size(); ++i) {
     (staying[i] ? left : taken).push_back(std::move(objects_[i]));
   }
@@ -185,11 +222,11 @@ std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
   if (names.empty()) return {};
   const LoadedObjects objects = LoadedObjects::List();
   std::vector<const LoadedObject*> wanted;
-  for (const LoadedObject& object : objects.all()) {
+  for (const auto& object : objects.all()) {
     // A snapshot is not a file that anybody can replace.
-    if (object.name.starts_with("/proc/")) continue;
-    if (std::find(names.begin(), names.end(), object.name) != names.end()) {
-      wanted.push_back(&object);
+    if (object->name.starts_with("/proc/")) continue;
+    if (std::find(names.begin(), names.end(), object->name) != names.end()) {
+      wanted.push_back(object.get());
     }
   }
   return Replaced(std::move(wanted));

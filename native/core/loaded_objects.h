@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,17 +13,20 @@ struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
   std::vector<std::string> needed;
-  uintptr_t start = 0;  // where its first segment is mapped
-  uintptr_t end = 0;    // behind its last one
+  uintptr_t start = 0;            // where its first segment is mapped
+  uintptr_t end = 0;              // behind its last one
+  const void* headers = nullptr;  // its program headers, which no other object has
 };
 
 // The objects of the process at one moment, in the loader's order.
 class LoadedObjects final {
  public:
-  // Any thread.
+  using Objects = std::vector<std::shared_ptr<const LoadedObject>>;
+
+  // Any thread. Reads only those that were loaded since it was last called.
   static LoadedObjects List();
 
-  const std::vector<LoadedObject>& all() const noexcept { return objects_; }
+  const Objects& all() const noexcept { return objects_; }
 
   // The object that the loader would take for this DT_NEEDED entry before it looks at any file.
   const LoadedObject* Find(const std::string& needed) const;
@@ -35,7 +39,7 @@ class LoadedObjects final {
 
   // Takes the object of this name out, with all that only it needs, and returns those. They would
   // be unmapped with it unless somebody else has opened them too, which the loader does not tell.
-  std::vector<LoadedObject> TakeOut(const std::string& name);
+  Objects TakeOut(const std::string& name);
 
  private:
   using Marks = std::vector<bool>;
@@ -44,7 +48,7 @@ class LoadedObjects final {
   size_t IndexOf(const std::string& needed) const;
   void Mark(size_t index, Marks& marks) const;
 
-  std::vector<LoadedObject> objects_;
+  Objects objects_;
 };
 
 // Whether the object of this name, a path, is mapped from the file that lies there now. Reads

@@ -191,8 +191,8 @@ bool Resolution::Provides(const std::string& symbol) const {
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {
   const auto address = AddressOf(global_.get(), import);
   if (!address) return false;
-  return std::none_of(leaving_.begin(), leaving_.end(), [&](const LoadedObject& object) {
-    return *address >= object.start && *address < object.end;
+  return std::none_of(leaving_.begin(), leaving_.end(), [&](const auto& object) {
+    return *address >= object->start && *address < object->end;
   });
 }
 

@@ -94,7 +94,7 @@ class Resolution final {
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
   // in the process as long as the caller: glibc takes that for a dependency.
   Handle global_;
-  std::vector<LoadedObject> leaving_;
+  LoadedObjects::Objects leaving_;
   std::vector<Handle> loaded_;  // dependencies that are in the process
   std::vector<std::shared_ptr<const DependencyFile>> files_;  // and those that are not
   std::vector<FoundDependency> found_;

@@ -44,9 +44,9 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
     return found != nullptr && found->name == loader_name;
   };
   std::vector<std::string> names;
-  for (const LoadedObject& object : objects.all()) {
-    if (std::any_of(object.needed.begin(), object.needed.end(), is_it)) {
-      names.push_back(object.name.empty() ? "the program" : object.name);
+  for (const auto& object : objects.all()) {
+    if (std::any_of(object->needed.begin(), object->needed.end(), is_it)) {
+      names.push_back(object->name.empty() ? "the program" : object->name);
     }
   }
   return names;

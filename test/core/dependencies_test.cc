@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/elf_file.h"
@@ -331,6 +333,54 @@ TEST_CASE("the image and its dependencies go when it is closed") {
   library.Close();
   CHECK_FALSE(IsLoaded(library.name()));
   CHECK(LoadedObjects::List().all().size() == before);
+}
+
+TEST_CASE("what is loaded is told as it is, whatever was loaded in its place before") {
+  const Workshop workshop;
+  constexpr size_t kPlaces = 4;
+  constexpr size_t kVariants = 2;
+  const auto soname_of = [](size_t variant) { return "variant" + std::to_string(variant) + ".so"; };
+  for (size_t variant = 0; variant < kVariants; ++variant) {
+    workshop.Compile(soname_of(variant), DependencySource(1), Soname(soname_of(variant)));
+  }
+  struct Place {
+    std::string path;
+    std::string soname;
+    void* handle = nullptr;
+  };
+  std::vector<Place> places;
+  for (size_t i = 0; i < kPlaces; ++i)
+    places.push_back({workshop / std::to_string(i), "", nullptr});
+  const auto count = LoadedObjects::List().all().size();
+  std::minstd_rand random(1);
+  for (int step = 0; step < 500; ++step) {
+    CAPTURE(step);
+    Place& place = places[random() % kPlaces];
+    if (place.handle != nullptr) {
+      dlclose(std::exchange(place.handle, nullptr));
+    } else {
+      place.soname = soname_of(random() % kVariants);
+      std::filesystem::remove(place.path);
+      std::filesystem::copy_file(workshop / place.soname, place.path);
+      place.handle = dlopen(place.path.c_str(), RTLD_NOW);
+      REQUIRE(place.handle != nullptr);
+    }
+    if (random() % 3 == 0) continue;
+    const LoadedObjects objects = LoadedObjects::List();
+    size_t open = 0;
+    for (const Place& each : places) {
+      const auto* object = objects.Find(each.path);
+      CHECK((object != nullptr) == (each.handle != nullptr));
+      if (object == nullptr || each.handle == nullptr) continue;
+      ++open;
+      CHECK(object->soname == each.soname);
+      CHECK(object->start == static_cast<link_map*>(each.handle)->l_addr);
+    }
+    CHECK(objects.all().size() == count + open);
+  }
+  for (const Place& place : places) {
+    if (place.handle != nullptr) dlclose(place.handle);
+  }
 }
 
 TEST_CASE("library and dependencies are initialised once, the dependencies first") {
