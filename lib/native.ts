@@ -186,6 +186,8 @@ interface Addon {
   closeMemoryFile(descriptor: number): void;
   /** The kernel ends this process when the thread that started it ends, and after `seconds`. */
   dieWithParent(parent: number, seconds: number): void;
+  /** No core(5) file is written when this process crashes. */
+  leaveNoCore(): void;
   /** Gives a file that was opened with O_TMPFILE a name. */
   linkDescriptor(descriptor: number, path: string): void;
   /** flock(2), exclusive, without waiting. `impossible`: the file system has no locks. */

@@ -12,6 +12,7 @@ import { plainSource } from './source.js';
 
 const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
 native.dieWithParent(Number(parent), Number(seconds));
+native.leaveNoCore();
 try {
   // The parent has its copy open.
   const source = { ...plainSource(path, { allowWriter: true }), mode: Number(mode) };

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -71,6 +72,12 @@ void DieWithParent(const Napi::CallbackInfo& info) {
   alarm(info[1].As<Napi::Number>());
 }
 
+// leaveNoCore(): no core(5) file is written when this process crashes.
+void LeaveNoCore(const Napi::CallbackInfo&) {
+  const rlimit none{};
+  setrlimit(RLIMIT_CORE, &none);
+}
+
 }  // namespace
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
@@ -78,6 +85,7 @@ void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
   exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
   exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");
+  exports["leaveNoCore"] = Napi::Function::New<LeaveNoCore>(env, "leaveNoCore");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }

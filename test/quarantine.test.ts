@@ -1,9 +1,10 @@
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { SoHandle, type SwapOptions } from 'soswap';
 import t from 'tap';
 import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, plainNode, runProgram } from '../fixtures/child.js';
 import { until } from '../fixtures/gate.js';
 
 const directory = t.testdir();
@@ -166,6 +167,27 @@ t.test('a library finds its dependencies in quarantine too', async (t) => {
   t.equal((await so.swap({ quarantine: true })).generation, 2);
   t.equal(so.swapSync({ quarantine: true }).generation, 3);
   so.close();
+});
+
+t.test('a candidate that crashes in quarantine leaves no core behind', async (t) => {
+  const cwd = t.testdir();
+  const { so: path } = copyBuilds(builds, cwd);
+  const program = `
+    import { copyFileSync } from 'node:fs';
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('${path}');
+    copyFileSync('${begins('bad', 'abort()')}', '${path}');
+    await so.swap({ quarantine: true }).catch(({ code }) => console.log(code));
+  `;
+  writeFileSync(`${cwd}/program.mjs`, program);
+  const names = readdirSync(cwd);
+  const script = 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"';
+  const child = spawnSync('sh', ['-c', script, ...plainNode(['program.mjs']).flat()], {
+    cwd,
+    encoding: 'utf8',
+  });
+  t.match(child, { status: 0, signal: null, stdout: `${refused.code}\n`, stderr: '' });
+  t.same(readdirSync(cwd), names);
 });
 
 t.test('quarantine needs no temporary directory', async (t) => {

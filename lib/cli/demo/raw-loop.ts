@@ -3,8 +3,10 @@
 
 import { createInterface } from 'node:readline';
 import { dlopen, dlsym, functionAt } from '../../dl.js';
+import { native } from '../../native.js';
 
 const [, , path = ''] = process.argv;
+native.leaveNoCore(); // it is meant to crash
 
 for await (const _ of createInterface(process.stdin)) {
   const handle = dlopen(path);
