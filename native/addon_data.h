@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "core/file_descriptor.h"
-#include "work_threads.h"
+#include "core/work_threads.h"
 
 namespace soswap {
 

@@ -235,7 +235,7 @@ Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
 // openImageAsync(snapshot, mode, generation, mayUnmap, slots): the same on another thread, which
 // also looks the symbols of the slots up.
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
-  return RunOnOwnThread(
+  return RunOnNewThread(
       info.Env(),
       [request = ToImageRequest(info, *objects_), names = SlotsWrap::Get(info[4]).Names()] {
         auto image = request.Open();

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "addon_data.h"
+#include "core/work_threads.h"
 #include "js_error.h"
-#include "work_threads.h"
 
 namespace soswap {
 
@@ -18,10 +18,10 @@ namespace soswap {
 template <typename Work, typename Finish>
 class ThreadWork final {
  public:
-  static Napi::Promise Run(Napi::Env env, WorkThreads::Thread kind, Work work, Finish finish) {
+  static Napi::Promise Run(Napi::Env env, bool on_new_thread, Work work, Finish finish) {
     auto* self = new ThreadWork(env, std::move(work), std::move(finish));
     const Napi::Promise promise = self->deferred_.Promise();
-    self->Start(env, kind);
+    self->Start(env, on_new_thread);
     return promise;
   }
 
@@ -33,16 +33,20 @@ class ThreadWork final {
       : deferred_(env), work_(std::move(work)), finish_(std::move(finish)) {}
   ~ThreadWork() = default;
 
-  void Start(Napi::Env env, WorkThreads::Thread kind) {
+  void Start(Napi::Env env, bool on_new_thread) {
     // Its finalizer runs when the thread has released it, or when the environment ends before that.
     settled_ = Napi::ThreadSafeFunction::New(
         env, Napi::Function(), "soswap", 0, 1, [](Napi::Env, ThreadWork* self) { self->End(); },
         this);
-    const auto execute = [this, executed = executed_] {
-      Execute();
+    env.GetInstanceData<AddonData>()->threads.Run([this, on_new_thread, executed = executed_] {
+      if (on_new_thread) {
+        WorkThreads::RunOnNewThread([this] { Execute(); });
+      } else {
+        Execute();
+      }
+      TellEnd();
       executed->release();  // `this` may be gone now
-    };
-    env.GetInstanceData<AddonData>()->threads.Run(execute, kind);
+    });
   }
 
   void Execute() {
@@ -53,6 +57,9 @@ class ThreadWork final {
     } catch (const std::exception& error) {
       error_.emplace(Fault::kSystem, "do", "the work", error.what());
     }
+  }
+
+  void TellEnd() {
     settled_.BlockingCall(
         this, [](Napi::Env env, Napi::Function, ThreadWork* self) { self->Settle(env); });
     settled_.Release();
@@ -84,15 +91,13 @@ class ThreadWork final {
 // JavaScript thread with what `finish(env, result)` makes of its result.
 template <typename Work, typename Finish>
 Napi::Promise RunOnThread(Napi::Env env, Work work, Finish finish) {
-  return ThreadWork<Work, Finish>::Run(env, WorkThreads::Thread::kShared, std::move(work),
-                                       std::move(finish));
+  return ThreadWork<Work, Finish>::Run(env, false, std::move(work), std::move(finish));
 }
 
-// The same for work that may leave something to the end of its thread.
+// The same on a thread that ends with the work: see WorkThreads::RunOnNewThread().
 template <typename Work, typename Finish>
-Napi::Promise RunOnOwnThread(Napi::Env env, Work work, Finish finish) {
-  return ThreadWork<Work, Finish>::Run(env, WorkThreads::Thread::kOwn, std::move(work),
-                                       std::move(finish));
+Napi::Promise RunOnNewThread(Napi::Env env, Work work, Finish finish) {
+  return ThreadWork<Work, Finish>::Run(env, true, std::move(work), std::move(finish));
 }
 
 }  // namespace soswap

@@ -4,11 +4,13 @@
 #include <doctest/doctest.h>
 #include <link.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,7 @@
 using soswap::ElfFile;
 using soswap::Error;
 using soswap::Fault;
+using soswap::LoadedObject;
 using soswap::LoadedObjects;
 using soswap::LoadSnapshot;
 using soswap::NeedsAnchor;
@@ -381,6 +384,36 @@ TEST_CASE("what is loaded is told as it is, whatever was loaded in its place bef
   for (const Place& place : places) {
     if (place.handle != nullptr) dlclose(place.handle);
   }
+}
+
+TEST_CASE("what is loaded is told as it is while other threads load and unload") {
+  const Workshop workshop;
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 200;
+  std::vector<std::string> paths;
+  for (int index = 0; index < kThreads; ++index) {
+    const std::string name = "lib" + std::to_string(index) + ".so";
+    paths.push_back(workshop.Compile(name, "int value;"));
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (const std::string& path : paths) {
+    threads.emplace_back([&wrong, path] {
+      for (int round = 0; round < kRounds; ++round) {
+        void* handle = dlopen(path.c_str(), RTLD_NOW);
+        const auto address = reinterpret_cast<uintptr_t>(dlsym(handle, "value"));
+        {
+          const LoadedObjects objects = LoadedObjects::List();
+          const LoadedObject* object = objects.Find(path);
+          if (object == nullptr || address < object->start || address >= object->end) ++wrong;
+        }
+        dlclose(handle);
+        if (IsLoaded(path)) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("library and dependencies are initialised once, the dependencies first") {

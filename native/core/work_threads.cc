@@ -10,11 +10,20 @@
 namespace soswap {
 namespace {
 
-// A thread of this class does not take the processor away from the thread that wakes it, sched(7):
-// otherwise JavaScript would be held on a busy machine until the task is done (measured).
-void YieldToWaker() {
+// Whether this thread was made one of the class SCHED_BATCH. That does not take the processor away
+// from the thread that wakes it, sched(7): otherwise JavaScript would be held on a busy machine
+// until the task is done (measured).
+thread_local bool is_batch = false;
+
+void SetSchedulingClass(int policy) {
   const sched_param parameters{};
-  pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
+  pthread_setschedparam(pthread_self(), policy, &parameters);
+}
+
+void BecomeBatch() {
+  if (sched_getscheduler(0) != SCHED_OTHER) return;  // the user wants another
+  SetSchedulingClass(SCHED_BATCH);
+  is_batch = true;
 }
 
 }  // namespace
@@ -28,13 +37,13 @@ WorkThreads::~WorkThreads() {
   for (Worker& worker : workers_) worker.thread.join();
 }
 
-void WorkThreads::Run(Task task, Thread kind) {
+void WorkThreads::Run(Task task) {
   std::unique_lock lock(mutex_);
   workers_.remove_if([](Worker& worker) {
     if (worker.ended) worker.thread.join();
     return worker.ended;
   });
-  if (kind == Thread::kShared && has_spare_ && !next_) {
+  if (has_spare_ && !next_) {
     next_ = std::move(task);
     lock.unlock();
     wake_.release();
@@ -43,7 +52,7 @@ void WorkThreads::Run(Task task, Thread kind) {
   Worker& worker = workers_.emplace_back();
   worker.task = std::move(task);
   try {
-    worker.thread = std::thread([this, &worker, kind] { Work(worker, kind); });
+    worker.thread = std::thread([this, &worker] { Work(worker); });
   } catch (const std::system_error&) {
     task = std::move(worker.task);
     workers_.pop_back();
@@ -52,11 +61,24 @@ void WorkThreads::Run(Task task, Thread kind) {
   }
 }
 
-void WorkThreads::Work(Worker& worker, Thread kind) {
-  if (kind == Thread::kShared) YieldToWaker();
+void WorkThreads::RunOnNewThread(const Task& task) {
+  // A new thread takes after the one that starts it, and so would those of a library.
+  const auto run = [&task, restore = is_batch] {
+    if (restore) SetSchedulingClass(SCHED_OTHER);
+    task();
+  };
+  try {
+    std::thread(run).join();
+  } catch (const std::system_error&) {
+    task();
+  }
+}
+
+void WorkThreads::Work(Worker& worker) {
+  BecomeBatch();
   do {
     worker.task();
-  } while (kind == Thread::kShared && GetNextTask(worker));
+  } while (GetNextTask(worker));
   const std::lock_guard lock(mutex_);
   worker.ended = true;
 }

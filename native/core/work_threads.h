@@ -9,17 +9,12 @@
 namespace soswap {
 
 // Threads that do what must not hold the JavaScript thread. Not those of libuv's pool: they may all
-// be in calls, which a swap must not have to wait for before it can even look at the file.
+// be in calls, which a swap must not have to wait for before it can even look at the file. One is
+// kept for the next task: to wake a thread holds JavaScript a fraction of the time that it takes to
+// start one.
 class WorkThreads final {
  public:
   using Task = std::function<void()>;
-
-  enum class Thread {
-    kShared,  // one that is kept for the next such task: waking it costs half of starting another
-    // One that ends with the task, for the constructors of a library: what they leave to the end of
-    // the thread (thread_local destructors) would keep the image mapped until then.
-    kOwn,
-  };
 
   WorkThreads() = default;
   WorkThreads(const WorkThreads&) = delete;
@@ -28,7 +23,12 @@ class WorkThreads final {
   ~WorkThreads();
 
   // Runs `task` on another thread; on this one if no thread is to be had. JavaScript thread only.
-  void Run(Task task, Thread kind);
+  void Run(Task task);
+
+  // Runs `task` on a thread that ends with it, and waits for that. Constructors may leave something
+  // to the end of their thread: it would keep the image mapped until then (thread_local), or run
+  // when that is gone (pthread_key_create(3)). Any thread.
+  static void RunOnNewThread(const Task& task);
 
  private:
   struct Worker {
@@ -37,7 +37,7 @@ class WorkThreads final {
     bool ended = false;
   };
 
-  void Work(Worker& worker, Thread kind);
+  void Work(Worker& worker);
   bool GetNextTask(Worker& worker);
 
   std::mutex mutex_;

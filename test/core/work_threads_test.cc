@@ -1,0 +1,112 @@
+#include "core/work_threads.h"
+
+#include <doctest/doctest.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <semaphore>
+#include <thread>
+
+using soswap::WorkThreads;
+
+namespace {
+
+pid_t ThisThread() { return static_cast<pid_t>(syscall(SYS_gettid)); }
+
+// The thread that runs a task, when it has ended.
+pid_t ThreadOfTask(WorkThreads& threads) {
+  pid_t thread = 0;
+  std::binary_semaphore ended{0};
+  threads.Run([&] {
+    thread = ThisThread();
+    ended.release();
+  });
+  ended.acquire();
+  return thread;
+}
+
+TEST_CASE("a task runs on another thread, which is kept for the next ones") {
+  WorkThreads threads;
+  const pid_t first = ThreadOfTask(threads);
+  CHECK(first != ThisThread());
+  // A task that comes before it waits again gets another one, and one of them is kept.
+  pid_t last = ThreadOfTask(threads);
+  int again = 0;
+  while (again < 3) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // it may be waiting by then
+    const pid_t next = ThreadOfTask(threads);
+    again = next == last ? again + 1 : 0;
+    last = next;
+  }
+  CHECK(last != ThisThread());
+}
+
+TEST_CASE("tasks do not wait for each other") {
+  WorkThreads threads;
+  constexpr int kCount = 8;
+  std::counting_semaphore<kCount> arrived{0};
+  std::counting_semaphore<kCount> gate{0};
+  std::atomic<int> ended{0};
+  for (int task = 0; task < kCount; ++task) {
+    threads.Run([&] {
+      arrived.release();
+      gate.acquire();
+      ++ended;
+    });
+  }
+  for (int task = 0; task < kCount; ++task) arrived.acquire();
+  CHECK(ended == 0);
+  gate.release(kCount);
+  while (ended < kCount) std::this_thread::yield();
+}
+
+TEST_CASE("all tasks are waited for at the end") {
+  std::atomic<int> ended{0};
+  constexpr int kRounds = 50;
+  for (int round = 0; round < kRounds; ++round) {
+    WorkThreads threads;
+    for (int task = 0; task < 3; ++task) {
+      threads.Run([&] {
+        std::this_thread::yield();
+        ++ended;
+      });
+    }
+  }
+  CHECK(ended == 3 * kRounds);
+}
+
+TEST_CASE("a new thread has ended when its task is told to have ended") {
+  struct AtThreadEnd {
+    std::atomic<bool>* ended;
+    ~AtThreadEnd() { *ended = true; }
+  };
+  std::atomic<bool> ended{false};
+  std::binary_semaphore told{0};
+  bool ended_when_told = false;
+  int policy = -1;
+  pid_t outer = 0;
+  pid_t inner = 0;
+  {
+    WorkThreads threads;
+    threads.Run([&] {
+      outer = ThisThread();
+      WorkThreads::RunOnNewThread([&] {
+        thread_local AtThreadEnd at_end{&ended};
+        CHECK_FALSE(*at_end.ended);
+        inner = ThisThread();
+        policy = sched_getscheduler(0);
+      });
+      ended_when_told = ended;
+      told.release();
+    });
+    told.acquire();
+  }
+  CHECK(ended_when_told);
+  CHECK(inner != outer);
+  CHECK(policy == sched_getscheduler(0));
+}
+
+}  // namespace
