@@ -38,15 +38,18 @@ class ThreadWork final {
     settled_ = Napi::ThreadSafeFunction::New(
         env, Napi::Function(), "soswap", 0, 1, [](Napi::Env, ThreadWork* self) { self->End(); },
         this);
-    env.GetInstanceData<AddonData>()->threads.Run([this, on_new_thread, executed = executed_] {
-      if (on_new_thread) {
-        WorkThreads::RunOnNewThread([this] { Execute(); });
-      } else {
-        Execute();
-      }
+    const auto execute = [this] { Execute(); };
+    const auto execute_elsewhere = [execute] { WorkThreads::RunOnNewThread(execute); };
+    const auto tell_end = [this, told = told_] {
       TellEnd();
-      executed->release();  // `this` may be gone now
-    });
+      told->release();  // `this` may be gone now
+    };
+    WorkThreads& threads = env.GetInstanceData<AddonData>()->threads;
+    if (on_new_thread) {
+      threads.Run(execute_elsewhere, tell_end);
+    } else {
+      threads.Run(execute, tell_end);
+    }
   }
 
   void Execute() {
@@ -74,7 +77,7 @@ class ThreadWork final {
   }
 
   void End() {
-    executed_->acquire();
+    told_->acquire();
     delete this;
   }
 
@@ -82,7 +85,7 @@ class ThreadWork final {
   Work work_;
   Finish finish_;
   Napi::ThreadSafeFunction settled_;
-  std::shared_ptr<std::binary_semaphore> executed_ = std::make_shared<std::binary_semaphore>(0);
+  std::shared_ptr<std::binary_semaphore> told_ = std::make_shared<std::binary_semaphore>(0);
   std::optional<decltype(std::declval<Work>()())> result_;
   std::optional<Error> error_;
 };

@@ -37,27 +37,29 @@ WorkThreads::~WorkThreads() {
   for (Worker& worker : workers_) worker.thread.join();
 }
 
-void WorkThreads::Run(Task task) {
+void WorkThreads::Run(Task task, Task tell_end) {
+  Job job{std::move(task), std::move(tell_end)};
   std::unique_lock lock(mutex_);
   workers_.remove_if([](Worker& worker) {
     if (worker.ended) worker.thread.join();
     return worker.ended;
   });
   if (has_spare_ && !next_) {
-    next_ = std::move(task);
+    next_ = std::move(job);
     lock.unlock();
     wake_.release();
     return;
   }
   Worker& worker = workers_.emplace_back();
-  worker.task = std::move(task);
+  worker.job = std::move(job);
   try {
     worker.thread = std::thread([this, &worker] { Work(worker); });
   } catch (const std::system_error&) {
-    task = std::move(worker.task);
+    job = std::move(worker.job);
     workers_.pop_back();
     lock.unlock();
-    task();  // a swap half-way must come to its end all the same
+    job.task();  // a swap half-way must come to its end all the same
+    job.tell_end();
   }
 }
 
@@ -76,25 +78,33 @@ void WorkThreads::RunOnNewThread(const Task& task) {
 
 void WorkThreads::Work(Worker& worker) {
   BecomeBatch();
-  do {
-    worker.task();
-  } while (GetNextTask(worker));
+  for (bool stays = true; stays && WaitForJob(worker);) {
+    worker.job.task();
+    // First this, because whoever is told may have the next job at once.
+    stays = BecomeSpare();
+    worker.job.tell_end();
+    worker.job = {};
+  }
   const std::lock_guard lock(mutex_);
   worker.ended = true;
 }
 
-// Waits for a task, unless another worker does so already. Returns whether there is one.
-bool WorkThreads::GetNextTask(Worker& worker) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (has_spare_ || stopping_) return false;
-    has_spare_ = true;
-  }
+bool WorkThreads::BecomeSpare() {
+  const std::lock_guard lock(mutex_);
+  if (has_spare_ || stopping_) return false;
+  has_spare_ = true;
+  return true;
+}
+
+// Waits for the next job, unless there is one already. Returns false if there will be none.
+bool WorkThreads::WaitForJob(Worker& worker) {
+  if (worker.job.task) return true;
   wake_.acquire();
   const std::lock_guard lock(mutex_);
   has_spare_ = false;
-  worker.task = std::exchange(next_, nullptr);
-  return worker.task != nullptr;
+  if (!next_) return false;
+  worker.job = *std::exchange(next_, std::nullopt);
+  return true;
 }
 
 }  // namespace soswap

@@ -3,6 +3,7 @@
 #include <functional>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <semaphore>
 #include <thread>
 
@@ -22,8 +23,10 @@ class WorkThreads final {
   // Waits for all tasks.
   ~WorkThreads();
 
-  // Runs `task` on another thread; on this one if no thread is to be had. JavaScript thread only.
-  void Run(Task task);
+  // Runs `task` and then `tell_end`, which must not wait for anything, on another thread; on this
+  // one if no thread is to be had. When `tell_end` runs, the thread can be had for another task.
+  // Always from the same thread.
+  void Run(Task task, Task tell_end);
 
   // Runs `task` on a thread that ends with it, and waits for that. Constructors may leave something
   // to the end of their thread: it would keep the image mapped until then (thread_local), or run
@@ -31,20 +34,25 @@ class WorkThreads final {
   static void RunOnNewThread(const Task& task);
 
  private:
-  struct Worker {
+  struct Job {
     Task task;
+    Task tell_end;
+  };
+  struct Worker {
+    Job job;
     std::thread thread;
     bool ended = false;
   };
 
   void Work(Worker& worker);
-  bool GetNextTask(Worker& worker);
+  bool BecomeSpare();
+  bool WaitForJob(Worker& worker);
 
   std::mutex mutex_;
   std::binary_semaphore wake_{0};  // std::condition_variable wants a newer C++ library
   std::list<Worker> workers_;
-  bool has_spare_ = false;  // a worker waits for `next_`
-  Task next_;
+  bool has_spare_ = false;  // a worker waits for `next_`, or is about to
+  std::optional<Job> next_;
   bool stopping_ = false;
 };
 
