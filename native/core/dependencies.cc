@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "library_search.h"
+#include "path.h"
 #include "resolution.h"
 #include "search_path.h"
 #include "stub_object.h"
@@ -23,8 +24,6 @@ std::string_view SearchPathOf(const ElfFacts& facts) {
   if (facts.runpath) return *facts.runpath;
   return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
 }
-
-std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 // A directory with a colon in its name cannot be written into a search path: only the expansion of
 // $ORIGIN gets it in there. Full names then stand for the search, which suits all dependencies with
@@ -51,7 +50,7 @@ StubRequest RequestFor(const std::string& path, const ElfFacts& facts,
     // See ShortenNeededFromOrigin.
     if (!request.search_path.empty()) request.search_path += ':';
     request.search_path += OriginOf(request.needed.back());
-    request.needed.push_back(LastPart(name));
+    request.needed.emplace_back(LastPart(name));
   }
   if (origin.find(':') != std::string::npos) FindBeforehand(request, facts, origin);
   return request;

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 
+#include "path.h"
+
 namespace soswap {
 namespace {
 
@@ -78,8 +80,6 @@ struct Listing {
   unsigned long long unloaded = 0;
   unsigned long long unloaded_before = 0;
 };
-
-std::string_view LastPart(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 // An object without a SONAME goes by the name under which it was first asked for, which nobody
 // tells; the last part of its path is what a search would have been for.

@@ -18,6 +18,7 @@
 
 #include "error.h"
 #include "page.h"
+#include "path.h"
 
 // Linux 5.1; the headers of older C libraries lack it.
 #ifndef F_SEAL_FUTURE_WRITE
@@ -104,16 +105,11 @@ void Seal(int fd) {
   fcntl(fd, F_ADD_SEALS, kSize);
 }
 
-std::string LastPart(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
-
 }  // namespace
 
 std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, uint64_t size,
                                                        Storage storage) {
-  std::string name = LastPart(path);
+  std::string name(LastPart(path));
   // The next version may be larger; what is not written to takes no memory.
   const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
   {
