@@ -26,12 +26,13 @@ class Remembered final {
   void Keep(const FileIdentity& identity, std::shared_ptr<const DependencyFile> file) {
     const std::lock_guard lock(mutex_);
     Forget(file->path());
+    const std::size_t size = file->size();
+    if (size > kMost) return;
     // Whoever swaps so many libraries can bear that a few files are read again.
-    if (size_ + file->size() > kMost) Clear();
-    if (file->size() > kMost) return;
-    size_ += file->size();
+    if (size_ + size > kMost) Clear();
+    size_ += size;
     const std::string& path = file->path();
-    files_.insert_or_assign(path, Entry{identity, std::move(file)});
+    files_.emplace(path, Entry{identity, std::move(file)});
   }
 
  private:
