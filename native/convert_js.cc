@@ -8,15 +8,6 @@ Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings) {
   return array;
 }
 
-std::vector<std::string> ToStrings(const Napi::Value& value) {
-  const auto array = value.As<Napi::Array>();
-  std::vector<std::string> strings;
-  for (uint32_t index = 0; index < array.Length(); ++index) {
-    strings.push_back(array.Get(index).As<Napi::String>());
-  }
-  return strings;
-}
-
 Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons) {
   Napi::Array array = Napi::Array::New(env, reasons.size());
   for (uint32_t index = 0; index < reasons.size(); ++index) {

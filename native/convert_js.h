@@ -12,7 +12,6 @@
 namespace soswap {
 
 Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings);
-std::vector<std::string> ToStrings(const Napi::Value& value);
 
 // As lib/report.ts: RetainReason[].
 Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons);
