@@ -159,6 +159,11 @@ export class Candidate {
     return unload === 'auto' ? this.#hazards : [];
   }
 
+  /** Whether an image of it is sure to stay mapped under this policy. */
+  stays(unload: UnloadPolicy): boolean {
+    return this.facts.staysMapped || this.reasonsToKeep(unload).length > 0;
+  }
+
   /** Unmaps its image, or leaves it mapped where the policy says so. Tells why it is still there. */
   giveUp(image: Image, unload: UnloadPolicy): readonly RetainReason[] {
     const reasons = this.reasonsToKeep(unload);

@@ -345,9 +345,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #demands({ order, unload, verify }: SwapPlan<D>): Demands {
     const { image, candidate } = this.#open();
-    const stays = candidate.facts.staysMapped || candidate.reasonsToKeep(unload).length > 0;
     // Else it is gone, with what only it needs, when the next one is first loaded.
-    const isThere = order === 'open-first' || verify !== undefined || stays;
+    const isThere = order === 'open-first' || verify !== undefined || candidate.stays(unload);
     return { table: this.#table, leaving: isThere ? '' : image.loaderName };
   }
 
@@ -572,8 +571,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   #assertRoom({ image, candidate }: Loaded, { unload }: SwapPlan<D>): void {
-    const stays = candidate.reasonsToKeep(unload).length > 0 || candidate.facts.staysMapped;
-    const coming = stays ? { images: 1, bytes: image.memorySize } : { images: 0, bytes: 0 };
+    const coming = candidate.stays(unload)
+      ? { images: 1, bytes: image.memorySize }
+      : { images: 0, bytes: 0 };
     this.#source.retained.assertRoomFor(coming);
   }
 
