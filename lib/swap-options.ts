@@ -41,9 +41,9 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   /**
    * Where an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and
    * destructors of the library. `thread` (default): on other threads, so that the JavaScript thread is held for the
-   * commit alone, whatever the size of the library; that of the constructors ends when they are done. `main`: on the JavaScript thread,
-   * for libraries that care which thread loads them, where a `thread_local` of a constructor must live on, say.
-   * `close-first` and `swapSync()` load on the JavaScript thread anyway.
+   * commit alone, whatever the size of the library; that of the constructors ends when they are done. `main`: on the
+   * JavaScript thread, for libraries that care which thread loads them, where a `thread_local` of a constructor must
+   * live on, say. `close-first` and `swapSync()` load on the JavaScript thread anyway.
    */
   readonly loadOn?: 'thread' | 'main';
 }
