@@ -2,7 +2,7 @@
   'targets': [
     {
       'target_name': 'soswap',
-      'sources': ['<!@(ls native/*.cc native/core/*.cc)'],
+      'sources': ['<!@(ls native/*/*.cc native/*/*/*.cc)'],
       'dependencies': [
         'call_frame',
         '<!(node -p "require(\'node-addon-api\').targets"):node_addon_api_except_all',
@@ -27,7 +27,7 @@
       # On its own, because gyp would give call_frame.S and call_frame.cc the same object file.
       'target_name': 'call_frame',
       'type': 'static_library',
-      'sources': ['native/core/call_frame.S'],
+      'sources': ['native/core/call/call_frame.S'],
     },
   ],
 }

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "core/elf_edit.h"
-#include "core/elf_file.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/elf/edit.h"
+#include "core/elf/file.h"
 
 namespace {
 

@@ -6,16 +6,16 @@
  * @module soswap/dl
  */
 
-import { dlopenFlags } from './dlopen-flags.js';
-import { argumentTypeError } from './errors.js';
-import { type BoundFunction, native } from './native.js';
 import {
   checkDefinitions,
   checkSymbolName,
   type Definition,
   encodeSignature,
   type FunctionFor,
-} from './signature.js';
+} from './call/signature.js';
+import { dlopenFlags } from './internal/dlopen-flags.js';
+import { argumentTypeError } from './internal/errors.js';
+import { type BoundFunction, native } from './native/addon.js';
 
 export { dlopenFlags as constants };
 

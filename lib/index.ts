@@ -7,22 +7,6 @@
  * @module soswap
  */
 
-export { SoError, SoErrorCode } from './errors.js';
-export type { FileStatus } from './file-status.js';
-export {
-  inspect,
-  type SoDependency,
-  type SoExport,
-  type SoImport,
-  type SoInfo,
-  type UnloadReason,
-  type UnloadVerdict,
-} from './inspect.js';
-export { install } from './install.js';
-export { type LoadedImage, loaded } from './loaded.js';
-export { loadedTable } from './loaded-table.js';
-export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './report.js';
-export { swapOnSignal } from './signals.js';
 export type {
   ArgumentType,
   ArgumentTypes,
@@ -33,8 +17,24 @@ export type {
   PointerLike,
   ReturnType,
   ReturnTypes,
-} from './signature.js';
-export { type HandleEvents, SoHandle } from './so-handle.js';
-export type { OpenOptions } from './source.js';
-export type { SwapOptions, UnloadPolicy } from './swap-options.js';
-export type { Watch, WatchOptions } from './watch.js';
+} from './call/signature.js';
+export {
+  inspect,
+  type SoDependency,
+  type SoExport,
+  type SoImport,
+  type SoInfo,
+  type UnloadReason,
+  type UnloadVerdict,
+} from './facts/inspect.js';
+export { type LoadedImage, loaded } from './facts/loaded.js';
+export { loadedTable } from './facts/loaded-table.js';
+export { install } from './files/install.js';
+export { type HandleEvents, SoHandle } from './handle/so-handle.js';
+export type { FileStatus } from './image/file-status.js';
+export type { OpenOptions } from './image/source.js';
+export { SoError, SoErrorCode } from './internal/errors.js';
+export type { SwapOptions, UnloadPolicy } from './swap/plan.js';
+export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './swap/report.js';
+export { swapOnSignal } from './triggers/signals.js';
+export type { Watch, WatchOptions } from './triggers/watch.js';

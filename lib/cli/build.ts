@@ -33,7 +33,7 @@ export async function run(args: string[]): Promise<void> {
   // What another compiler warns of is not the user's affair.
   process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;
   await execute(root, 'npm', 'exec', '--yes', `--package=${nodeGyp}`, '--', ...build);
-  await import('../native.js'); // it loads
+  await import('../native/addon.js'); // it loads
   process.stdout.write(`built ${join(root, 'build/Release/soswap.node')}\n`);
 }
 

@@ -3,7 +3,7 @@ import {
   type Definition,
   encodeSignature,
   type PointerLike,
-} from '../signature.js';
+} from '../call/signature.js';
 import { UsageError } from './usage-error.js';
 
 /** What a command line can say of a call: no nonblocking, no optional. */

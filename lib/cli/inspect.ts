@@ -1,4 +1,4 @@
-import { inspect, type SoDependency, type SoInfo, type UnloadVerdict } from '../inspect.js';
+import { inspect, type SoDependency, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
 import { readArguments } from './arguments.js';
 import { toJson } from './json.js';
 import { bold, dim, green, red, yellow } from './paint.js';

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { install } from '../install.js';
+import { install } from '../files/install.js';
 import { readArguments } from './arguments.js';
 
 const usage = `usage: soswap install SOURCE DEST

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { Candidate } from '../candidate.js';
-import { plainSource } from '../source.js';
+import { Candidate } from '../image/candidate.js';
+import { plainSource } from '../image/source.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { toJson } from './json.js';
 import { yellow } from './paint.js';

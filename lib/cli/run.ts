@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { SoError } from '../errors.js';
-import type { SwapReport } from '../report.js';
-import { swapOnSignal } from '../signals.js';
-import { SoHandle } from '../so-handle.js';
+import { SoHandle } from '../handle/so-handle.js';
+import { SoError } from '../internal/errors.js';
+import type { SwapReport } from '../swap/report.js';
+import { swapOnSignal } from '../triggers/signals.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { parseSignature, parseValues } from './call-text.js';
 import { endWhenInterrupted } from './interrupt.js';

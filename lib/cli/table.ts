@@ -1,7 +1,7 @@
-import { tableLines } from '../table.js';
+import { tableLines } from '../internal/table.js';
 import { bold, dim } from './paint.js';
 
-export { pad } from '../table.js';
+export { pad } from '../internal/table.js';
 
 /** A table with its head and rule painted. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,10 +1,10 @@
-import { Candidate } from '../candidate.js';
-import { SoError } from '../errors.js';
-import { FileWatch } from '../file-watch.js';
-import { libraryPath } from '../library-path.js';
-import type { SnapshotFacts } from '../native.js';
-import { longestTimer } from '../options.js';
-import { plainSource } from '../source.js';
+import { FileWatch } from '../files/file-watch.js';
+import { libraryPath } from '../files/library-path.js';
+import { Candidate } from '../image/candidate.js';
+import { plainSource } from '../image/source.js';
+import { SoError } from '../internal/errors.js';
+import { longestTimer } from '../internal/options.js';
+import type { SnapshotFacts } from '../native/addon.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { endWhenInterrupted } from './interrupt.js';
 import { toJson } from './json.js';

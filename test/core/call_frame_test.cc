@@ -1,4 +1,4 @@
-#include "core/call_frame.h"
+#include "core/call/call_frame.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "core/dependencies.h"
+#include "core/resolve/dependencies.h"
 
 #include <dlfcn.h>
 #include <doctest/doctest.h>
@@ -14,11 +14,11 @@
 #include <utility>
 #include <vector>
 
-#include "core/elf_file.h"
-#include "core/error.h"
-#include "core/loaded_objects.h"
-#include "core/resolution.h"
-#include "core/snapshot.h"
+#include "core/base/error.h"
+#include "core/copy/snapshot.h"
+#include "core/elf/file.h"
+#include "core/loader/loaded_objects.h"
+#include "core/resolve/resolution.h"
 #include "small_libraries.h"
 
 using soswap::ElfFile;

@@ -1,4 +1,4 @@
-#include "core/dependency_file.h"
+#include "core/resolve/dependency_file.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/elf_file.h"
-#include "core/error.h"
-#include "core/source_file.h"
+#include "core/base/error.h"
+#include "core/copy/source_file.h"
+#include "core/elf/file.h"
 #include "elf_bytes.h"
 #include "small_libraries.h"
 

@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/elf_file.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/elf/file.h"
 #include "small_libraries.h"
 
 namespace soswap::test {

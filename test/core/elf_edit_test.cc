@@ -1,11 +1,10 @@
-#include "core/elf_edit.h"
-
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
 #include <stdexcept>
 #include <string>
 
+#include "core/elf/edit.h"
 #include "elf_bytes.h"
 
 using soswap::BindSymbolically;

@@ -1,5 +1,3 @@
-#include "core/elf_file.h"
-
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 #include <link.h>
@@ -14,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/elf/file.h"
 #include "elf_bytes.h"
 
 using soswap::ElfBinding;

@@ -25,7 +25,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/elf_file.h"
+#include "core/elf/file.h"
 
 namespace {
 

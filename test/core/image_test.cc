@@ -1,4 +1,4 @@
-#include "core/image.h"
+#include "core/image/image.h"
 
 #include <dlfcn.h>
 #include <doctest/doctest.h>
@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "core/elf_file.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/elf/file.h"
 #include "small_libraries.h"
 
 using soswap::ElfFile;

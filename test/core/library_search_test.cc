@@ -1,4 +1,4 @@
-#include "core/library_search.h"
+#include "core/resolve/library_search.h"
 
 #include <dlfcn.h>
 #include <doctest/doctest.h>
@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/loader_cache.h"
-#include "core/snapshot.h"
+#include "core/base/error.h"
+#include "core/copy/snapshot.h"
+#include "core/resolve/loader_cache.h"
 #include "small_libraries.h"
 
 using soswap::Error;

@@ -1,4 +1,4 @@
-#include "core/snapshot.h"
+#include "core/copy/snapshot.h"
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -19,9 +19,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/elf_file.h"
-#include "core/error.h"
-#include "core/file_descriptor.h"
+#include "core/base/error.h"
+#include "core/base/file_descriptor.h"
+#include "core/elf/file.h"
 #include "small_libraries.h"
 
 using soswap::ElfFile;

@@ -1,4 +1,4 @@
-#include "core/work_threads.h"
+#include "core/base/work_threads.h"
 
 #include <doctest/doctest.h>
 #include <sched.h>

@@ -2,8 +2,8 @@
 // it answers `call` with what action() prints, and `swap` with a line of JSON.
 
 import { createInterface } from 'node:readline';
-import { SoError } from '../../errors.js';
-import { SoHandle } from '../../so-handle.js';
+import { SoHandle } from '../../handle/so-handle.js';
+import { SoError } from '../../internal/errors.js';
 
 /** What it answers to `swap`. */
 export type SwapAnswer = Swapped | { readonly refused: string };

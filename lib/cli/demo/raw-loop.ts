@@ -3,7 +3,7 @@
 
 import { createInterface } from 'node:readline';
 import { dlopen, dlsym, functionAt } from '../../dl.js';
-import { native } from '../../native.js';
+import { native } from '../../native/addon.js';
 
 const [, , path = ''] = process.argv;
 native.leaveNoCore(); // it is meant to crash

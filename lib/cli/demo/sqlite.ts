@@ -1,7 +1,7 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { SoError } from '../../errors.js';
-import { SoHandle } from '../../so-handle.js';
+import { SoHandle } from '../../handle/so-handle.js';
+import { SoError } from '../../internal/errors.js';
 import { dim } from '../paint.js';
 import { microseconds, table } from '../table.js';
 

@@ -1,0 +1,24 @@
+/**
+ * The child process of quarantine.ts: loads the snapshot that it inherits as descriptor 3, unloads it, and writes to
+ * descriptor 4 how that went. Whatever kills it before has told what there is to tell.
+ *
+ * @module
+ */
+
+import { writeSync } from 'node:fs';
+import { Candidate } from '../../image/candidate.js';
+import { plainSource } from '../../image/source.js';
+import { native } from '../../native/addon.js';
+
+const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
+native.dieWithParent(Number(parent), Number(seconds));
+native.leaveNoCore();
+try {
+  // The parent has its copy open.
+  const source = { ...plainSource(path, { allowWriter: true }), mode: Number(mode) };
+  const candidate = Candidate.adopt(source, '/proc/self/fd/3');
+  candidate.endTrial(candidate.try());
+  writeSync(4, 'loaded');
+} catch (error) {
+  writeSync(4, error instanceof Error ? error.message : String(error));
+}

@@ -1,0 +1,31 @@
+#include <napi.h>
+
+#include "binding/addon_data.h"
+#include "binding/call/slots_wrap.h"
+#include "binding/dl_wrap.h"
+#include "binding/js_error.h"
+#include "binding/library_wrap.h"
+#include "binding/loaded_wrap.h"
+#include "binding/system_wrap.h"
+
+namespace {
+
+// initialize(SoError): must come before any other call.
+void Initialize(const Napi::CallbackInfo& info) {
+  soswap::SetErrorClass(info.Env(), info[0].As<Napi::Function>());
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new soswap::AddonData());
+  exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");
+  soswap::LibraryWrap::Init(env, exports);
+  soswap::SlotsWrap::Init(env, exports);
+  soswap::InitLoaded(env, exports);
+  soswap::InitSystem(env, exports);
+  soswap::InitDl(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(soswap, Init)

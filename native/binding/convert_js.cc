@@ -1,0 +1,33 @@
+#include "binding/convert_js.h"
+
+namespace soswap {
+
+Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings) {
+  Napi::Array array = Napi::Array::New(env, strings.size());
+  for (uint32_t index = 0; index < strings.size(); ++index) array[index] = strings[index];
+  return array;
+}
+
+Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons) {
+  Napi::Array array = Napi::Array::New(env, reasons.size());
+  for (uint32_t index = 0; index < reasons.size(); ++index) {
+    Napi::Object reason = Napi::Object::New(env);
+    reason["code"] = reasons[index].code;
+    reason["detail"] = reasons[index].detail;
+    array[index] = reason;
+  }
+  return array;
+}
+
+std::vector<RetainReason> ToRetainReasons(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<RetainReason> reasons;
+  for (uint32_t index = 0; index < array.Length(); ++index) {
+    const auto reason = array.Get(index).As<Napi::Object>();
+    reasons.push_back(
+        {reason.Get("code").As<Napi::String>(), reason.Get("detail").As<Napi::String>()});
+  }
+  return reasons;
+}
+
+}  // namespace soswap

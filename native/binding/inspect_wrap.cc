@@ -1,0 +1,126 @@
+#include "binding/inspect_wrap.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "binding/convert_js.h"
+#include "core/resolve/resolution.h"
+
+namespace soswap {
+namespace {
+
+Napi::Value StringOrNull(Napi::Env env, const std::optional<std::string>& text) {
+  return text ? Napi::String::New(env, *text) : env.Null();
+}
+
+const char* NameOf(ElfType type) {
+  switch (type) {
+    case ElfType::kFunction:
+      return "function";
+    case ElfType::kIndirectFunction:
+      return "indirect-function";
+    case ElfType::kObject:
+      return "object";
+    case ElfType::kThreadLocal:
+      return "thread-local";
+    case ElfType::kNone:
+      return "none";
+  }
+  return "none";
+}
+
+const char* NameOf(ElfBinding binding) {
+  switch (binding) {
+    case ElfBinding::kGlobal:
+      return "global";
+    case ElfBinding::kWeak:
+      return "weak";
+    case ElfBinding::kUnique:
+      return "unique";
+  }
+  return "global";
+}
+
+Napi::Array Exports(Napi::Env env, const ElfFile& elf) {
+  const auto symbols = elf.Exports();
+  Napi::Array array = Napi::Array::New(env, symbols.size());
+  for (uint32_t index = 0; index < symbols.size(); ++index) {
+    const ElfExport& symbol = symbols[index];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = symbol.name;
+    entry["type"] = NameOf(symbol.type);
+    entry["binding"] = NameOf(symbol.binding);
+    entry["version"] = symbol.version;
+    entry["size"] = static_cast<double>(symbol.size);
+    array[index] = entry;
+  }
+  return array;
+}
+
+Napi::Array Imports(Napi::Env env, const ElfFile& elf) {
+  const auto symbols = elf.Imports();
+  Napi::Array array = Napi::Array::New(env, symbols.size());
+  for (uint32_t index = 0; index < symbols.size(); ++index) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = symbols[index].name;
+    entry["version"] = symbols[index].version;
+    entry["weak"] = symbols[index].weak;
+    array[index] = entry;
+  }
+  return array;
+}
+
+Napi::Object Dependency(Napi::Env env, const std::string& name, const std::string& needed_by) {
+  Napi::Object entry = Napi::Object::New(env);
+  entry["name"] = name;
+  entry["neededBy"] = needed_by;
+  return entry;
+}
+
+Napi::Array Dependencies(Napi::Env env, const Resolution& resolution) {
+  Napi::Array array = Napi::Array::New(env);
+  for (const FoundDependency& found : resolution.found()) {
+    Napi::Object entry = Dependency(env, found.name, found.needed_by);
+    entry["path"] = found.path;
+    entry["loaded"] = found.loaded;
+    array[array.Length()] = entry;
+  }
+  for (const MissingDependency& missing : resolution.missing()) {
+    Napi::Object entry = Dependency(env, missing.name, missing.needed_by);
+    entry["path"] = env.Null();
+    entry["lookedIn"] = ToArray(env, missing.looked_in);
+    if (!missing.defect.empty()) entry["defect"] = missing.defect;
+    array[array.Length()] = entry;
+  }
+  return array;
+}
+
+}  // namespace
+
+Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
+  const ElfFacts& facts = taken.elf.facts();
+  const Resolution resolution(taken.path, facts);
+  Napi::Object object = Napi::Object::New(env);
+  object["machine"] = facts.machine;
+  object["soname"] = StringOrNull(env, facts.soname);
+  object["runpath"] = StringOrNull(env, facts.runpath);
+  object["rpath"] = StringOrNull(env, facts.rpath);
+  object["memorySize"] = static_cast<double>(facts.memory_size);
+  object["threadLocalStorage"] = facts.has_tls;
+  object["staticTls"] = facts.flags.static_tls;
+  object["noDelete"] = facts.flags.no_delete;
+  object["symbolic"] = facts.flags.symbolic;
+  object["textRelocations"] = facts.flags.text_relocations;
+  object["bindNow"] = facts.flags.bind_now;
+  object["go"] = facts.is_go;
+  object["threadLocalDestructors"] = taken.unload.thread_local_destructors;
+  object["uniqueSymbols"] = ToArray(env, taken.unload.unique_symbols);
+  object["exports"] = Exports(env, taken.elf);
+  object["imports"] = Imports(env, taken.elf);
+  object["dependencies"] = Dependencies(env, resolution);
+  object["dependencyHazards"] = ToArray(env, resolution.DependencyHazards());
+  return object;
+}
+
+}  // namespace soswap

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+
+#include "core/base/error.h"
+
+namespace soswap {
+
+// Tells this environment which class its errors are made of: SoError of lib/internal/errors.ts.
+void SetErrorClass(Napi::Env env, Napi::Function so_error);
+
+// Makes `new SoError(code, message, path, symbol)`; an empty symbol stays undefined.
+Napi::Value MakeSoError(Napi::Env env, const char* code, const std::string& message,
+                        const std::string& path, const std::string& symbol = "");
+Napi::Value MakeSoError(Napi::Env env, const Error& error);
+
+// The same, thrown. Leaves an exception that is pending already as it is.
+void ThrowSoError(napi_env env, const char* code, const std::string& message,
+                  const std::string& path, const std::string& symbol = "");
+
+// Runs `body` and throws what the core throws as a JavaScript error.
+template <typename Body>
+auto Translating(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    throw Napi::Error(env, MakeSoError(env, error));
+  }
+}
+
+}  // namespace soswap

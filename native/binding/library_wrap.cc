@@ -1,0 +1,313 @@
+#include "binding/library_wrap.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "binding/call/slots_wrap.h"
+#include "binding/convert_js.h"
+#include "binding/inspect_wrap.h"
+#include "binding/js_error.h"
+#include "binding/thread_work.h"
+
+namespace soswap {
+namespace {
+
+constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
+
+SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
+  const auto flag = [options = value.As<Napi::Object>()](const char* name) {
+    return options.Get(name).ToBoolean().Value();
+  };
+  return {.in_private_file = flag("inPrivateFile"),
+          .allow_writer = flag("allowWriter"),
+          .demote_unique = flag("demoteUnique"),
+          .clear_no_delete = flag("clearNoDelete"),
+          .symbolic = flag("symbolic"),
+          .debug_info = flag("debugInfo"),
+          .verbatim = flag("verbatim")};
+}
+
+// lib/native/addon.ts: Resolution; null if there is nothing to tell.
+Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
+      resolved.replaced.empty()) {
+    return env.Null();
+  }
+  Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
+  for (uint32_t index = 0; index < resolved.undefined.size(); ++index) {
+    const UndefinedSymbol& symbol = resolved.undefined[index];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = symbol.name;
+    entry["version"] = symbol.version;
+    entry["neededBy"] = symbol.needed_by;
+    undefined[index] = entry;
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["missing"] = ToArray(env, resolved.missing);
+  object["undefined"] = undefined;
+  object["hazards"] = ToArray(env, resolved.hazards);
+  object["replaced"] = ToArray(env, resolved.replaced);
+  return object;
+}
+
+// The candidate that is to be taken, as JavaScript asks for it.
+struct SnapshotRequest {
+  std::string file;
+  std::string path;
+  SnapshotOptions options;
+  std::optional<Needs> needs;
+};
+
+// (file, slots, bindNow, leaving)
+SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
+                                  const SnapshotOptions& options) {
+  SnapshotRequest request{info[0].As<Napi::String>(), path, options, std::nullopt};
+  if (!info[1].IsUndefined()) {
+    request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
+                     info[3].As<Napi::String>()};
+  }
+  return request;
+}
+
+struct TakenSnapshot {
+  std::shared_ptr<InspectedSnapshot> inspected;
+  std::optional<Resolved> resolved;
+};
+
+// Any thread. Throws Error.
+TakenSnapshot Take(const SnapshotRequest& request) {
+  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.options), {}};
+  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
+  return taken;
+}
+
+// lib/native/addon.ts: SnapshotFacts.
+Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot taken) {
+  const InspectedSnapshot& inspected = *taken.inspected;
+  const FileIdentity& source = inspected.snapshot->source();
+  const auto& build_id = inspected.elf.facts().build_id;
+  Napi::Object facts = Napi::Object::New(env);
+  facts["device"] = Napi::BigInt::New(env, source.device);
+  facts["inode"] = Napi::BigInt::New(env, source.inode);
+  facts["size"] = static_cast<double>(source.size);
+  facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
+  facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
+  facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
+  facts["descriptor"] = inspected.snapshot->descriptor();
+  facts["staysMapped"] = StaysMapped(inspected.unload);
+  facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
+  facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
+  facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
+  return facts;
+}
+
+// The image that is to be opened from the snapshot, as JavaScript asks for it.
+struct ImageRequest {
+  std::shared_ptr<InspectedSnapshot> taken;
+  int mode;
+  ImageOrigin origin;
+
+  // Any thread. Throws Error.
+  std::shared_ptr<Image> Open() const {
+    return Image::Open(origin, taken->snapshot, taken->elf.facts(), mode);
+  }
+};
+
+// (snapshot, mode, generation, mayUnmap)
+ImageRequest ToImageRequest(const Napi::CallbackInfo& info, const LibraryObjects& objects) {
+  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[0]);
+  ImageOrigin origin{.path = taken->path,
+                     .generation = info[2].As<Napi::Number>(),
+                     .source = taken->snapshot->source(),
+                     .build_id = taken->elf.facts().build_id,
+                     .memory_size = taken->elf.facts().memory_size,
+                     .unload = taken->unload,
+                     .may_unmap = info[3].ToBoolean(),
+                     .thread = static_cast<pid_t>(syscall(SYS_gettid))};
+  return {std::move(taken), info[1].As<Napi::Number>(), std::move(origin)};
+}
+
+// lib/native/addon.ts: ImageFacts.
+Napi::Object AddImage(Napi::Env env, LibraryObjects& objects, std::shared_ptr<Image> image) {
+  Napi::Object facts = Napi::Object::New(env);
+  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
+  facts["loaderName"] = image->loader_name();
+  facts["memorySize"] = static_cast<double>(image->memory_size());
+  facts["id"] = objects.images.Add(std::move(image));
+  return facts;
+}
+
+}  // namespace
+
+void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
+  exports["Library"] =
+      DefineClass(env, "Library",
+                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
+                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+                   InstanceMethod<&LibraryWrap::OpenFile>("openFile"),
+                   InstanceMethod<&LibraryWrap::ReopenImage>("reopenImage"),
+                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+}
+
+std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
+    throw Napi::TypeError::New(value.Env(), "not a native Library");
+  }
+  return Unwrap(value.As<Napi::Object>())->objects_;
+}
+
+// new Library(path, options)
+LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<LibraryWrap>(info),
+      path_(info[0].As<Napi::String>()),
+      options_(ToSnapshotOptions(info[1])) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+// takeSnapshot(file, slots, bindNow, leaving)
+Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const SnapshotRequest request = ToSnapshotRequest(info, path_, options_);
+  return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
+}
+
+// takeSnapshotAsync(file, slots, bindNow, leaving): the same on another thread.
+Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(), [request = ToSnapshotRequest(info, path_, options_)] { return Take(request); },
+      [objects = objects_](Napi::Env env, TakenSnapshot taken) {
+        return AddSnapshot(env, *objects, std::move(taken));
+      });
+}
+
+// inspect(snapshot)
+Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&] { return soswap::Inspect(env, *objects_->snapshots.Get(info[0])); });
+}
+
+// stillInFile(snapshot)
+Napi::Value LibraryWrap::StillInFile(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&] {
+    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]), path_, options_);
+    return Napi::Boolean::New(env, still);
+  });
+}
+
+// stillInFileAsync(snapshot): the same on another thread.
+Napi::Value LibraryWrap::StillInFileAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(),
+      [taken = objects_->snapshots.Get(info[0]), path = path_, options = options_] {
+        return soswap::StillInFile(*taken, path, options);
+      },
+      [](Napi::Env env, bool still) { return Napi::Boolean::New(env, still); });
+}
+
+// releaseSnapshot(snapshot): an image that was opened from it keeps the bytes for itself.
+void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
+  objects_->snapshots.Remove(info[0]);
+}
+
+// openImage(snapshot, mode, generation, mayUnmap)
+Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const ImageRequest request = ToImageRequest(info, *objects_);
+  return AddImage(env, *objects_, Translating(env, [&] { return request.Open(); }));
+}
+
+// openImageAsync(snapshot, mode, generation, mayUnmap, slots): the same on another thread, which
+// also looks the symbols of the slots up.
+Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
+  return RunOnNewThread(
+      info.Env(),
+      [request = ToImageRequest(info, *objects_), names = SlotsWrap::Get(info[4]).Names()] {
+        auto image = request.Open();
+        image->FindSymbols(names->symbols);
+        return image;
+      },
+      [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {
+        return AddImage(env, *objects, std::move(image));
+      });
+}
+
+// openFile(snapshot, mode, generation, mayUnmap): loads the file itself.
+Napi::Value LibraryWrap::OpenFile(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ImageRequest request = ToImageRequest(info, *objects_);
+  return AddImage(env, *objects_, Translating(env, [&] {
+                    return Image::OpenDirect(std::move(request.origin), request.mode);
+                  }));
+}
+
+// reopenImage(snapshot, mode, generation, mayUnmap, loaderName): what a close did not unmap.
+Napi::Value LibraryWrap::ReopenImage(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  ImageRequest request = ToImageRequest(info, *objects_);
+  return AddImage(env, *objects_, Translating(env, [&] {
+                    return Image::Reopen(std::move(request.origin), info[4].As<Napi::String>(),
+                                         request.mode);
+                  }));
+}
+
+// symbol(image, name): its address, or undefined.
+Napi::Value LibraryWrap::Symbol(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto address = objects_->images.Get(info[0])->Symbol(info[1].As<Napi::String>());
+  if (!address) return env.Undefined();
+  return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(*address)));
+}
+
+Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), objects_->images.Get(info[0])->calls().value());
+}
+
+// closeImage(image): why it is still mapped afterwards; empty if it is gone.
+Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
+  return ToArray(info.Env(), TakeIdleImage(info[0])->Close());
+}
+
+// closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.
+Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
+  return RunOnThread(
+      info.Env(),
+      [image = TakeIdleImage(info[0]), snapshot = objects_->snapshots.Take(info[1])]() mutable {
+        std::vector<RetainReason> reasons = image->Close();
+        snapshot.reset();
+        return reasons;
+      },
+      [](Napi::Env env, const std::vector<RetainReason>& reasons) {
+        return ToArray(env, reasons);
+      });
+}
+
+// First forgotten, then closed: a destructor of the library may call back into JavaScript.
+std::shared_ptr<Image> LibraryWrap::TakeIdleImage(const Napi::Value& id) {
+  if (objects_->images.Get(id)->calls().value() > 0) {
+    throw Napi::Error::New(id.Env(), "calls are in flight in this image");
+  }
+  return objects_->images.Take(id);
+}
+
+// keepImage(image, reasons): leaves it mapped.
+void LibraryWrap::KeepImage(const Napi::CallbackInfo& info) {
+  objects_->images.Take(info[0])->Keep(ToRetainReasons(info[1]));
+}
+
+}  // namespace soswap

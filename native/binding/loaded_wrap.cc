@@ -1,0 +1,52 @@
+#include "binding/loaded_wrap.h"
+
+#include "binding/convert_js.h"
+#include "core/image/loaded_images.h"
+
+namespace soswap {
+namespace {
+
+// isLoaded(loaderName)
+Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), IsLoaded(info[0].As<Napi::String>()));
+}
+
+Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
+  const auto& [origin, loader_name, base, calls_in_flight, retained] = image;
+  Napi::Object object = Napi::Object::New(env);
+  object["path"] = origin.path;
+  object["generation"] = origin.generation;
+  object["device"] = Napi::BigInt::New(env, origin.source.device);
+  object["inode"] = Napi::BigInt::New(env, origin.source.inode);
+  object["size"] = static_cast<double>(origin.source.size);
+  object["mtimeNs"] = Napi::BigInt::New(env, origin.source.mtime_ns);
+  object["buildId"] = origin.build_id ? Napi::String::New(env, *origin.build_id) : env.Null();
+  object["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(base));
+  object["mappedFrom"] = loader_name;
+  object["memorySize"] = static_cast<double>(origin.memory_size);
+  object["thread"] = origin.thread;
+  object["callsInFlight"] = calls_in_flight;
+  object["neededBy"] = ToArray(env, ObjectsThatNeed(loader_name));
+  object["retained"] = ToArray(env, retained);
+  return object;
+}
+
+// loadedImages()
+Napi::Value Loaded(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto images = LoadedImages();
+  Napi::Array array = Napi::Array::New(env, images.size());
+  for (uint32_t index = 0; index < images.size(); ++index) {
+    array[index] = Describe(env, images[index]);
+  }
+  return array;
+}
+
+}  // namespace
+
+void InitLoaded(Napi::Env env, Napi::Object exports) {
+  exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
+  exports["loadedImages"] = Napi::Function::New<Loaded>(env, "loadedImages");
+}
+
+}  // namespace soswap

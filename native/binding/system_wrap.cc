@@ -1,0 +1,93 @@
+#include "binding/system_wrap.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "binding/addon_data.h"
+#include "binding/js_error.h"
+#include "core/resolve/library_search.h"
+
+namespace soswap {
+namespace {
+
+// findLibrary(name)
+Napi::Value Find(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  return Translating(env, [&]() -> Napi::Value {
+    return Napi::String::New(env, FindLibrary(info[0].As<Napi::String>()));
+  });
+}
+
+// linkDescriptor(descriptor, path): linkat(2) of a file that was opened with O_TMPFILE.
+void LinkDescriptor(const Napi::CallbackInfo& info) {
+  const int descriptor = info[0].As<Napi::Number>();
+  const std::string path = info[1].As<Napi::String>();
+  const std::string source = "/proc/self/fd/" + std::to_string(descriptor);
+  if (linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    throw Napi::Error::New(info.Env(), std::string("linkat: ") + std::strerror(errno));
+  }
+}
+
+// lockDescriptor(descriptor): flock(2), exclusive, without waiting.
+Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
+  const int descriptor = info[0].As<Napi::Number>();
+  const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+  const char* outcome = locked ? "locked" : errno == EWOULDBLOCK ? "by-another" : "impossible";
+  return Napi::String::New(info.Env(), outcome);
+}
+
+// openMemoryFile(): the descriptor of a file that has no name.
+Napi::Value OpenMemoryFile(const Napi::CallbackInfo& info) {
+  FileDescriptor file(memfd_create("soswap", MFD_CLOEXEC));
+  if (!file.valid()) {
+    throw Napi::Error::New(info.Env(), std::string("memfd_create: ") + std::strerror(errno));
+  }
+  const int descriptor = file.get();
+  info.Env().GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
+  return Napi::Number::New(info.Env(), descriptor);
+}
+
+// closeMemoryFile(descriptor)
+void CloseMemoryFile(const Napi::CallbackInfo& info) {
+  info.Env().GetInstanceData<AddonData>()->memory_files.erase(info[0].As<Napi::Number>());
+}
+
+// dieWithParent(parent, seconds): ends this process when the thread that started it ends, prctl(2),
+// or when the time is up, alarm(2), whatever it is doing then.
+void DieWithParent(const Napi::CallbackInfo& info) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const pid_t parent = info[0].As<Napi::Number>();
+  if (getppid() != parent) _exit(EXIT_FAILURE);
+  alarm(info[1].As<Napi::Number>());
+}
+
+// leaveNoCore(): no core(5) file is written when this process crashes.
+void LeaveNoCore(const Napi::CallbackInfo&) {
+  const rlimit none{};
+  setrlimit(RLIMIT_CORE, &none);
+}
+
+}  // namespace
+
+void InitSystem(Napi::Env env, Napi::Object exports) {
+  exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
+  exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
+  exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
+  exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");
+  exports["leaveNoCore"] = Napi::Function::New<LeaveNoCore>(env, "leaveNoCore");
+  exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
+  exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
+}
+
+}  // namespace soswap

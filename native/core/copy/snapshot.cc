@@ -1,0 +1,154 @@
+#include "core/copy/snapshot.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/page.h"
+
+namespace soswap {
+namespace {
+
+// A read lease, fcntl(2) F_SETLEASE: granted only while nobody has the file open for writing, and
+// as long as it is held, whoever wants to has to wait. Only the file's owner and root may ask for
+// one.
+class ReadLease final {
+ public:
+  explicit ReadLease(int fd) noexcept : fd_(fd) {
+    // Whoever has to wait makes the kernel signal us; SIGURG is ignored by default, the usual SIGIO
+    // would end the process.
+    if (fcntl(fd_, F_SETSIG, SIGURG) != 0) return;
+    held_ = fcntl(fd_, F_SETLEASE, F_RDLCK) == 0;
+    refused_ = !held_ && errno == EAGAIN;
+  }
+  ReadLease(const ReadLease&) = delete;
+  ReadLease& operator=(const ReadLease&) = delete;
+  ~ReadLease() {
+    if (held_) fcntl(fd_, F_SETLEASE, F_UNLCK);
+  }
+
+  bool held() const noexcept { return held_; }
+  // Somebody has the file open for writing.
+  bool refused() const noexcept { return refused_; }
+
+ private:
+  int fd_;
+  bool held_ = false;
+  bool refused_ = false;
+};
+
+[[noreturn]] void ThrowChanged(const std::string& path) {
+  throw Error(Fault::kChangedWhileRead, "take a snapshot of", path,
+              "it changed while it was being read");
+}
+
+// Two equal readings, one after the other, prove that the file held just these bytes in between.
+void ReadAgain(int fd, const std::byte* first, const FileRange& range, const std::string& path) {
+  constexpr size_t kChunk = 65536;
+  std::vector<std::byte> chunk(std::min<uint64_t>(kChunk, range.size));
+  const uint64_t end = range.offset + range.size;
+  for (uint64_t offset = range.offset; offset < end; offset += chunk.size()) {
+    const size_t size = std::min<uint64_t>(chunk.size(), end - offset);
+    if (ReadAt(fd, chunk.data(), size, offset, path) != size ||
+        std::memcmp(chunk.data(), first + offset, size) != 0) {
+      ThrowChanged(path);
+    }
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storage, Extent extent) {
+  constexpr int kMostReplacements = 10;
+  for (int replacements = 0; replacements < kMostReplacements; ++replacements) {
+    if (auto snapshot = TakeUnlessReplaced(path, storage, extent)) return snapshot;
+  }
+  ThrowChanged(path);
+}
+
+std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, Storage storage,
+                                                       Extent extent) {
+  const FileDescriptor file = OpenForReading(path);
+  const ReadLease lease(file.get());
+  const FileIdentity before = Identify(file.get(), path);
+  const bool may_change_unseen = !lease.held() && IsYoung(before);
+  std::shared_ptr<Snapshot> snapshot(
+      new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
+  const FileRange head{0, std::min(before.size, PageSize())};
+  snapshot->Copy(file.get(), head, path);
+  if (extent == Extent::kLoadable) {
+    snapshot->copied_ = LoadableRanges(snapshot->bytes().first(head.size), before.size);
+  }
+  // A debugger makes little of the rest: what costs next to nothing is copied for it.
+  constexpr uint64_t kWorthLeavingOut = 4 << 20;
+  if (before.size - SizeOf(snapshot->copied_) < kWorthLeavingOut || extent == Extent::kWhole) {
+    snapshot->copied_ = {{0, before.size}};
+  }
+  for (const FileRange& range : snapshot->copied_) {
+    // The head is there already.
+    const uint64_t start = std::max(range.offset, head.size);
+    const uint64_t end = range.offset + range.size;
+    if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
+  }
+  if (may_change_unseen) {
+    for (const FileRange& range : snapshot->copied_) {
+      ReadAgain(file.get(), snapshot->bytes().data(), range, path);
+    }
+  }
+  if (Identify(file.get(), path) == before) return snapshot;
+  // A file that loses its name changes too. Then there is another one to be taken.
+  const FileIdentity now = Identify(OpenForReading(path).get(), path);
+  if (now.inode != before.inode || now.device != before.device) return nullptr;
+  ThrowChanged(path);
+}
+
+Snapshot::Snapshot(const FileIdentity& source, bool open_for_writing,
+                   std::unique_ptr<SnapshotMemory> memory)
+    : source_(source), open_for_writing_(open_for_writing), memory_(std::move(memory)) {}
+
+Snapshot::~Snapshot() { SnapshotMemory::GiveBack(std::move(memory_), named_); }
+
+// Reads these bytes of the file. Those up to the end of the page become zero, as they are behind
+// the end of any file that is mapped.
+void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
+  if (range.size == 0) return;
+  memory_->Allocate(range.offset, range.size, path);
+  std::byte* target = memory_->data() + range.offset;
+  if (ReadAt(file, target, range.size, range.offset, path) != range.size) ThrowChanged(path);
+  const uint64_t end = range.offset + range.size;
+  std::memset(target + range.size, 0, PageCeiling(end) - end);
+}
+
+std::string Snapshot::NewLoaderName() const {
+  // Process-wide: a descriptor number comes back after close(2), a number from here never does. Its
+  // bits are spelled into the path, "/" for 0 and "./" for 1, which lead the kernel to the same
+  // file. The address keeps two copies of this addon in one process apart.
+  static std::atomic<uint64_t> next{1};
+  named_ = true;
+  constexpr int kPageBits = 12;
+  constexpr int kCopyBits = 16;
+  constexpr uint64_t kCopyMask = (1 << kCopyBits) - 1;
+  const uint64_t copy = (reinterpret_cast<uintptr_t>(&next) >> kPageBits) & kCopyMask;
+  uint64_t number = next.fetch_add(1, std::memory_order_relaxed) << kCopyBits | copy;
+  // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
+  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
+  for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
+  return name + std::to_string(descriptor());
+}
+
+bool Snapshot::SameBytesAs(const Snapshot& other) const noexcept {
+  return source_.size == other.source_.size && copied_ == other.copied_ &&
+         std::all_of(copied_.begin(), copied_.end(), [&](const FileRange& range) {
+           return std::memcmp(memory_->data() + range.offset, other.memory_->data() + range.offset,
+                              range.size) == 0;
+         });
+}
+
+}  // namespace soswap

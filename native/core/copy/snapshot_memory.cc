@@ -1,0 +1,210 @@
+#include "core/copy/snapshot_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/page.h"
+#include "core/base/path.h"
+
+// Linux 5.1; the headers of older C libraries lack it.
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+namespace soswap {
+namespace {
+
+// What is kept at most. Each is a descriptor, and memory that only the next swap has a use for.
+constexpr size_t kMostSpares = 64;
+constexpr size_t kMostSpareBytes = size_t{256} << 20;
+
+struct Pool {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<SnapshotMemory>> spares;  // the one kept longest first
+  size_t borrowed = 0;  // while there is none, nothing is kept: nobody is going to swap
+};
+
+// Never destroyed: images are closed by finalizers that may run after the destructors of statics.
+Pool& ThePool() {
+  static auto* pool = new Pool;
+  return *pool;
+}
+
+[[noreturn]] void ThrowSystemError(const std::string& path, const char* what, int error_number) {
+  throw Error(Fault::kSystem, "take a snapshot of", path,
+              std::string(what) + ": " + std::strerror(error_number));
+}
+
+size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
+
+// Linux maps a memfd executable unless a security policy forbids it.
+bool CanMapExecutable(int fd) {
+  void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+  if (address == MAP_FAILED) return false;
+  munmap(address, PageSize());
+  return true;
+}
+
+FileDescriptor CreateMemory(const std::string& name) {
+  constexpr size_t kLongestName = 200;  // memfd_create(2) takes 249 bytes
+  FileDescriptor fd(
+      memfd_create(name.substr(0, kLongestName).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return fd;
+  // The kernel counts only those who came through open(2) as writers, and IsUnused() asks it
+  // whether we are the only one.
+  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+  FileDescriptor counted(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  return counted.valid() ? std::move(counted) : std::move(fd);
+}
+
+FileDescriptor CreatePrivateFile() {
+  const char* directory = std::getenv("TMPDIR");
+  std::string name = directory != nullptr && *directory != '\0' ? directory : "/tmp";
+  FileDescriptor fd(open(name.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (fd.valid()) return fd;
+  name += "/soswap-XXXXXX";
+  fd = FileDescriptor(mkostemp(name.data(), O_CLOEXEC));
+  if (fd.valid()) unlink(name.c_str());
+  return fd;
+}
+
+FileDescriptor CreateStorage(const std::string& name, const std::string& path,
+                             SnapshotMemory::Storage storage) {
+  if (storage == SnapshotMemory::Storage::kMemory) {
+    FileDescriptor memory = CreateMemory(name);
+    if (memory.valid() && CanMapExecutable(memory.get())) return memory;
+  }
+  FileDescriptor file = CreatePrivateFile();
+  if (!file.valid()) ThrowSystemError(path, "no private file in $TMPDIR", errno);
+  if (!CanMapExecutable(file.get())) {
+    ThrowSystemError(path, "$TMPDIR does not allow executable files", errno);
+  }
+  return file;
+}
+
+// Nobody can change the size, or write but through a mapping that is there already. F_SEAL_WRITE
+// would forbid our own. A private file takes no seal: there only the missing name keeps others
+// away.
+void Seal(int fd) {
+  constexpr int kSize = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  if (fcntl(fd, F_ADD_SEALS, kSize | F_SEAL_FUTURE_WRITE) == 0) return;
+  fcntl(fd, F_ADD_SEALS, kSize);
+}
+
+}  // namespace
+
+std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, uint64_t size,
+                                                       Storage storage) {
+  std::string name(LastPart(path));
+  // The next version may be larger; what is not written to takes no memory.
+  const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
+  {
+    Pool& pool = ThePool();
+    const std::lock_guard lock(pool.mutex);
+    // The one given back last is the likeliest to lie in the processor's caches.
+    const auto found =
+        std::find_if(pool.spares.rbegin(), pool.spares.rend(), [&](const auto& spare) {
+          return spare->storage_ == storage && spare->name_ == name && spare->capacity_ >= size &&
+                 spare->capacity_ <= 4 * capacity;
+        });
+    if (found != pool.spares.rend()) {
+      std::unique_ptr<SnapshotMemory> memory = std::move(*found);
+      pool.spares.erase(std::next(found).base());
+      ++pool.borrowed;
+      return memory;
+    }
+  }
+  std::unique_ptr<SnapshotMemory> memory(
+      new SnapshotMemory(std::move(name), capacity, storage, path));
+  const std::lock_guard lock(ThePool().mutex);
+  ++ThePool().borrowed;
+  return memory;
+}
+
+void SnapshotMemory::GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it) {
+  const bool keep = worth_it && memory->capacity_ <= kMostSpareBytes && memory->IsUnused();
+  std::vector<std::unique_ptr<SnapshotMemory>> surplus;  // freed when the lock is
+  Pool& pool = ThePool();
+  const std::lock_guard lock(pool.mutex);
+  --pool.borrowed;
+  (keep ? pool.spares : surplus).push_back(std::move(memory));
+  size_t bytes = 0;
+  size_t kept = 0;
+  while (pool.borrowed > 0 && kept < std::min(kMostSpares, pool.spares.size())) {
+    bytes += pool.spares[pool.spares.size() - 1 - kept]->capacity_;
+    if (bytes > kMostSpareBytes) break;
+    ++kept;
+  }
+  const auto first = pool.spares.end() - static_cast<std::ptrdiff_t>(kept);
+  surplus.insert(surplus.end(), std::move_iterator(pool.spares.begin()), std::move_iterator(first));
+  pool.spares.erase(pool.spares.begin(), first);
+}
+
+size_t SnapshotMemory::Spare() {
+  const std::lock_guard lock(ThePool().mutex);
+  size_t bytes = 0;
+  for (const auto& spare : ThePool().spares) bytes += spare->capacity_;
+  return bytes;
+}
+
+SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storage,
+                               const std::string& path)
+    : name_(std::move(name)),
+      capacity_(capacity),
+      storage_(storage),
+      fd_(CreateStorage(name_, path, storage)) {
+  if (ftruncate(fd_.get(), static_cast<off_t>(capacity_)) != 0) {
+    ThrowSystemError(path, "ftruncate", errno);
+  }
+  void* fence = mmap(nullptr, SizeWithFence(capacity_), PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (fence == MAP_FAILED) ThrowSystemError(path, "mmap", errno);
+  data_ = static_cast<std::byte*>(fence) + PageSize();
+  if (mmap(data_, capacity_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_.get(), 0) ==
+      MAP_FAILED) {
+    const int error_number = errno;
+    munmap(fence, SizeWithFence(capacity_));
+    ThrowSystemError(path, "mmap", error_number);
+  }
+  Seal(fd_.get());
+}
+
+SnapshotMemory::~SnapshotMemory() { munmap(data_ - PageSize(), SizeWithFence(capacity_)); }
+
+void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string& path) {
+  if (offset + size <= allocated_) return;
+  // Before Linux 3.5 a memfd does not support this.
+  if (fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0 &&
+      errno != EOPNOTSUPP) {
+    ThrowSystemError(path, "no room for the copy", errno);
+  }
+  if (offset <= allocated_) allocated_ = offset + size;
+}
+
+// A write lease is granted only while no other open file leads to the same inode, and every mapping
+// holds the open file that it was made from (fcntl(2) F_SETLEASE; measured: a mapping that a forked
+// child has inherited counts too).
+bool SnapshotMemory::IsUnused() const noexcept {
+  // Whoever opens it in this very moment makes the kernel signal us; SIGURG is ignored by default,
+  // the usual SIGIO would end the process.
+  if (fcntl(fd_.get(), F_SETSIG, SIGURG) != 0) return false;
+  if (fcntl(fd_.get(), F_SETLEASE, F_WRLCK) != 0) return false;
+  fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
+  return true;
+}
+
+}  // namespace soswap

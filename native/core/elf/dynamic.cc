@@ -1,0 +1,61 @@
+#include "core/elf/dynamic.h"
+
+#include <features.h>
+
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
+
+#include <charconv>
+#include <string>
+
+namespace soswap::elf {
+
+Dynamic::Dynamic(View section) : section_(section) {
+  while (count_ < capacity() && At(count_).d_tag != DT_NULL) ++count_;
+  if (count_ == capacity()) Malformed("the dynamic section does not end in DT_NULL");
+  for (std::size_t i = count_; i < capacity(); ++i) {
+    if (At(i).d_tag != DT_NULL) Malformed("the dynamic section goes on after DT_NULL");
+  }
+}
+
+std::optional<std::size_t> Dynamic::IndexOf(std::int64_t tag) const {
+  for (std::size_t i = count_; i > 0; --i) {
+    if (At(i - 1).d_tag == tag) return i - 1;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> Dynamic::Find(std::int64_t tag) const {
+  const auto index = IndexOf(tag);
+  if (!index) return std::nullopt;
+  return At(*index).d_un.d_val;
+}
+
+std::uint64_t Dynamic::Require(std::int64_t tag, const std::string& name) const {
+  const auto value = Find(tag);
+  if (!value) Malformed("the dynamic section has no " + name);
+  return *value;
+}
+
+Strings::Strings(View table) : table_(table) {
+  if (table.size() == 0 || table.At<char>(table.size() - 1) != '\0') {
+    Malformed("DT_STRTAB does not end in NUL");
+  }
+}
+
+void RequireGlibc([[maybe_unused]] unsigned minor, [[maybe_unused]] const char* what) {
+#ifdef __GLIBC__
+  const std::string_view version = ::gnu_get_libc_version();
+  const std::string_view prefix = "2.";
+  unsigned running = minor;
+  if (version.starts_with(prefix)) {
+    std::from_chars(version.data() + prefix.size(), version.data() + version.size(), running);
+  }
+  if (running >= minor) return;
+  throw Defect(Fault::kLoader, std::string(what) + " needs glibc 2." + std::to_string(minor) +
+                                   ", this process runs " + std::string(version));
+#endif
+}
+
+}  // namespace soswap::elf

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <elf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/elf/view.h"
+
+namespace soswap::elf {
+
+// PT_DYNAMIC, up to and including its first DT_NULL.
+class Dynamic final {
+ public:
+  Dynamic() = default;
+  explicit Dynamic(View section);
+
+  // Entries before the terminator.
+  std::size_t count() const noexcept { return count_; }
+  // Entries the section has room for, the terminator and spare ones included.
+  std::size_t capacity() const noexcept { return section_.Count<Elf64_Dyn>(); }
+  Elf64_Dyn At(std::size_t index) const { return section_.At<Elf64_Dyn>(index); }
+
+  // Of several entries with one tag the loader heeds the last.
+  std::optional<std::size_t> IndexOf(std::int64_t tag) const;
+  std::optional<std::uint64_t> Find(std::int64_t tag) const;
+  std::uint64_t Require(std::int64_t tag, const std::string& name) const;
+  bool Has(std::int64_t tag) const { return IndexOf(tag).has_value(); }
+
+ private:
+  View section_;
+  std::size_t count_ = 0;
+};
+
+// DT_STRTAB: checked to end in NUL, so every string in it ends too.
+class Strings final {
+ public:
+  Strings() = default;
+  explicit Strings(View table);
+
+  std::string_view At(std::uint64_t offset) const { return table_.Text(offset); }
+  bool IsEmptyAt(std::uint64_t offset) const { return table_.At<char>(offset) == '\0'; }
+  bool Has(std::uint64_t offset) const noexcept { return offset < table_.size(); }
+
+  Strings CopyTo(std::vector<std::vector<std::byte>>& tables) const {
+    return Strings(table_.CopyTo(tables, table_.size()));
+  }
+  // The same text in another copy of the table.
+  std::string_view In(const Strings& copy, std::string_view text) const {
+    return copy.At(static_cast<std::uint64_t>(text.data() - At(0).data()));
+  }
+
+ private:
+  View table_;
+};
+
+// Throws (kLoader) when this process runs a glibc older than 2.`minor`, in which dlopen(3) would
+// not refuse `what` but crash. Other libraries are taken to know all there is.
+void RequireGlibc(unsigned minor, const char* what);
+
+}  // namespace soswap::elf

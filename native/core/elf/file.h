@@ -1,0 +1,122 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/elf/dynamic.h"
+#include "core/elf/memory.h"
+#include "core/elf/symbols.h"
+
+namespace soswap {
+
+// DT_FLAGS, DT_FLAGS_1 and the older tags that mean the same.
+struct ElfFlags {
+  bool no_delete = false;         // DF_1_NODELETE
+  bool global = false;            // DF_1_GLOBAL
+  bool no_open = false;           // DF_1_NOOPEN
+  bool symbolic = false;          // DF_SYMBOLIC, DT_SYMBOLIC
+  bool text_relocations = false;  // DF_TEXTREL, DT_TEXTREL
+  bool bind_now = false;          // DF_BIND_NOW, DF_1_NOW, DT_BIND_NOW
+  bool static_tls = false;        // DF_STATIC_TLS
+};
+
+struct ElfFacts {
+  std::string machine;  // as in "x86-64", "AArch64"
+  std::optional<std::string> soname;
+  std::optional<std::string> build_id;  // NT_GNU_BUILD_ID in hexadecimal
+  std::vector<std::string> needed;
+  std::optional<std::string> runpath;
+  std::optional<std::string> rpath;
+  ElfFlags flags;
+  bool has_tls = false;  // PT_TLS: each thread gets a copy of the object's thread-local variables
+  bool is_go = false;    // built by the Go toolchain, whose runtime cannot be unmapped
+  std::uint64_t loaded_size = 0;     // bytes of the file, from its start, that the loader may touch
+  std::uint64_t described_size = 0;  // the same and the section headers, which only tools read
+  std::uint64_t memory_size = 0;     // bytes of address space an image takes
+};
+
+enum class ElfBinding { kGlobal, kWeak, kUnique };
+enum class ElfType { kNone, kObject, kFunction, kThreadLocal, kIndirectFunction };
+
+struct ElfExport {
+  std::string name;
+  std::uint64_t value = 0;  // relative to the base address; for kThreadLocal, to the PT_TLS block
+  std::uint64_t size = 0;
+  ElfType type = ElfType::kNone;
+  ElfBinding binding = ElfBinding::kGlobal;
+  std::string version;          // empty when it has none
+  bool default_version = true;  // name@@version, or no version at all; false for name@version
+};
+
+struct ElfImport {
+  std::string name;
+  bool weak = false;
+  std::string version;  // empty when any will do
+};
+
+// A stretch of the file.
+struct ElfRange {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
+// A shared object that the dynamic loader can be trusted with: whatever dlopen(3) follows without
+// looking (glibc and musl alike) has been looked at. Refers to the bytes it was parsed from, which
+// have to outlive it. All methods may be called from any thread at any time.
+//
+// What a parse does not vouch for is the code in the file, nor what depends on other objects.
+class ElfFile final {
+ public:
+  // Throws Error: kTruncated, kNotElf, kWrongMachine, kNotSharedObject or kMalformed.
+  static ElfFile Parse(std::span<const std::byte> bytes, std::string subject);
+
+  const std::string& subject() const noexcept { return subject_; }
+  const ElfFacts& facts() const noexcept { return facts_; }
+  std::span<const std::byte> bytes() const noexcept { return bytes_; }
+
+  // The parts of the file that a copy must have for the loader: ascending, not overlapping.
+  std::vector<ElfRange> LoadedRanges() const;
+
+  // Whether dlsym(3) on a handle of this object finds the name in the object itself, not in one it
+  // needs. Constant time when the object has a hash table, which all but the oddest have.
+  bool Defines(std::string_view name) const;
+  // The address of that definition relative to the base address.
+  std::optional<std::uint64_t> ValueOf(std::string_view name) const;
+  // Whether the object asks others for the name. Walks all symbols.
+  bool Imports(std::string_view name) const;
+
+  // Each of these walks all symbols.
+  std::vector<ElfExport> Exports() const;
+  std::vector<ElfImport> Imports() const;
+  // Defined symbols that, once bound, keep the image mapped for ever (STB_GNU_UNIQUE).
+  std::vector<std::string> UniqueSymbols() const;
+
+  const elf::Symbols& symbols() const noexcept { return symbols_; }
+  // For the edits.
+  const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
+  std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
+  std::uint64_t dynamic_offset() const noexcept { return dynamic_offset_; }
+
+ private:
+  class Parser;
+
+  ElfFile(std::span<const std::byte> bytes, std::string subject);
+
+  std::span<const std::byte> bytes_;
+  std::string subject_;
+  ElfFacts facts_;
+  elf::Memory memory_;
+  elf::Dynamic dynamic_;
+  elf::Symbols symbols_;
+  ElfRange program_headers_;
+  std::uint64_t symbols_offset_ = 0;
+  std::uint64_t dynamic_offset_ = 0;
+};
+
+}  // namespace soswap

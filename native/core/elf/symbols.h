@@ -1,0 +1,144 @@
+#pragma once
+
+#include <elf.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/elf/dynamic.h"
+#include "core/elf/memory.h"
+#include "core/elf/view.h"
+
+namespace soswap::elf {
+
+// DT_VERDEF, DT_VERNEED and DT_VERSYM.
+class Versions final {
+ public:
+  Versions() = default;
+  Versions(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
+
+  // The version of a symbol: a reserved one (local, global) has no name.
+  std::string_view NameOf(std::size_t symbol) const;
+  bool Hidden(std::size_t symbol) const;
+  // dlsym(3) takes a symbol without a version, or its default version.
+  bool FoundByDlsym(std::size_t symbol) const;
+  void Check(std::size_t symbol, bool is_defined) const;
+
+  // See Symbols::CopyTo. `strings` are those whose copy is `copies`.
+  Versions CopyTo(std::vector<std::vector<std::byte>>& tables, std::size_t symbols,
+                  const Strings& strings, const Strings& copies) const;
+
+  // How long the tables are, 0 without one.
+  std::uint64_t defined_size() const noexcept { return defined_size_; }
+  std::uint64_t needed_size() const noexcept { return needed_size_; }
+
+ private:
+  void ReadDefined(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
+  void ReadNeeded(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
+  struct Version {
+    std::string_view name;
+    bool is_needed = false;  // from another object
+  };
+
+  void Add(std::uint16_t index, const Version& version);
+  bool Exist() const noexcept { return indices_.size() > 0; }
+  std::uint16_t IndexOf(std::size_t symbol) const { return indices_.At<Elf64_Half>(symbol); }
+
+  View indices_;
+  std::vector<Version> versions_;
+  std::size_t records_ = 0;
+  std::uint64_t defined_size_ = 0;
+  std::uint64_t needed_size_ = 0;
+};
+
+// DT_GNU_HASH
+struct GnuHash {
+  std::uint32_t first_symbol = 0;
+  std::uint32_t shift = 0;
+  View bloom;
+  View buckets;
+  View chain;
+};
+
+// DT_HASH
+struct SysvHash {
+  View buckets;
+  View chain;
+};
+
+// A symbol that other objects have to supply. Both texts end in NUL.
+struct Import {
+  std::string_view name;
+  bool weak = false;
+  std::string_view version;  // empty when any will do
+};
+
+// DT_SYMTAB with all that belongs to it. Every symbol below count() is checked: its name, its
+// version, and that an indirect function's resolver is code.
+class Symbols final {
+ public:
+  Symbols() = default;
+  Symbols(const Memory& memory, const Dynamic& dynamic, std::uint64_t tls_size);
+
+  std::size_t count() const noexcept { return count_; }
+  Elf64_Sym At(std::size_t index) const { return table_.At<Elf64_Sym>(index); }
+  std::string_view NameOf(const Elf64_Sym& symbol) const { return strings_.At(symbol.st_name); }
+  // How long the tables are, 0 without one.
+  std::uint64_t gnu_hash_size() const noexcept;
+  std::uint64_t sysv_hash_size() const noexcept;
+  const Versions& versions() const noexcept { return versions_; }
+  const Strings& strings() const noexcept { return strings_; }
+
+  // The symbol that dlsym(3) finds in this object. With a version, the one that the loader binds to
+  // who asks for that version: a definition in it, or in none.
+  std::optional<std::size_t> Find(std::string_view name, std::string_view version = {}) const;
+
+  // Calls `visit` for each symbol that the object asks others for.
+  template <typename Visit>
+  void ForEachImport(const Visit& visit) const {
+    for (std::size_t i = 1; i < count_; ++i) {
+      const Elf64_Sym symbol = At(i);
+      if (symbol.st_shndx != SHN_UNDEF || symbol.st_name == 0) continue;
+      visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i)});
+    }
+  }
+
+  // The same symbols without the file: on a copy of their tables, which is added to `tables` and
+  // has to outlive them.
+  Symbols CopyTo(std::vector<std::vector<std::byte>>& tables) const;
+
+  // A relocation refers to this symbol. An object that defines nothing does not tell how many
+  // symbols it has, so its relocations have to.
+  void Admit(const Memory& memory, std::size_t index) {
+    if (index >= count_) AdmitBeyond(memory, index);
+  }
+
+ private:
+  void AdmitBeyond(const Memory& memory, std::size_t index);
+  void ReadGnuHash(const Memory& memory, std::uint64_t address);
+  void ReadSysvHash(const Memory& memory, std::uint64_t address);
+  void Check(const Memory& memory, std::size_t index) const;
+  void CheckImport(const Elf64_Sym& symbol) const;
+  bool Matches(std::size_t index, std::string_view name, std::string_view version) const;
+  std::optional<std::size_t> FindByGnuHash(std::string_view name, std::string_view version) const;
+  std::optional<std::size_t> FindBySysvHash(std::string_view name, std::string_view version) const;
+
+  View table_;
+  Strings strings_;
+  Versions versions_;
+  std::optional<GnuHash> gnu_hash_;
+  std::optional<SysvHash> sysv_hash_;
+  std::uint64_t tls_size_ = 0;
+  std::size_t count_ = 1;
+  bool count_is_exact_ = false;
+};
+
+// A definition that other objects and dlsym(3) may bind to.
+bool IsExported(const Elf64_Sym& symbol);
+// A definition that the loader binds once for the whole process (STB_GNU_UNIQUE).
+bool IsUnique(const Elf64_Sym& symbol);
+
+}  // namespace soswap::elf

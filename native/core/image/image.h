@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/copy/snapshot.h"
+#include "core/image/loaded_images.h"
+
+namespace soswap {
+
+// One loaded copy of a shared object. Open, Symbol and Close may run on any thread, one at a time.
+class Image final {
+ public:
+  // Loads the snapshot, of which `elf` has the facts, under a name of its own. `mode` as in
+  // dlopen(3). Throws Error: kLoader with the loader's text, kMissingDependency.
+  static std::shared_ptr<Image> Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
+                                     const ElfFacts& elf, int mode);
+
+  // Loads the file itself. Throws Error: kLoader, and kStillLoaded if the loader has another file
+  // under that name, which dlopen(3) would return.
+  static std::shared_ptr<Image> OpenDirect(ImageOrigin origin, int mode);
+
+  // Takes the image that the loader still has under this name, after a Close() that did not unmap
+  // it. Throws Error: kLoader.
+  static std::shared_ptr<Image> Reopen(ImageOrigin origin, const std::string& loader_name,
+                                       int mode);
+
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
+
+  // Closes it, unless that was done or unmapping it could crash the process.
+  ~Image();
+
+  // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
+  // if it is absent. A symbol may have the address null.
+  std::optional<void*> Symbol(const std::string& name) const;
+
+  // The same, null for what is absent too.
+  void* Address(const std::string& name) const { return Symbol(name).value_or(nullptr); }
+
+  // Finds the addresses of these symbols, for found() to have them at hand.
+  void FindSymbols(const std::vector<std::string>& names);
+  const std::vector<void*>& found() const noexcept { return found_; }
+
+  // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
+  // does not tell. Returns why it is, or nothing if it is gone.
+  std::vector<RetainReason> Close();
+
+  // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
+  void Keep(std::vector<RetainReason> reasons);
+
+  bool open() const noexcept { return handle_ != nullptr; }
+  const std::string& loader_name() const noexcept { return record_->loader_name; }
+  uintptr_t base() const noexcept { return record_->base; }
+  uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
+  CallCount& calls() noexcept { return record_->calls; }
+
+ private:
+  Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapshot);
+
+  std::shared_ptr<Snapshot> snapshot_;  // none in direct mode
+  void* handle_ = nullptr;
+  std::shared_ptr<LoadedImage> record_;
+  std::vector<void*> found_;
+};
+
+}  // namespace soswap

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/copy/snapshot.h"
+#include "core/loader/unload.h"
+
+namespace soswap {
+
+// Where an image comes from.
+struct ImageOrigin {
+  std::string path;
+  uint32_t generation = 0;
+  FileIdentity source;
+  std::optional<std::string> build_id;
+  uint64_t memory_size = 0;  // bytes of address space
+  UnloadFacts unload;
+  bool may_unmap = true;  // if nobody gives the image up: its handle was dropped, its thread ends
+  pid_t thread = 0;       // whose handle it is, as gettid(2) numbers it
+};
+
+// Calls that have entered an image and have not returned, and nonblocking ones that wait for a
+// thread or whose promise is not settled yet. Counted by the one JavaScript thread whose handle the
+// image belongs to; other threads may read it.
+class CallCount final {
+ public:
+  void Enter() noexcept { Add(1); }
+  void Leave() noexcept { Add(-1); }
+  int32_t value() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+ private:
+  // With one writer there is nothing to lock, and a plain increment costs a tenth of a locked one.
+  void Add(int32_t change) noexcept { count_.store(value() + change, std::memory_order_relaxed); }
+
+  std::atomic<int32_t> count_{0};
+};
+
+// One entry of the list of images that soswap has loaded into this process.
+struct LoadedImage {
+  ImageOrigin origin;
+  std::string loader_name;
+  uintptr_t base = 0;
+  CallCount calls;
+  std::vector<RetainReason> retained;  // empty: live
+};
+
+// What LoadedImages() tells of one image.
+struct LoadedImageInfo {
+  ImageOrigin origin;
+  std::string loader_name;
+  uintptr_t base;
+  int32_t calls_in_flight;
+  std::vector<RetainReason> retained;
+};
+
+// The list is one for the process, because the loader's is: workers see each other's images. Any
+// thread. An image that the loader gives out again is no longer a retained one.
+void AddLoadedImage(const std::shared_ptr<LoadedImage>& image);
+void RemoveLoadedImage(const LoadedImage& image);
+// Whether another live image goes by the same loader name: the loader has given it out twice.
+bool IsShared(const LoadedImage& image);
+// Whether a live image of this file, in this state, goes by this loader name.
+bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source);
+void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);
+
+// Every live image, and every retained one that is still there.
+std::vector<LoadedImageInfo> LoadedImages();
+
+// Whether the process has an object loaded that carries this name, by any handle. Any thread.
+bool IsLoaded(const std::string& loader_name);
+
+}  // namespace soswap

@@ -1,0 +1,235 @@
+#include "core/loader/loaded_objects.h"
+
+#include <link.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "core/base/path.h"
+
+namespace soswap {
+namespace {
+
+// glibc has relocated the addresses in a dynamic section that it may write to, musl never does.
+const char* StringsOf(const ElfW(Dyn) * dynamic, uintptr_t base) {
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    if (dynamic->d_tag != DT_STRTAB) continue;
+    const auto address = static_cast<uintptr_t>(dynamic->d_un.d_ptr);
+    return reinterpret_cast<const char*>(address < base ? address + base : address);
+  }
+  return nullptr;
+}
+
+void ReadDynamic(const ElfW(Dyn) * dynamic, uintptr_t base, LoadedObject& object) {
+  const char* strings = StringsOf(dynamic, base);
+  if (strings == nullptr) return;
+  for (; dynamic->d_tag != DT_NULL; ++dynamic) {
+    const char* text = strings + dynamic->d_un.d_val;
+    if (dynamic->d_tag == DT_NEEDED) object.needed.emplace_back(text);
+    if (dynamic->d_tag == DT_SONAME) object.soname = text;
+  }
+}
+
+LoadedObject Describe(const dl_phdr_info& info) {
+  LoadedObject object;
+  object.name = info.dlpi_name;
+  object.headers = info.dlpi_phdr;
+  const auto base = static_cast<uintptr_t>(info.dlpi_addr);
+  for (size_t i = 0; i < info.dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info.dlpi_phdr[i];
+    const uintptr_t start = base + header.p_vaddr;
+    if (header.p_type == PT_DYNAMIC) {
+      ReadDynamic(reinterpret_cast<const ElfW(Dyn)*>(start), base, object);
+    }
+    if (header.p_type != PT_LOAD) continue;
+    if (object.end == 0) object.start = start;
+    object.end = std::max(object.end, start + header.p_memsz);
+  }
+  return object;
+}
+
+// What was listed last. The loader appends to its list what it loads, and takes out what it
+// unloads. So however many it has unloaded since, by that many fewer, at least, lead the list
+// still, in the same order.
+struct Listing {
+  // One step of dl_iterate_phdr(3).
+  void Add(const dl_phdr_info& info) {
+    if (now.empty()) {
+      unloaded = info.dlpi_subs - unloaded_before;
+      unloaded_before = info.dlpi_subs;
+    }
+    const bool was_there = now.size() + unloaded < before.size();
+    while (was_there && at < before.size() && before[at]->headers != info.dlpi_phdr) ++at;
+    now.push_back(was_there && at < before.size()
+                      ? before[at++]
+                      : std::make_shared<const LoadedObject>(Describe(info)));
+  }
+
+  LoadedObjects::Objects before;
+  LoadedObjects::Objects now;
+  size_t at = 0;  // in `before`
+  unsigned long long unloaded = 0;
+  unsigned long long unloaded_before = 0;
+};
+
+// An object without a SONAME goes by the name under which it was first asked for, which nobody
+// tells; the last part of its path is what a search would have been for.
+bool Answers(const LoadedObject& object, const std::string& needed) {
+  if (needed.empty()) return false;
+  if (object.name == needed || object.soname == needed) return true;
+  return needed.find('/') == std::string::npos && LastPart(object.name) == needed;
+}
+
+struct Mapping {
+  uintptr_t start = 0;
+  uintptr_t end = 0;
+  std::string_view file;  // part of the line
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+// One line of /proc/self/maps: "start-end perms offset major:minor inode   file".
+std::optional<Mapping> ReadLine(const std::string& line) {
+  unsigned long start = 0;
+  unsigned long end = 0;
+  unsigned long inode = 0;
+  unsigned major_number = 0;
+  unsigned minor_number = 0;
+  int name_at = 0;
+  // NOLINTNEXTLINE(cert-err34-c): the kernel writes these numbers
+  if (std::sscanf(line.c_str(), "%lx-%lx %*s %*x %x:%x %lu %n", &start, &end, &major_number,
+                  &minor_number, &inode, &name_at) < 5) {
+    return std::nullopt;
+  }
+  return Mapping{start, end, std::string_view(line).substr(static_cast<size_t>(name_at)),
+                 makedev(major_number, minor_number), inode};
+}
+
+// Some file systems (overlayfs, btrfs) show another device in maps than in stat(2). There the path
+// decides: the kernel follows a file that is moved, and marks one that is removed or replaced.
+bool IsStill(const Mapping& mapping, const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return false;
+  if (status.st_dev == mapping.device && status.st_ino == mapping.inode) return true;
+  const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
+                                                         &std::free);
+  return real != nullptr && mapping.file == real.get();
+}
+
+// The names of those whose file is another one by now.
+std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
+  std::vector<std::string> replaced;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; !objects.empty() && std::getline(maps, line);) {
+    const auto mapping = ReadLine(line);
+    if (!mapping) continue;
+    const auto found =
+        std::find_if(objects.begin(), objects.end(), [&](const LoadedObject* object) {
+          return object->start >= mapping->start && object->start < mapping->end;
+        });
+    if (found == objects.end()) continue;
+    if (!IsStill(*mapping, (*found)->name)) replaced.push_back((*found)->name);
+    objects.erase(found);
+  }
+  return replaced;
+}
+
+}  // namespace
+
+LoadedObjects LoadedObjects::List() {
+  static std::mutex mutex;
+  static auto* listing = new Listing;  // never destroyed: threads may go on while the process exits
+  const std::lock_guard lock(mutex);
+  listing->before = std::exchange(listing->now, {});
+  listing->now.reserve(listing->before.size() + 1);
+  listing->at = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* objects) {
+        static_cast<Listing*>(objects)->Add(*info);
+        return 0;
+      },
+      listing);
+  listing->before.clear();
+  LoadedObjects list;
+  list.objects_ = listing->now;
+  return list;
+}
+
+size_t LoadedObjects::IndexOf(const std::string& needed) const {
+  const auto found = std::find_if(objects_.begin(), objects_.end(),
+                                  [&](const auto& object) { return Answers(*object, needed); });
+  return static_cast<size_t>(found - objects_.begin());
+}
+
+const LoadedObject* LoadedObjects::Find(const std::string& needed) const {
+  const size_t index = IndexOf(needed);
+  return index < objects_.size() ? objects_[index].get() : nullptr;
+}
+
+void LoadedObjects::Mark(size_t index, Marks& marks) const {
+  if (index >= objects_.size() || marks[index]) return;
+  marks[index] = true;
+  for (const std::string& needed : objects_[index]->needed) Mark(IndexOf(needed), marks);
+}
+
+std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& name) const {
+  return Closure(IndexOf(name));
+}
+
+std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
+  Marks marks(objects_.size());
+  Mark(first, marks);
+  std::vector<const LoadedObject*> closure;
+  if (first < objects_.size()) closure.push_back(objects_[first].get());
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    if (marks[i] && i != first) closure.push_back(objects_[i].get());
+  }
+  return closure;
+}
+
+LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
+  Marks below(objects_.size());
+  Mark(IndexOf(name), below);
+  Marks staying(objects_.size());
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    if (!below[i]) Mark(i, staying);
+  }
+  Objects taken;
+  Objects left;
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    (staying[i] ? left : taken).push_back(std::move(objects_[i]));
+  }
+  objects_ = std::move(left);
+  return taken;
+}
+
+bool IsMappedFromFile(const std::string& name) {
+  const LoadedObjects objects = LoadedObjects::List();
+  const LoadedObject* object = objects.Find(name);
+  return object != nullptr && Replaced({object}).empty();
+}
+
+std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
+  if (names.empty()) return {};
+  const LoadedObjects objects = LoadedObjects::List();
+  std::vector<const LoadedObject*> wanted;
+  for (const auto& object : objects.all()) {
+    // A snapshot is not a file that anybody can replace.
+    if (object->name.starts_with("/proc/")) continue;
+    if (std::find(names.begin(), names.end(), object->name) != names.end()) {
+      wanted.push_back(object.get());
+    }
+  }
+  return Replaced(std::move(wanted));
+}
+
+}  // namespace soswap

@@ -1,0 +1,171 @@
+#include "core/loader/stub_object.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <tuple>
+
+#include "core/base/error.h"
+
+namespace soswap {
+namespace {
+
+#if defined(__x86_64__)
+constexpr Elf64_Half kMachine = EM_X86_64;
+#elif defined(__aarch64__)
+constexpr Elf64_Half kMachine = EM_AARCH64;
+#else
+#error "soswap knows x86-64 and aarch64"
+#endif
+
+constexpr unsigned char kByteOrder =
+    std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
+
+// The largest page of the machines above, so that the file suits a kernel with any page size.
+constexpr uint64_t kLargestPage = 65536;
+
+// The fixed part of the file; the dynamic section and the strings follow.
+struct Head {
+  Elf64_Ehdr header;
+  std::array<Elf64_Phdr, 3> segments;
+  std::array<Elf64_Sym, 1> symbols;  // the reserved one
+  std::array<Elf64_Word, 4> hash;    // one empty bucket, one chain entry
+};
+
+struct Tail {
+  std::vector<Elf64_Dyn> dynamic;
+  std::string strings = std::string(1, '\0');
+
+  void Add(Elf64_Sxword tag, uint64_t value) {
+    Elf64_Dyn entry{};
+    entry.d_tag = tag;
+    entry.d_un.d_val = value;
+    dynamic.push_back(entry);
+  }
+
+  void AddString(Elf64_Sxword tag, const std::string& text) {
+    Add(tag, strings.size());
+    strings.append(text).push_back('\0');
+  }
+};
+
+Tail MakeTail(const StubRequest& request) {
+  Tail tail;
+  for (const std::string& name : request.needed) tail.AddString(DT_NEEDED, name);
+  if (!request.search_path.empty()) {
+    tail.AddString(request.path_is_inherited ? DT_RPATH : DT_RUNPATH, request.search_path);
+  }
+  constexpr size_t kEntriesBelow = 6;
+  const uint64_t strings_at =
+      sizeof(Head) + (tail.dynamic.size() + kEntriesBelow) * sizeof(Elf64_Dyn);
+  tail.Add(DT_STRTAB, strings_at);
+  tail.Add(DT_STRSZ, tail.strings.size());
+  tail.Add(DT_SYMTAB, offsetof(Head, symbols));
+  tail.Add(DT_SYMENT, sizeof(Elf64_Sym));
+  tail.Add(DT_HASH, offsetof(Head, hash));
+  tail.Add(DT_NULL, 0);
+  return tail;
+}
+
+Elf64_Ehdr MakeHeader() {
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = kByteOrder;
+  header.e_ident[EI_VERSION] = EV_CURRENT;
+  header.e_type = ET_DYN;
+  header.e_machine = kMachine;
+  header.e_version = EV_CURRENT;
+  header.e_phoff = offsetof(Head, segments);
+  header.e_ehsize = sizeof(Elf64_Ehdr);
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  header.e_phnum = std::tuple_size_v<decltype(Head::segments)>;
+  return header;
+}
+
+// File offset and address are the same everywhere.
+Elf64_Phdr MakeSegment(Elf64_Word type, uint64_t start, uint64_t size, uint64_t alignment) {
+  Elf64_Phdr segment{};
+  segment.p_type = type;
+  // The loader writes into the dynamic section. Nothing here is ever executed.
+  segment.p_flags = PF_R | PF_W;
+  segment.p_offset = segment.p_vaddr = segment.p_paddr = start;
+  segment.p_filesz = segment.p_memsz = size;
+  segment.p_align = alignment;
+  return segment;
+}
+
+template <typename T>
+void Append(std::vector<std::byte>& file, std::span<const T> items) {
+  const auto bytes = std::as_bytes(items);
+  file.insert(file.end(), bytes.begin(), bytes.end());
+}
+
+std::vector<std::byte> MakeFile(const StubRequest& request) {
+  const Tail tail = MakeTail(request);
+  const uint64_t dynamic_size = tail.dynamic.size() * sizeof(Elf64_Dyn);
+  const uint64_t size = sizeof(Head) + dynamic_size + tail.strings.size();
+  Head head{};
+  head.header = MakeHeader();
+  head.segments = {MakeSegment(PT_LOAD, 0, size, kLargestPage),
+                   MakeSegment(PT_DYNAMIC, sizeof(Head), dynamic_size, alignof(Elf64_Dyn)),
+                   // Without this one the loader would make all stacks executable.
+                   MakeSegment(PT_GNU_STACK, 0, 0, 16)};
+  head.hash = {1, 1, 0, 0};
+  std::vector<std::byte> file;
+  file.reserve(size);
+  Append(file, std::span<const Head>(&head, 1));
+  Append(file, std::span<const Elf64_Dyn>(tail.dynamic));
+  Append(file, std::span<const char>(tail.strings));
+  return file;
+}
+
+FileDescriptor Store(const std::vector<std::byte>& bytes) {
+  FileDescriptor file(memfd_create("soswap-dependencies", MFD_CLOEXEC));
+  if (!file.valid() ||
+      write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+    throw Error(Fault::kSystem, "create", "memfd", std::strerror(errno));
+  }
+  return file;
+}
+
+// Never the same twice, as Snapshot::NewLoaderName, and never one of its names: those have no dot
+// before "fd".
+std::string NewLoaderName(int fd) {
+  static std::atomic<uint32_t> next{1};
+  constexpr int kPageBits = 12;
+  constexpr uint64_t kCopyMask = 0xffff;
+  constexpr int kCounterBits = 32;
+  uint64_t number = ((reinterpret_cast<uintptr_t>(&next) >> kPageBits) & kCopyMask) << kCounterBits;
+  number |= next.fetch_add(1, std::memory_order_relaxed);
+  std::string name = "/proc/" + std::to_string(getpid()) + "/./fd/";
+  for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
+  return name + std::to_string(fd);
+}
+
+}  // namespace
+
+StubObject::StubObject(const StubRequest& request, int mode)
+    : file_(Store(MakeFile(request))), loader_name_(NewLoaderName(file_.get())) {
+  handle_ = dlopen(loader_name_.c_str(), mode);
+  if (handle_ != nullptr) return;
+  const char* text = dlerror();
+  refusal_ = text != nullptr ? text : "the loader gives no reason";
+}
+
+StubObject::~StubObject() {
+  if (handle_ != nullptr) dlclose(handle_);
+}
+
+}  // namespace soswap

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/base/file_descriptor.h"
+
+namespace soswap {
+
+// What a stub object asks the loader for.
+struct StubRequest {
+  std::vector<std::string> needed;  // DT_NEEDED, in order
+  std::string search_path;          // DT_RUNPATH or DT_RPATH; none if empty
+  bool path_is_inherited = false;  // DT_RPATH, which also serves the dependencies of what is needed
+};
+
+// A shared object without code or data of its own, generated in memory (gABI chapters 4 and 5),
+// that makes the loader look for other objects from a directory of our choice. Move-only; may be
+// opened and destroyed on any thread, as dlopen(3) and dlclose(3) may.
+class StubObject final {
+ public:
+  // `mode` as in dlopen(3); it holds for what the stub needs too. When the loader refuses, loaded()
+  // is false and refusal() has its text. Throws Error (kSystem) when there is no memory file to be
+  // had.
+  StubObject(const StubRequest& request, int mode);
+
+  StubObject(const StubObject&) = delete;
+  StubObject& operator=(const StubObject&) = delete;
+  ~StubObject();
+
+  bool loaded() const noexcept { return handle_ != nullptr; }
+  void* handle() const noexcept { return handle_; }
+  const std::string& loader_name() const noexcept { return loader_name_; }
+  const std::string& refusal() const noexcept { return refusal_; }
+
+ private:
+  FileDescriptor file_;
+  std::string loader_name_;
+  std::string refusal_;
+  void* handle_ = nullptr;
+};
+
+}  // namespace soswap

@@ -1,0 +1,113 @@
+#include "core/loader/unload.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+#include "core/loader/loaded_objects.h"
+
+namespace soswap {
+namespace {
+
+// A thread, or a destructor at a thread's end, goes on running code of the object that asked for
+// it. The loader knows of none of these, and unmaps below them.
+constexpr std::array<std::string_view, 6> kThreadFunctions = {
+    "pthread_create",      // pthread_create(3)
+    "thrd_create",         // the same in C11
+    "clone",               // clone(2)
+    "timer_create",        // timer_create(2) with SIGEV_THREAD
+    "pthread_key_create",  // a destructor for each thread that set the key
+    "tss_create",          // the same in C11
+};
+// std::thread, whose constructor calls into libstdc++.
+constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
+// These the loader does know of: while one is pending, it does not unmap the object.
+constexpr std::string_view kThreadExit = "__cxa_thread_atexit";
+
+std::string Join(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 3;
+  std::string list;
+  for (size_t index = 0; index < std::min(names.size(), kMost); ++index) {
+    list += (index == 0 ? "" : ", ") + names[index];
+  }
+  if (names.size() > kMost) list += " and " + std::to_string(names.size() - kMost) + " more";
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
+  const LoadedObjects objects = LoadedObjects::List();
+  const auto is_it = [&](const std::string& needed) {
+    const LoadedObject* found = objects.Find(needed);
+    return found != nullptr && found->name == loader_name;
+  };
+  std::vector<std::string> names;
+  for (const auto& object : objects.all()) {
+    if (std::any_of(object->needed.begin(), object->needed.end(), is_it)) {
+      names.push_back(object->name.empty() ? "the program" : object->name);
+    }
+  }
+  return names;
+}
+
+UnloadFacts UnloadFactsOf(const ElfFile& elf) {
+  UnloadFacts facts;
+  facts.no_delete = elf.facts().flags.no_delete;
+  facts.is_go = elf.facts().is_go;
+  facts.unique_symbols = elf.UniqueSymbols();
+  elf.symbols().ForEachImport([&](const elf::Import& import) {
+    const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
+                                              import.name) != kThreadFunctions.end();
+    if (is_thread_function || import.name.starts_with(kStdThread)) {
+      facts.thread_functions.emplace_back(is_thread_function ? import.name : "std::thread");
+    }
+    if (import.name.starts_with(kThreadExit)) facts.thread_local_destructors = true;
+  });
+  return facts;
+}
+
+bool StaysMapped(const UnloadFacts& facts) {
+  return facts.is_go || facts.no_delete || !facts.unique_symbols.empty();
+}
+
+std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
+  if (facts.is_go) return {{"may-run-threads", "the Go runtime in it runs threads that never end"}};
+  if (facts.thread_functions.empty()) return {};
+  return {{"may-run-threads",
+           "a thread could still run its code: it uses " + Join(facts.thread_functions)}};
+}
+
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+                                         bool private_name) {
+#ifndef __GLIBC__
+  return {{"libc-never-unmaps", "dlclose(3) of this C library never unmaps anything"}};
+#endif
+  std::vector<RetainReason> reasons;
+  if (facts.is_go) {
+    reasons.push_back({"nodelete", "it holds a Go runtime, which is linked never to be unmapped"});
+  } else if (facts.no_delete) {
+    reasons.push_back({"nodelete", "it is linked with -z nodelete"});
+  }
+  if (!facts.unique_symbols.empty()) {
+    reasons.push_back(
+        {"unique-symbol", "it has symbols that the loader keeps for ever once bound: " +
+                              Join(facts.unique_symbols)});
+  }
+  if (facts.thread_local_destructors) {
+    reasons.push_back({"thread-local-destructor",
+                       "a thread that goes on has a thread_local variable of it to destroy"});
+  }
+  if (const auto needing = ObjectsThatNeed(loader_name); !needing.empty()) {
+    reasons.push_back({"needed-by", "it is needed by " + Join(needing)});
+  }
+  if (reasons.empty()) {
+    reasons.push_back(
+        private_name ? RetainReason{"unknown", "the loader does not say why"}
+                     : RetainReason{"opened-elsewhere", "other code of this process has it open"});
+  }
+  return reasons;
+}
+
+}  // namespace soswap

@@ -1,0 +1,121 @@
+#include "core/resolve/dependencies.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/path.h"
+#include "core/loader/stub_object.h"
+#include "core/resolve/library_search.h"
+#include "core/resolve/resolution.h"
+#include "core/resolve/search_path.h"
+
+namespace soswap {
+namespace {
+
+// DT_RPATH is not heeded beside DT_RUNPATH (gABI, "Dynamic Section").
+std::string_view SearchPathOf(const ElfFacts& facts) {
+  if (facts.runpath) return *facts.runpath;
+  return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
+}
+
+// A directory with a colon in its name cannot be written into a search path: only the expansion of
+// $ORIGIN gets it in there. Full names then stand for the search, which suits all dependencies with
+// a SONAME.
+void FindBeforehand(StubRequest& request, const ElfFacts& facts, const std::string& origin) {
+  const auto directories = ExpandSearchPath(SearchPathOf(facts), origin);
+  for (std::string& name : request.needed) {
+    if (name.find('/') != std::string::npos) continue;
+    if (auto found = SearchLibrary(name, directories).path) name = *std::move(found);
+  }
+}
+
+StubRequest RequestFor(const std::string& path, const ElfFacts& facts,
+                       const std::string& loader_name) {
+  const std::string origin = OriginOf(path);
+  StubRequest request;
+  request.search_path = ReplaceOrigin(SearchPathOf(facts), origin);
+  request.path_is_inherited = !facts.runpath.has_value();
+  // The snapshot first: a dependency that needs the library in turn is to find it by its SONAME.
+  request.needed.push_back(loader_name);
+  for (const std::string& name : facts.needed) {
+    request.needed.push_back(ReplaceOrigin(name, origin));
+    if (!UsesOrigin(name)) continue;
+    // See ShortenNeededFromOrigin.
+    if (!request.search_path.empty()) request.search_path += ':';
+    request.search_path += OriginOf(request.needed.back());
+    request.needed.emplace_back(LastPart(name));
+  }
+  if (origin.find(':') != std::string::npos) FindBeforehand(request, facts, origin);
+  return request;
+}
+
+// The loader knows private copies; the reader knows the file.
+std::string InWordsOfTheReader(std::string text, const std::string& name, const std::string& path) {
+  const auto at = text.find(name);
+  if (at != std::string::npos) text.replace(at, name.size(), path);
+  return text;
+}
+
+[[noreturn]] void Refuse(const std::string& path, const ElfFacts& facts, const std::string& text) {
+  const Resolution resolution(path, facts);
+  resolution.ThrowIfMissing();
+  throw Error(Fault::kLoader, "load", path, text);
+}
+
+std::string LoaderText() {
+  const char* text = dlerror();
+  return text != nullptr ? text : "the loader gives no reason";
+}
+
+}  // namespace
+
+bool NeedsAnchor(const ElfFacts& facts) {
+  if (UsesOrigin(SearchPathOf(facts))) return true;
+  for (const std::string& name : facts.needed) {
+    if (UsesOrigin(name)) return true;
+  }
+  return false;
+}
+
+std::size_t ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy) {
+  std::size_t changed = 0;
+  for (std::size_t i = 0; i < file.dynamic().count(); ++i) {
+    Elf64_Dyn entry = file.dynamic().At(i);
+    if (entry.d_tag != DT_NEEDED) continue;
+    const std::string_view name = file.symbols().strings().At(entry.d_un.d_val);
+    const std::size_t slash = name.rfind('/');
+    if (slash == std::string_view::npos || !UsesOrigin(name)) continue;
+    // The end of a string in the table is a string too.
+    entry.d_un.d_val += slash + 1;
+    std::memcpy(copy.data() + file.dynamic_offset() + i * sizeof(entry), &entry, sizeof(entry));
+    ++changed;
+  }
+  return changed;
+}
+
+void* LoadSnapshot(const std::string& path, const ElfFacts& facts, const std::string& loader_name,
+                   int mode) {
+  std::optional<StubObject> anchor;
+  if (NeedsAnchor(facts)) {
+    // These two would hold for the anchor itself, and the loader applies the former after
+    // constructors have run: the second dlopen is early enough.
+    anchor.emplace(RequestFor(path, facts, loader_name), mode & ~(RTLD_GLOBAL | RTLD_NODELETE));
+    if (!anchor->loaded()) {
+      Refuse(path, facts,
+             InWordsOfTheReader(InWordsOfTheReader(anchor->refusal(), loader_name, path),
+                                anchor->loader_name(), path));
+    }
+  }
+  void* handle = dlopen(loader_name.c_str(), mode);
+  if (handle == nullptr) Refuse(path, facts, InWordsOfTheReader(LoaderText(), loader_name, path));
+  return handle;
+}
+
+}  // namespace soswap

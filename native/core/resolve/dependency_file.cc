@@ -1,0 +1,98 @@
+#include "core/resolve/dependency_file.h"
+
+#include <mutex>
+#include <span>
+#include <unordered_map>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/file_descriptor.h"
+#include "core/copy/source_file.h"
+
+namespace soswap {
+namespace {
+
+// Files by their path, in the state they were read in.
+class Remembered final {
+ public:
+  std::shared_ptr<const DependencyFile> Find(const std::string& path,
+                                             const FileIdentity& identity) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = files_.find(path);
+    return found != files_.end() && found->second.identity == identity ? found->second.file
+                                                                       : nullptr;
+  }
+
+  void Keep(const FileIdentity& identity, std::shared_ptr<const DependencyFile> file) {
+    const std::lock_guard lock(mutex_);
+    Forget(file->path());
+    const std::size_t size = file->size();
+    if (size > kMost) return;
+    // Whoever swaps so many libraries can bear that a few files are read again.
+    if (size_ + size > kMost) Clear();
+    size_ += size;
+    const std::string& path = file->path();
+    files_.emplace(path, Entry{identity, std::move(file)});
+  }
+
+ private:
+  struct Entry {
+    FileIdentity identity;
+    std::shared_ptr<const DependencyFile> file;
+  };
+
+  static constexpr std::size_t kMost = 16 << 20;  // bytes
+
+  void Forget(const std::string& path) {
+    const auto found = files_.find(path);
+    if (found == files_.end()) return;
+    size_ -= found->second.file->size();
+    files_.erase(found);
+  }
+
+  void Clear() {
+    files_.clear();
+    size_ = 0;
+  }
+
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, Entry> files_;
+  std::size_t size_ = 0;
+};
+
+// Never destroyed: threads may go on while the process exits.
+Remembered& TheRemembered() {
+  static auto* remembered = new Remembered;
+  return *remembered;
+}
+
+}  // namespace
+
+std::shared_ptr<const DependencyFile> DependencyFile::Read(const std::string& path) {
+  const FileDescriptor file = OpenForReading(path);
+  const FileIdentity identity = Identify(file.get(), path);
+  if (auto known = TheRemembered().Find(path, identity)) return known;
+  const bool may_change_unseen = IsYoung(identity);
+  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(identity.size);
+  const std::size_t size = ReadAt(file.get(), bytes.get(), identity.size, 0, path);
+  auto read = std::make_shared<const DependencyFile>(
+      ElfFile::Parse(std::span<const std::byte>(bytes.get(), size), path));
+  if (!may_change_unseen && Identify(file.get(), path) == identity) {
+    TheRemembered().Keep(identity, read);
+  }
+  return read;
+}
+
+DependencyFile::DependencyFile(const ElfFile& elf)
+    : path_(elf.subject()),
+      facts_(elf.facts()),
+      unload_(UnloadFactsOf(elf)),
+      symbols_(elf.symbols().CopyTo(tables_)) {}
+
+std::size_t DependencyFile::size() const noexcept {
+  std::size_t size = 4096;  // what is not in a table
+  for (const auto& table : tables_) size += table.size();
+  return size;
+}
+
+}  // namespace soswap

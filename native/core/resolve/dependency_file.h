@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/elf/file.h"
+#include "core/loader/unload.h"
+
+namespace soswap {
+
+// What a library that is to be loaded, or unloaded, has to know of a file that it needs. Holds the
+// tables of its symbols, but not the file.
+class DependencyFile final {
+ public:
+  // Reads and parses the file, or remembers what was found when it was last read, if it has the
+  // same device, inode, size and time stamps as it had then. Throws Error as OpenForReading and
+  // ElfFile::Parse do. Any thread.
+  static std::shared_ptr<const DependencyFile> Read(const std::string& path);
+
+  explicit DependencyFile(const ElfFile& elf);
+  DependencyFile(const DependencyFile&) = delete;
+  DependencyFile& operator=(const DependencyFile&) = delete;
+  ~DependencyFile() = default;
+
+  const std::string& path() const noexcept { return path_; }
+  const ElfFacts& facts() const noexcept { return facts_; }
+  const UnloadFacts& unload() const noexcept { return unload_; }
+  const elf::Symbols& symbols() const noexcept { return symbols_; }
+
+  // Bytes of memory it takes, roughly.
+  std::size_t size() const noexcept;
+
+ private:
+  std::string path_;
+  ElfFacts facts_;
+  UnloadFacts unload_;
+  std::vector<std::vector<std::byte>> tables_;
+  elf::Symbols symbols_;  // refers to tables_
+};
+
+}  // namespace soswap

@@ -1,0 +1,238 @@
+#include "core/resolve/resolution.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_set>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/resolve/library_search.h"
+#include "core/resolve/search_path.h"
+
+namespace soswap {
+namespace {
+
+void Append(std::vector<std::string>& list, const std::vector<std::string>& more) {
+  list.insert(list.end(), more.begin(), more.end());
+}
+
+std::optional<uintptr_t> AddressOf(void* handle, const elf::Import& import) {
+  dlerror();
+  void* address = nullptr;
+#if defined(__GLIBC__)
+  if (!import.version.empty()) {
+    address = dlvsym(handle, import.name.data(), import.version.data());
+  } else
+#endif
+  {
+    address = dlsym(handle, import.name.data());
+  }
+  // A symbol may have the address null.
+  if (address == nullptr && dlerror() != nullptr) return std::nullopt;
+  return reinterpret_cast<uintptr_t>(address);
+}
+
+}  // namespace
+
+// Goes through DT_NEEDED breadth first, as the loader does.
+class Resolution::Walk final {
+ public:
+  Walk(Resolution& into, LoadedObjects loaded) : into_(into), loaded_(std::move(loaded)) {}
+
+  void Run(const std::string& path, const ElfFacts& facts) {
+    Enqueue(path, facts, GetLoaderPaths().program_rpath);
+    if (facts.soname) seen_.insert(*facts.soname);
+    for (; !queue_.empty(); queue_.pop_front()) {
+      for (const std::string& name : queue_.front().needed) Visit(name, queue_.front());
+    }
+  }
+
+ private:
+  struct Asker {
+    std::string path;
+    std::string origin;
+    std::vector<std::string> needed;
+    std::vector<std::string> directories;  // that are searched for what it needs
+    std::vector<std::string> inherited;    // DT_RPATH that its dependencies inherit
+  };
+
+  // An object with a DT_RUNPATH is deaf to every DT_RPATH, but passes those of its loaders on
+  // (ld.so(8); the latter is measured).
+  void Enqueue(const std::string& path, const ElfFacts& facts, std::vector<std::string> inherited) {
+    Asker asker{path, OriginOf(path), facts.needed, {}, {}};
+    if (facts.runpath) {
+      asker.inherited = std::move(inherited);
+    } else {
+      if (facts.rpath) asker.inherited = ExpandSearchPath(*facts.rpath, asker.origin);
+      Append(asker.inherited, inherited);
+      asker.directories = asker.inherited;
+    }
+    Append(asker.directories, GetLoaderPaths().environment);
+    if (facts.runpath) Append(asker.directories, ExpandSearchPath(*facts.runpath, asker.origin));
+    queue_.push_back(std::move(asker));
+  }
+
+  void Visit(const std::string& needed, const Asker& asker) {
+    const std::string name = ExpandTokens(needed, asker.origin);
+    if (!seen_.insert(name).second) return;
+    if (const LoadedObject* object = UseLoaded(name)) {
+      into_.found_.push_back({needed, asker.path, object->name, true});
+      return;
+    }
+    Lookup lookup = LookUp(name, asker);
+    if (!lookup.path) {
+      into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), {}});
+      return;
+    }
+    if (*lookup.path != name && !seen_.insert(*lookup.path).second) return;
+    try {
+      UseFile(*lookup.path, asker);
+      into_.found_.push_back({needed, asker.path, *lookup.path, false});
+    } catch (const Error& error) {
+      into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), error.what()});
+    }
+  }
+
+  Lookup LookUp(const std::string& name, const Asker& asker) const {
+    if (name.find('/') == std::string::npos) return SearchLibrary(name, asker.directories);
+    if (access(name.c_str(), F_OK) != 0) return {.path = {}, .looked_in = {name}};
+    return {.path = name, .looked_in = {}};
+  }
+
+  // What is loaded has its own dependencies loaded too.
+  const LoadedObject* UseLoaded(const std::string& name) {
+    const LoadedObject* object = loaded_.Find(name);
+    if (object == nullptr) return nullptr;
+    if (Handle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
+      into_.loaded_.push_back(std::move(handle));
+    }
+    return object;
+  }
+
+  void UseFile(const std::string& path, const Asker& asker) {
+    auto file = DependencyFile::Read(path);
+    if (file->facts().soname) seen_.insert(*file->facts().soname);
+    Enqueue(path, file->facts(), asker.inherited);
+    into_.files_.push_back(std::move(file));
+  }
+
+  Resolution& into_;
+  LoadedObjects loaded_;
+  std::deque<Asker> queue_;
+  std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that have their object
+};
+
+void Resolution::HandleCloser::operator()(void* handle) const noexcept { dlclose(handle); }
+
+Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std::string& leaving)
+    : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
+  LoadedObjects loaded = LoadedObjects::List();
+  if (!leaving.empty()) leaving_ = loaded.TakeOut(leaving);
+  Walk(*this, std::move(loaded)).Run(path, facts);
+  beside_ = LoadedBeside();
+}
+
+Resolution::~Resolution() = default;
+
+std::vector<RetainReason> Resolution::DependencyHazards() const {
+  std::vector<RetainReason> hazards;
+  const auto add = [&](const std::string& path, const UnloadFacts& facts) {
+    for (RetainReason& hazard : UnmapHazards(facts)) {
+      hazard.detail += " (in '" + path + "', which it needs)";
+      hazards.push_back(std::move(hazard));
+    }
+  };
+  for (const auto& file : files_) add(file->path(), file->unload());
+  for (const std::string& path : beside_) {
+    try {
+      add(path, DependencyFile::Read(path)->unload());
+    } catch (const Error&) {
+      hazards.push_back({"may-run-threads", "nothing is known of '" + path +
+                                                "', which it needs and which is no longer there"});
+    }
+  }
+  return hazards;
+}
+
+std::vector<std::string> Resolution::LoadedBeside() const {
+  if (std::none_of(found_.begin(), found_.end(), [](const auto& each) { return each.loaded; })) {
+    return {};
+  }
+  const LoadedObjects objects = LoadedObjects::List();
+  std::unordered_set<std::string> known;
+  for (const LoadedObject* object : objects.ClosureOfProgram()) known.insert(object->name);
+  std::vector<std::string> paths;
+  for (const FoundDependency& dependency : found_) {
+    if (!dependency.loaded) continue;
+    for (const LoadedObject* object : objects.ClosureOf(dependency.path)) {
+      const bool is_file = object->name.find('/') != std::string::npos;
+      if (known.insert(object->name).second && is_file) paths.push_back(object->name);
+    }
+  }
+  return paths;
+}
+
+void Resolution::ThrowIfMissing() const {
+  if (missing_.empty()) return;
+  throw Error(Fault::kMissingDependency, "load", path_, Describe(missing_, path_));
+}
+
+bool Resolution::Provides(const std::string& symbol) const {
+  return ProvidedByLoaded({.name = symbol, .weak = false, .version = {}}) ||
+         std::any_of(files_.begin(), files_.end(),
+                     [&](const auto& file) { return file->symbols().Find(symbol); });
+}
+
+bool Resolution::ProvidedGlobally(const elf::Import& import) const {
+  const auto address = AddressOf(global_.get(), import);
+  if (!address) return false;
+  return std::none_of(leaving_.begin(), leaving_.end(), [&](const auto& object) {
+    return *address >= object->start && *address < object->end;
+  });
+}
+
+bool Resolution::ProvidedByLoaded(const elf::Import& import) const {
+  return std::any_of(loaded_.begin(), loaded_.end(), [&](const Handle& handle) {
+    return AddressOf(handle.get(), import).has_value();
+  });
+}
+
+std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const {
+  const auto is_provided = [&](const elf::Import& import) {
+    return ProvidedGlobally(import) || library.symbols().Find(import.name, import.version) ||
+           std::any_of(files_.begin(), files_.end(),
+                       [&](const auto& file) {
+                         return file->symbols().Find(import.name, import.version).has_value();
+                       }) ||
+           ProvidedByLoaded(import);
+  };
+  std::vector<UndefinedSymbol> undefined;
+  const auto add = [&](const elf::Symbols& symbols, const std::string& path) {
+    symbols.ForEachImport([&](const elf::Import& import) {
+      if (import.weak || is_provided(import)) return;
+      undefined.push_back({std::string(import.name), std::string(import.version), path});
+    });
+  };
+  add(library.symbols(), path_);
+  for (const auto& file : files_) add(file->symbols(), file->path());
+  return undefined;
+}
+
+std::string Describe(std::span<const MissingDependency> missing, const std::string& path) {
+  std::string text;
+  for (const MissingDependency& each : missing) {
+    if (!text.empty()) text += "; ";
+    text += each.needed_by == path ? "it" : "'" + each.needed_by + "'";
+    text += " needs '" + each.name + "', ";
+    text += each.defect.empty() ? "which is missing (" + Describe(each.looked_in) + ")"
+                                : "but " + each.defect;
+  }
+  return text;
+}
+
+}  // namespace soswap
