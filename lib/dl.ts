@@ -6,16 +6,12 @@
  * @module soswap/dl
  */
 
-import {
-  checkDefinitions,
-  checkSymbolName,
-  type Definition,
-  encodeSignature,
-  type FunctionFor,
-} from './call/signature.js';
+import { checkDefinitions, checkSymbolName, encodeSignature } from './call/signature.js';
+import type { Definition, FunctionFor } from './call/types.js';
 import { dlopenFlags } from './internal/dlopen-flags.js';
 import { argumentTypeError } from './internal/errors.js';
-import { type BoundFunction, native } from './native/addon.js';
+import { native } from './native/addon.js';
+import type { BoundFunction } from './native/types.js';
 
 export { dlopenFlags as constants };
 

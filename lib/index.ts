@@ -17,24 +17,18 @@ export type {
   PointerLike,
   ReturnType,
   ReturnTypes,
-} from './call/signature.js';
-export {
-  inspect,
-  type SoDependency,
-  type SoExport,
-  type SoImport,
-  type SoInfo,
-  type UnloadReason,
-  type UnloadVerdict,
-} from './facts/inspect.js';
+} from './call/types.js';
+export { inspect, type SoInfo, type UnloadReason, type UnloadVerdict } from './facts/inspect.js';
 export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
+export type { OpenOptions } from './handle/open-options.js';
 export { type HandleEvents, SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
-export type { OpenOptions } from './image/source.js';
+export type { ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
 export { SoError, SoErrorCode } from './internal/errors.js';
-export type { SwapOptions, UnloadPolicy } from './swap/plan.js';
-export type { ImageInfo, RetainReason, SwapOrder, SwapReport } from './swap/report.js';
+export type { SoDependency, SoExport, SoImport } from './native/types.js';
+export type { SwapOptions } from './swap/plan.js';
+export type { SwapOrder, SwapReport } from './swap/report.js';
 export { swapOnSignal } from './triggers/signals.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

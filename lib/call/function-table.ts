@@ -1,22 +1,8 @@
-import { once } from 'node:events';
-import { missingSymbols } from '../image/candidate.js';
-import type { Image } from '../image/image.js';
 import { argumentValueError } from '../internal/errors.js';
-import { longestTimer } from '../internal/options.js';
-import {
-  type BoundFunction,
-  type NativeLibrary,
-  type NativeSlots,
-  native,
-} from '../native/addon.js';
-import {
-  type BoundFunctions,
-  checkDefinitions,
-  type Definition,
-  type Definitions,
-  encodeSignature,
-  signatureKey,
-} from './signature.js';
+import { native } from '../native/addon.js';
+import type { BoundFunction, NativeLibrary, NativeSlots } from '../native/types.js';
+import { checkDefinitions, encodeSignature, signatureKey } from './signature.js';
+import type { BoundFunctions, Definition, Definitions } from './types.js';
 
 interface Binding {
   readonly call: BoundFunction;
@@ -28,16 +14,14 @@ interface Binding {
 export class FunctionTable<D extends Definitions = Definitions> {
   readonly functions: BoundFunctions<D> = Object.create(null);
 
-  readonly #path: string;
   readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
-  /** Every function is published, and was there at the last commit. */
+  /** Every function is published, and was there at the last exchange. */
   #complete = false;
 
-  /** Binds the functions; they can be called after the first commit. */
-  constructor(path: string, library: NativeLibrary, definitions: D) {
+  /** Binds the functions; they can be called after the first exchange. */
+  constructor({ path, library }: { path: string; library: NativeLibrary }, definitions: D) {
     checkDefinitions(definitions);
-    this.#path = path;
     this.#slots = new native.Slots(path, library);
     for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
   }
@@ -68,62 +52,43 @@ export class FunctionTable<D extends Definitions = Definitions> {
   }
 
   /**
-   * Points every function at `image`. Returns the optional symbols that it lacks; throws, with the functions
-   * as they were, if it lacks a required one.
+   * Puts every function into `functions`, after an exchange.
+   *
+   * @param absent The optional symbols that the new image lacks.
    */
-  commit(image: Image): readonly string[] {
-    const { missing, absent } = this.#slots.commit(image.id);
-    if (missing.length > 0) throw missingSymbols(this.#path, missing);
-    if (this.#complete && absent.length === 0) return absent;
+  publishAll(absent: readonly string[]): void {
+    if (this.#complete && absent.length === 0) return;
     const lacking = new Set(absent);
     for (const [symbol, { call }] of this.#bindings) {
-      // Where there was no symbol there is null; a function that was given out stays one.
+      // An absent symbol has null; a function that a program already got stays a function.
       const published = this.functions[symbol];
       if (published === call || (published === null && lacking.has(symbol))) continue;
       this.publish(symbol, lacking.has(symbol) ? null : call);
     }
     this.#complete = absent.length === 0;
-    return absent;
   }
 
   publish(symbol: string, value: BoundFunction | null): void {
     Object.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
   }
 
-  /** Points every function at nothing: until the next commit calls throw `ERR_SOSWAP_NOT_LOADED`. */
-  detach(): void {
-    this.#slots.detach();
-  }
-
-  /** For ever calls throw `ERR_SOSWAP_CLOSED`. */
+  /** Makes every call throw `ERR_SOSWAP_CLOSED` for ever. */
   close(): void {
     this.#slots.close();
   }
 
-  /** Nonblocking calls made from now on wait for {@link release}. */
+  /** Makes nonblocking calls from now on wait for {@link release}. */
   hold(): void {
     this.#slots.hold();
   }
 
+  /** Begins the calls that wait. */
   release(): void {
     this.#slots.release();
   }
 
-  /**
-   * Waits until no call is in flight in `image`.
-   *
-   * @param timeout Milliseconds.
-   * @returns Whether it came to that in time.
-   */
-  async idle(image: Image, timeout = longestTimer): Promise<boolean> {
-    if (image.callsInFlight === 0) return true;
-    const expiry = new AbortController();
-    const timer = setTimeout(() => expiry.abort(), Math.min(timeout, longestTimer));
-    const expired = once(expiry.signal, 'abort');
-    while (image.callsInFlight > 0 && !expiry.signal.aborted) {
-      await Promise.race([this.#slots.nextSettled(), expired]);
-    }
-    clearTimeout(timer);
-    return image.callsInFlight === 0;
+  /** Resolves when the next nonblocking call has settled. */
+  nextSettled(): Promise<void> {
+    return this.#slots.nextSettled();
   }
 }

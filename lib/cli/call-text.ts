@@ -1,9 +1,5 @@
-import {
-  type ArgumentType,
-  type Definition,
-  encodeSignature,
-  type PointerLike,
-} from '../call/signature.js';
+import { encodeSignature } from '../call/signature.js';
+import type { ArgumentType, Definition, PointerLike } from '../call/types.js';
 import { UsageError } from './usage-error.js';
 
 /** What a command line can say of a call: no nonblocking, no optional. */

@@ -1,8 +1,10 @@
-import { inspect, type SoDependency, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
+import { inspect, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
+import { pad } from '../internal/table.js';
+import type { SoDependency } from '../native/types.js';
 import { readArguments } from './arguments.js';
 import { toJson } from './json.js';
 import { bold, dim, green, red, yellow } from './paint.js';
-import { pad, table } from './table.js';
+import { table } from './table.js';
 
 const usage = `usage: soswap inspect LIB [--json] [--symbols]
 

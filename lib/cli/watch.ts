@@ -4,7 +4,8 @@ import { Candidate } from '../image/candidate.js';
 import { plainSource } from '../image/source.js';
 import { SoError } from '../internal/errors.js';
 import { longestTimer } from '../internal/options.js';
-import type { SnapshotFacts } from '../native/addon.js';
+import { runAsync } from '../internal/steps.js';
+import type { SnapshotFacts } from '../native/types.js';
 import { readArguments, wholeNumber } from './arguments.js';
 import { endWhenInterrupted } from './interrupt.js';
 import { toJson } from './json.js';
@@ -50,7 +51,7 @@ export async function run(args: string[]): Promise<void> {
   const files = new FileWatch(path, { settle, persistent: true }, async () => {
     const last = known;
     try {
-      if ((await last.fileStatusAsync()) === 'current') return;
+      if ((await runAsync(last.fileStatus())) === 'current') return;
       known = await take(path);
       last.release();
     } catch (error) {
@@ -66,7 +67,7 @@ export async function run(args: string[]): Promise<void> {
 
 /** The file as it is now, if it is a library. */
 function take(path: string): Promise<Candidate> {
-  return Candidate.takeAsync(plainSource(path));
+  return runAsync(Candidate.take(plainSource(path)));
 }
 
 function tell(path: string, before: SnapshotFacts, now: SnapshotFacts, json: boolean): void {

@@ -1,48 +1,9 @@
 import { libraryPath } from '../files/library-path.js';
 import { Candidate } from '../image/candidate.js';
+import type { RetainReason } from '../image/image-info.js';
 import { plainSource } from '../image/source.js';
-import type { NativeInspection } from '../native/addon.js';
-import type { RetainReason } from '../swap/report.js';
-
-/** A symbol that a library offers. */
-export interface SoExport {
-  /** As dlsym(3) takes it; of C++ the mangled name. */
-  readonly name: string;
-  /** STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS or STT_NOTYPE of elf(5). */
-  readonly type: 'function' | 'indirect-function' | 'object' | 'thread-local' | 'none';
-  /** STB_GLOBAL, STB_WEAK or STB_GNU_UNIQUE of elf(5). */
-  readonly binding: 'global' | 'weak' | 'unique';
-  /** Of the symbol; empty if it has none. */
-  readonly version: string;
-  /** Bytes of the function or the data; 0 where the file does not tell. */
-  readonly size: number;
-}
-
-/** A symbol that a library asks others for. */
-export interface SoImport {
-  /** As its provider exports it. */
-  readonly name: string;
-  /** That it must have; empty if any will do. */
-  readonly version: string;
-  /** It may be absent. */
-  readonly weak: boolean;
-}
-
-/** An object that a library needs, directly or not. */
-export interface SoDependency {
-  /** As DT_NEEDED has it. */
-  readonly name: string;
-  /** The file that needs it. */
-  readonly neededBy: string;
-  /** What the loader would take; `null` if there is nothing. */
-  readonly path: string | null;
-  /** It is in this process already. */
-  readonly loaded?: boolean;
-  /** Where it was looked for in vain. */
-  readonly lookedIn?: readonly string[];
-  /** What is wrong with the file that was found. */
-  readonly defect?: string;
-}
+import { runSync } from '../internal/steps.js';
+import type { NativeInspection, SoDependency, SoExport, SoImport } from '../native/types.js';
 
 /** What becomes of an image of a library when it is closed. */
 export interface UnloadVerdict {
@@ -116,7 +77,7 @@ export interface SoInfo {
  */
 export function inspect(path: string | URL): SoInfo {
   const source = plainSource(libraryPath(path));
-  const candidate = Candidate.take(source);
+  const candidate = runSync(Candidate.take(source));
   try {
     const native = source.library.inspect(candidate.facts.id);
     const { buildId, size, unmapHazards } = candidate.facts;

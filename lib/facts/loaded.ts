@@ -1,8 +1,9 @@
+import type { ImageInfo, RetainReason } from '../image/image-info.js';
+import { type Json, withJson } from '../internal/json.js';
 import { native } from '../native/addon.js';
-import type { ImageInfo, RetainReason } from '../swap/report.js';
 
 /** One image that soswap has loaded into this process. */
-export interface LoadedImage extends ImageInfo {
+export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
   /** The path of its handle. */
   readonly path: string;
   /** `live`: its handle runs it. `retained`: given up by its handle, but still mapped. */
@@ -17,6 +18,8 @@ export interface LoadedImage extends ImageInfo {
   readonly callsInFlight: number;
   /** The names of the loaded objects that have it among their dependencies. */
   readonly neededBy: readonly string[];
+  /** Called by JSON.stringify(): 64-bit fields become strings of decimal digits. */
+  toJSON(): Json<Omit<LoadedImage, 'toJSON'>>;
 }
 
 /**
@@ -31,5 +34,7 @@ export interface LoadedImage extends ImageInfo {
 export function loaded(): LoadedImage[] {
   return native
     .loadedImages()
-    .map((image) => ({ ...image, state: image.retained.length > 0 ? 'retained' : 'live' }));
+    .map((image) =>
+      withJson({ ...image, state: image.retained.length > 0 ? 'retained' : 'live' } as const),
+    );
 }

@@ -3,6 +3,7 @@ import { dirname, isAbsolute } from 'node:path';
 import { Candidate } from '../image/candidate.js';
 import { plainSource } from '../image/source.js';
 import { SoError } from '../internal/errors.js';
+import { runAsync } from '../internal/steps.js';
 import { native } from '../native/addon.js';
 import { createBeside, sweepBeside } from './file-beside.js';
 import {
@@ -43,7 +44,7 @@ import { filePath } from './library-path.js';
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const candidate = await Candidate.takeAsync(plainSource(from, { verbatim: true }));
+  const candidate = await runAsync(Candidate.take(plainSource(from, { verbatim: true })));
   try {
     const { descriptor, size } = candidate.facts;
     await replace(descriptor, size, from, await resolveLinks(to));

@@ -1,24 +1,47 @@
 import { type BigIntStats, statSync } from 'node:fs';
 import { SoError } from '../internal/errors.js';
-import type { SnapshotFacts } from '../native/addon.js';
+import { type Steps, step } from '../internal/steps.js';
+import type { SnapshotFacts } from '../native/types.js';
+import type { Source } from './source.js';
 
 /**
- * What the file at the handle's path is, beside the image that runs.
+ * The file at the handle's path, compared with the one that the running image was taken from.
  *
- * - `current`: the file that runs
+ * - `current`: the same file with the same bytes
  * - `replaced`: another file; the next swap takes it
- * - `overwritten`: the same file with other bytes; the next swap takes them
+ * - `overwritten`: the same file with other bytes, or a file that somebody is writing; the next swap takes it
  * - `missing`: no file
  */
 export type FileStatus = 'current' | 'replaced' | 'overwritten' | 'missing';
 
 /**
- * What stat(2) tells of the file that a snapshot was taken from; `undefined` where only its bytes can tell: it was
- * touched, or overwritten with as many bytes.
+ * Compares the file at the path of `source` with the snapshot `taken`. Reads it only where stat(2) cannot tell: where
+ * it was touched, or overwritten with as many bytes.
  *
- * @throws {SoError} `ERR_SOSWAP_UNREADABLE`.
+ * @throws {SoError} `ERR_SOSWAP_UNREADABLE`; `ERR_SOSWAP_BEING_WRITTEN`: the bytes may come out as they were.
  */
-export function statusWithoutReading(path: string, taken: SnapshotFacts): FileStatus | undefined {
+export function* fileStatus({ path, library }: Source, taken: SnapshotFacts): Steps<FileStatus> {
+  const status = statusWithoutReading(path, taken);
+  if (status !== undefined) return status;
+  const same = yield* step(
+    () => library.stillInFile(taken.id),
+    () => library.stillInFileAsync(taken.id),
+  );
+  return same ? 'current' : 'overwritten';
+}
+
+/** Counts a file that somebody is writing as overwritten. */
+export function* orOverwritten(status: Steps<FileStatus>): Steps<FileStatus> {
+  try {
+    return yield* status;
+  } catch (error) {
+    if (!(error instanceof SoError) || error.code !== 'ERR_SOSWAP_BEING_WRITTEN') throw error;
+    return 'overwritten';
+  }
+}
+
+/** `undefined` where only the bytes can tell. */
+function statusWithoutReading(path: string, taken: SnapshotFacts): FileStatus | undefined {
   const file = statFile(path);
   if (file === undefined) return 'missing';
   // A file system may give a new file the inode number of a removed one at once.
@@ -33,7 +56,7 @@ function statFile(path: string): BigIntStats | undefined {
   try {
     return statSync(path, { bigint: true, throwIfNoEntry: false });
   } catch (cause) {
-    const message = `cannot look at '${path}'`;
+    const message = `cannot stat '${path}'`;
     throw new SoError('ERR_SOSWAP_UNREADABLE', message, path, undefined, { cause });
   }
 }

@@ -1,63 +1,54 @@
-import type { ImageFacts, NativeLibrary } from '../native/addon.js';
-import type { RetainReason } from '../swap/report.js';
+import type { ImageFacts, NativeLibrary } from '../native/types.js';
+import type { RetainReason } from './image-info.js';
 
-/** One loaded copy of a library: open until it is closed or left mapped for good. */
+/** The addon knows images by number; a number is never used again. */
+let lastId = 0;
+
+/** One loaded copy of a library, or one that is about to be loaded. */
 export class Image {
-  readonly base: bigint;
-  /** What the loader calls it. */
-  readonly loaderName: string;
-
-  /** Bytes of address space. */
-  readonly memorySize: number;
+  /** The number that the addon knows it by. */
+  readonly id = ++lastId;
 
   readonly #library: NativeLibrary;
-  readonly #id: number;
-  #open = true;
+  #facts: ImageFacts | undefined;
 
-  constructor(library: NativeLibrary, { id, base, loaderName, memorySize }: ImageFacts) {
-    this.base = base;
-    this.loaderName = loaderName;
-    this.memorySize = memorySize;
+  constructor(library: NativeLibrary) {
     this.#library = library;
-    this.#id = id;
   }
 
-  /** The number that the addon knows it by. */
-  get id(): number {
-    return this.#id;
+  /** Whether it was opened, and neither closed nor kept since. */
+  get isOpen(): boolean {
+    return this.#library.isOpen(this.id);
   }
 
-  get open(): boolean {
-    return this.#open;
+  /** What the loader says of it. First asked for while it is open. */
+  get facts(): ImageFacts {
+    this.#facts ??= this.#library.imageFacts(this.id);
+    return this.#facts;
   }
 
+  /** 0 too if it is not open. */
   get callsInFlight(): number {
-    return this.#open ? this.#library.callsInFlight(this.#id) : 0;
+    return this.#library.callsInFlight(this.id);
   }
 
   /** The address of a symbol as dlsym(3) finds it. */
   symbol(name: string): bigint | undefined {
-    return this.#open ? this.#library.symbol(this.#id, name) : undefined;
+    return this.isOpen ? this.#library.symbol(this.id, name) : undefined;
   }
 
-  /** dlclose(3). Why the image is still mapped afterwards; empty if it is gone. Once more does nothing. */
+  /** Calls dlclose(3). Returns why the image is still mapped afterwards; empty if it is gone, or was not open. */
   close(): readonly RetainReason[] {
-    if (!this.#open) return [];
-    this.#open = false;
-    return this.#library.closeImage(this.#id);
+    return this.isOpen ? this.#library.closeImage(this.id) : [];
   }
 
   /** The same on another thread, which releases the snapshot too. */
-  async closeAside(snapshot: number): Promise<readonly RetainReason[]> {
-    if (!this.#open) return [];
-    this.#open = false;
-    return this.#library.closeImageAsync(this.#id, snapshot);
+  async closeAsync(snapshot: number): Promise<readonly RetainReason[]> {
+    return this.isOpen ? this.#library.closeImageAsync(this.id, snapshot) : [];
   }
 
   /** Leaves the image mapped for as long as the process lives, for these reasons. */
   keep(reasons: readonly RetainReason[]): void {
-    if (!this.#open) return;
-    this.#open = false;
-    this.#library.keepImage(this.#id, reasons);
+    if (this.isOpen) this.#library.keepImage(this.id, reasons);
   }
 }

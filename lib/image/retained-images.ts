@@ -1,29 +1,18 @@
-import { argumentTypeError, SoError } from '../internal/errors.js';
-import { checkOptions } from '../internal/options.js';
+import { SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
-import type { Image } from './image.js';
+import type { ImageFacts } from '../native/types.js';
 
-/** How many old images may stay mapped. */
+/** How many retained images there may be. */
 export interface RetainedLimit {
   readonly images: number;
+  /** Of address space. */
   readonly bytes: number;
 }
 
-const defaultLimit: RetainedLimit = { images: 1000, bytes: 2 ** 30 };
+/** The limit where the program names none. */
+export const defaultRetainedLimit: RetainedLimit = { images: 1000, bytes: 2 ** 30 };
 
-export function retainedLimit(options: unknown): RetainedLimit {
-  if (options === undefined) return defaultLimit;
-  checkOptions(options);
-  const limit = { ...defaultLimit, ...(options as Partial<RetainedLimit>) };
-  for (const key of ['images', 'bytes'] as const) {
-    if (typeof limit[key] !== 'number' || !(limit[key] >= 0)) {
-      throw argumentTypeError(`options.maxRetained.${key}`, 'a number, 0 or more', limit[key]);
-    }
-  }
-  return limit;
-}
-
-/** The old images of one handle that are still mapped. */
+/** The retained images of one handle: given up, but still mapped. */
 export class RetainedImages {
   readonly #path: string;
   readonly #limit: RetainedLimit;
@@ -31,25 +20,25 @@ export class RetainedImages {
   readonly #images = new Map<string, number>();
   #bytes = 0;
 
-  constructor(path: string, limit: RetainedLimit = defaultLimit) {
+  constructor(path: string, limit: RetainedLimit = defaultRetainedLimit) {
     this.#path = path;
     this.#limit = limit;
   }
 
-  add({ loaderName, memorySize }: Image): void {
+  add({ loaderName, memorySize }: ImageFacts): void {
     if (this.#images.has(loaderName)) return;
     this.#images.set(loaderName, memorySize);
     this.#bytes += memorySize;
   }
 
-  /** The loader has given it out again. */
-  remove({ loaderName }: Image): void {
+  /** The loader has returned it again for a new image. */
+  remove({ loaderName }: ImageFacts): void {
     this.#bytes -= this.#images.get(loaderName) ?? 0;
     this.#images.delete(loaderName);
   }
 
   /**
-   * @param coming How many images, and bytes of them, will come.
+   * @param coming The images, and their bytes, that will be retained next.
    * @throws {SoError} `ERR_SOSWAP_RETAINED_LIMIT`
    */
   assertRoomFor(coming: RetainedLimit): void {
@@ -58,8 +47,8 @@ export class RetainedImages {
     if (this.#hasRoomFor(coming)) return;
     throw new SoError(
       'ERR_SOSWAP_RETAINED_LIMIT',
-      `cannot swap '${this.#path}': ${this.#images.size} old image(s) of ${this.#bytes} bytes stay ` +
-        `mapped, and this one would too; options.maxRetained allows ${this.#limit.images} of ${this.#limit.bytes} bytes`,
+      `cannot swap '${this.#path}': ${this.#images.size} retained image(s) take ${this.#bytes} bytes, and the running ` +
+        `image would be retained too; options.maxRetained allows ${this.#limit.images} image(s) and ${this.#limit.bytes} bytes`,
       this.#path,
     );
   }
@@ -70,7 +59,7 @@ export class RetainedImages {
     );
   }
 
-  /** A thread that kept an image may have ended since. */
+  /** A thread that kept an image mapped may have ended since. */
   #forgetUnmapped(): void {
     for (const [loaderName, bytes] of this.#images) {
       if (native.isLoaded(loaderName)) continue;

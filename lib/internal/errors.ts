@@ -1,29 +1,39 @@
 import { inspect } from 'node:util';
+import type { UndefinedSymbol } from '../native/types.js';
 
 /**
- * Everything that soswap itself refuses or fails at. `code` is stable; the message is for people; `cause` is the error
- * behind it, where there is one. Mistakes in arguments are a `TypeError` or `RangeError` with Node's own code instead.
+ * What a failed swap left behind.
+ *
+ * - `unchanged`: nothing changed; the image that ran before runs on, with its state
+ * - `rolled-back`: the previous image was closed and loaded again; the functions work, and the message says whether the
+ *   static state of the image was kept or began anew
+ * - `not-loaded`: the previous image was closed and could not be loaded again; calls throw `ERR_SOSWAP_NOT_LOADED` until
+ *   the next swap
+ */
+export type SwapOutcome = 'unchanged' | 'rolled-back' | 'not-loaded';
+
+/**
+ * The error of everything that soswap itself refuses or fails at. `code` is stable; `message` is for people; `cause` is
+ * the error behind it, where there is one. A wrong argument is a `TypeError` or `RangeError` with Node's own code instead.
  *
  * @example
  * try {
  *   await price.swap();
  * } catch (error) {
  *   if (!(error instanceof SoError)) throw error;
- *   console.error(error.code, error.path, error.symbol, error.rolledBack, error.cause);
+ *   console.error(error.code, error.path, error.symbol, error.outcome, error.cause);
  * }
  */
 export class SoError extends Error {
   /** `ERR_SOSWAP_…`, see {@link SoErrorCode}. */
   readonly code: SoErrorCode;
-  /** The library that it is about: the path of its handle, for `install()` the destination. */
+  /** The library that failed: the path of its handle; for `install()` the destination. */
   readonly path: string;
-  /** The symbol that it is about, where there is one. */
+  /** The symbol that failed, where there is one. */
   declare readonly symbol?: string;
-
-  /**
-   * The previous image was loaded again, because the loader failed after it had been closed. The functions work; the
-   * message says whether its static state is as it was or began anew.
-   */
+  /** What a failed swap left behind. `unchanged` for every other error. */
+  readonly outcome: SwapOutcome;
+  /** Whether `outcome` is `rolled-back`. */
   readonly rolledBack: boolean;
 
   /** @internal */
@@ -32,23 +42,35 @@ export class SoError extends Error {
     message: string,
     path: string,
     symbol?: string,
-    options: ErrorOptions & { rolledBack?: boolean } = {},
+    options: ErrorOptions & { outcome?: SwapOutcome } = {},
   ) {
     super(message, options);
     this.code = code;
     this.path = path;
     if (symbol !== undefined) this.symbol = symbol;
-    this.rolledBack = options.rolledBack ?? false;
+    this.outcome = options.outcome ?? 'unchanged';
+    this.rolledBack = this.outcome === 'rolled-back';
   }
 
   /**
-   * The same error with more said about it.
+   * Returns `thrown` if it is a SoError, else a new one with `thrown` as its cause: a full stack, or no memory.
    *
    * @internal
    */
-  with(more: string, options: { rolledBack?: boolean } = {}): SoError {
+  static of(thrown: unknown, what: string, path: string): SoError {
+    if (thrown instanceof SoError) return thrown;
+    const why = thrown instanceof Error ? thrown.message : String(thrown);
+    return new SoError('ERR_SOSWAP_SYSTEM', `${what}: ${why}`, path, undefined, { cause: thrown });
+  }
+
+  /**
+   * Returns the same error with more in its message.
+   *
+   * @internal
+   */
+  with(more: string, outcome: SwapOutcome): SoError {
     const { code, message, path, symbol } = this;
-    return new SoError(code, `${message}; ${more}`, path, symbol, { cause: this, ...options });
+    return new SoError(code, `${message}; ${more}`, path, symbol, { cause: this, outcome });
   }
 
   static {
@@ -117,7 +139,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
   /** A native function threw a C++ exception. */
   ERR_SOSWAP_NATIVE_EXCEPTION: 'ERR_SOSWAP_NATIVE_EXCEPTION',
-  /** A system call failed that has nothing to do with the file: no memory, no descriptors. */
+  /** The system refused something that has nothing to do with the file: no memory, no descriptors, no room on the stack. */
   ERR_SOSWAP_SYSTEM: 'ERR_SOSWAP_SYSTEM',
 } as const;
 
@@ -137,4 +159,26 @@ export function argumentValueError(name: string, reason: string, value: unknown)
     `The argument "${name}" ${reason}. Received ${inspect(value, { depth: 0 })}`,
   );
   return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+export function missingSymbols(path: string, names: readonly string[]): SoError {
+  const list = names.join(', ');
+  const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
+  return new SoError('ERR_SOSWAP_MISSING_SYMBOL', `cannot use '${path}': ${text}`, path, names[0]);
+}
+
+export function replacedDependencies(path: string, files: readonly string[]): SoError {
+  const message =
+    `cannot load '${path}': it needs ${files.join(', ')}, replaced since it was loaded, and the loader would bind to ` +
+    "the old one: close what else holds it; swap with order 'close-first' and without verify";
+  return new SoError('ERR_SOSWAP_REPLACED_DEPENDENCY', message, path);
+}
+
+export function undefinedSymbols(path: string, symbols: readonly UndefinedSymbol[]): SoError {
+  const list = symbols.map(({ name, version, neededBy }) => {
+    const wanted = version === '' ? name : `${name}@${version}`;
+    return neededBy === path ? wanted : `${wanted} (needed by ${neededBy})`;
+  });
+  const message = `cannot load '${path}': nothing provides ${list.join(', ')}`;
+  return new SoError('ERR_SOSWAP_UNDEFINED_SYMBOL', message, path, symbols[0]?.name);
 }

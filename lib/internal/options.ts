@@ -1,3 +1,4 @@
+import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from './errors.js';
 
 /** An options object, or a `TypeError`. */
@@ -39,4 +40,9 @@ export function milliseconds(name: string, value: unknown, byDefault: number): n
   if (value >= 0) return value;
   const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
   throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}
+
+/** What becomes of old images; `auto` where it is absent. */
+export function unloadPolicy(value: unknown): UnloadPolicy {
+  return oneOf('options.unload', value, ['auto', 'always', 'never']);
 }

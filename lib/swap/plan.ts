@@ -1,70 +1,73 @@
-import type { BoundFunctions, Definitions } from '../call/signature.js';
-import { argumentTypeError } from '../internal/errors.js';
-import { checkOptions, milliseconds, oneOf } from '../internal/options.js';
+import type { BoundFunctions, Definitions } from '../call/types.js';
+import type { UnloadPolicy } from '../image/image-info.js';
+import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { checkOptions, milliseconds, oneOf, unloadPolicy } from '../internal/options.js';
 import type { SwapOrder } from './report.js';
 
-/**
- * What becomes of an old image. `auto`: it is unmapped, unless that could crash the process because code of it
- * may still run (it can start threads, or registers destructors for a thread's end). `always`: it is unmapped
- * all the same. `never`: it stays.
- */
-export type UnloadPolicy = 'auto' | 'always' | 'never';
-
-/** How a swap goes about it. */
+/** The options of a swap. */
 export interface SwapOptions<D extends Definitions = Definitions> {
-  /** Which image goes or comes first. Default `close-first`. */
+  /** The image that comes first: the old one is closed, or the new one is opened. Defaults to `close-first`. */
   readonly order?: SwapOrder;
   /**
-   * How long `swap()` waits for calls in flight, in milliseconds, before it gives up with
-   * `ERR_SOSWAP_BUSY`. 0 or more; default 10,000. `swapSync()` never waits.
+   * Milliseconds, 0 or more, that `swap()` waits for calls in flight before it fails with `ERR_SOSWAP_BUSY`. `swapSync()`
+   * never waits and does not take it. Defaults to 10,000.
    */
   readonly timeout?: number;
   /**
-   * Is given the candidate's functions, loaded beside the old image, and called on the handle's thread. Throwing,
-   * rejecting or returning `false` refuses the candidate with `ERR_SOSWAP_VERIFY`. `swapSync()` takes no promise. The
-   * functions are dead afterwards, and unless the library cannot be unmapped safely, what they changed in its
-   * static data is too.
+   * A function that judges the candidate. It gets the candidate's functions, loaded beside the old image, and runs on the
+   * handle's thread. If it throws, rejects or returns `false`, the candidate is refused with `ERR_SOSWAP_VERIFY`.
+   * `swapSync()` takes no promise. Afterwards the functions throw, and their changes to the library's static data are
+   * lost, unless the library cannot be unmapped safely. Defaults to no judgement.
    */
   readonly verify?: (functions: BoundFunctions<D>) => unknown;
   /**
-   * Load the candidate in a child process first: a crash, a hang or an error there refuses it with
-   * `ERR_SOSWAP_QUARANTINE`. Its constructors and destructors run there, no function is called. Default `false`.
+   * A trial in a child process, which loads the candidate first: a crash, a hang or an error there refuses the candidate
+   * with `ERR_SOSWAP_QUARANTINE`. Constructors and destructors run there; no function is called. Defaults to `false`.
    */
   readonly quarantine?:
     | boolean
     | {
-        /** How long the child may take, in milliseconds. 0 or more; default 10,000. */
+        /** Milliseconds, 0 or more, that the child may take. Defaults to 10,000. */
         readonly timeout?: number;
       };
-  /** What becomes of the old image. Default: as {@link SoHandle.open} was told. */
+  /** The fate of the old image. Defaults to the option `unload` of {@link SoHandle.open}. */
   readonly unload?: UnloadPolicy;
   /**
-   * Where an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and
-   * destructors of the library. `thread` (default): on other threads, so that the JavaScript thread is held for the
-   * commit alone, whatever the size of the library; that of the constructors ends when they are done. `main`: on the
-   * JavaScript thread, for libraries that care which thread loads them, where a `thread_local` of a constructor must
-   * live on, say. `close-first` and `swapSync()` load on the JavaScript thread anyway.
+   * The thread on which an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and
+   * destructors of the library. `thread`: other threads, so that the JavaScript thread is held for the commit alone,
+   * whatever the size of the library; the thread of the constructors ends when they are done. `main`: the JavaScript
+   * thread, for a library that depends on the thread that loads it, for example because a `thread_local` variable of a
+   * constructor must live on. `close-first` and `swapSync()` always load on the JavaScript thread and do not take it.
+   * Defaults to `thread`.
    */
   readonly loadOn?: 'thread' | 'main';
 }
 
-/** The same with every default filled in. */
+/** The options of a swap with every default filled in. */
 export interface SwapPlan<D extends Definitions> {
   readonly order: SwapOrder;
   readonly timeout: number;
-  readonly verify: ((functions: BoundFunctions<D>) => unknown) | undefined;
+  readonly verify: SwapOptions<D>['verify'];
   /** Milliseconds; `undefined` without quarantine. */
   readonly quarantine: number | undefined;
   readonly unload: UnloadPolicy;
-  /** Load and unmap on another thread, where the swap can wait. */
-  readonly aside: boolean;
+  /** Load and unmap on other threads. */
+  readonly onThread: boolean;
 }
 
 const defaultTimeout = 10_000;
 
+/**
+ * Checks the options of a swap.
+ *
+ * @param unload The policy of the handle.
+ * @param form The call that they are for: an option that has no effect there is refused.
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
+ */
 export function planSwap<D extends Definitions>(
   options: SwapOptions<D>,
   unload: UnloadPolicy,
+  form: 'swap' | 'swapSync',
 ): SwapPlan<D> {
   checkOptions(options);
   const { verify, quarantine = false } = options;
@@ -73,18 +76,29 @@ export function planSwap<D extends Definitions>(
   }
   const order = oneOf('options.order', options.order, ['close-first', 'open-first']);
   const loadOn = oneOf('options.loadOn', options.loadOn, ['thread', 'main']);
+  const timeout = milliseconds('options.timeout', options.timeout, defaultTimeout);
+  if (form === 'swapSync') {
+    assertAbsent('options.timeout', options.timeout, 'swapSync(), which waits for nothing');
+    assertAbsent('options.loadOn', options.loadOn, 'swapSync(), which loads on this thread');
+  } else if (order === 'close-first') {
+    assertAbsent(
+      'options.loadOn',
+      options.loadOn,
+      "the order 'close-first', which loads on this thread",
+    );
+  }
   return {
     order,
-    aside: order === 'open-first' && loadOn === 'thread',
-    timeout: milliseconds('options.timeout', options.timeout, defaultTimeout),
+    timeout,
     verify,
     quarantine: quarantineTimeout(quarantine),
     unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
+    onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
   };
 }
 
-export function unloadPolicy(value: unknown): UnloadPolicy {
-  return oneOf('options.unload', value, ['auto', 'always', 'never']);
+function assertAbsent(name: string, value: unknown, where: string): void {
+  if (value !== undefined) throw argumentValueError(name, `has no effect with ${where}`, value);
 }
 
 function quarantineTimeout(quarantine: unknown): number | undefined {

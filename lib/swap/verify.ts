@@ -1,82 +1,106 @@
-import type { FunctionTable } from '../call/function-table.js';
-import type { BoundFunctions, Definitions } from '../call/signature.js';
+import { FunctionTable } from '../call/function-table.js';
+import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { Candidate } from '../image/candidate.js';
+import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import { SoError } from '../internal/errors.js';
+import { runAsync, type Steps, step } from '../internal/steps.js';
+import { idle } from './drain.js';
+import { exchange } from './exchange.js';
+import type { SwapOptions } from './plan.js';
+import { SwapTarget } from './target.js';
 
-type Verify<D extends Definitions> = (functions: BoundFunctions<D>) => unknown;
+/** Judges the candidate's functions: throwing, rejecting or returning `false` refuses the candidate. */
+type Verify<D extends Definitions> = NonNullable<SwapOptions<D>['verify']>;
 
-/** Loads the candidate beside the old image and lets the program judge its functions. */
-export function verifySync<D extends Definitions>(
+/**
+ * Loads the candidate beside the running image, lets the program judge its functions, and unmaps it again.
+ *
+ * @returns The image, still open, if unmapping it could crash the process: the loader returns it at the next open too.
+ * @throws {SoError} `ERR_SOSWAP_VERIFY`; and what loading throws.
+ */
+export function* verify<D extends Definitions>(
   candidate: Candidate,
   definitions: D,
-  verify: Verify<D>,
-): void {
+  judge: Verify<D>,
+): Steps<Image | undefined> {
   const trial = new Trial(candidate, definitions);
+  let refusal: SoError | undefined;
   try {
-    const verdict = verify(trial.functions);
-    if (isThenable(verdict)) {
-      Promise.resolve(verdict).catch(() => {}); // its rejection would end the process
-      throw new Error('it returned a promise, which only swap() waits for');
-    }
-    if (trial.busy) throw new Error('it left calls in flight');
-    judge(verdict);
+    const verdict = yield* step(
+      () => trial.judgeNow(judge),
+      async () => await judge(trial.functions),
+    );
+    if (verdict === false) throw new Error('it returned false');
   } catch (cause) {
-    throw refusal(candidate, cause);
-  } finally {
-    void trial.end();
+    refusal = refused(candidate, cause);
   }
+  yield* step(
+    () => trial.endSync(),
+    () => trial.end(),
+  );
+  if (refusal === undefined) return trial.spare;
+  if (trial.spare !== undefined) candidate.retire(trial.spare);
+  throw refusal;
 }
 
-/** The same with a function that may return a promise. */
-export async function verifyAsync<D extends Definitions>(
-  candidate: Candidate,
-  definitions: D,
-  verify: Verify<D>,
-): Promise<void> {
-  const trial = new Trial(candidate, definitions);
-  try {
-    judge(await verify(trial.functions));
-  } catch (cause) {
-    throw refusal(candidate, cause);
-  } finally {
-    await trial.end();
-  }
-}
-
+/** One look at the candidate's functions. */
 class Trial<D extends Definitions> {
+  /** The image, once the trial has ended and could not unmap it without danger. */
+  spare: Image | undefined;
+
   readonly #candidate: Candidate;
   readonly #table: FunctionTable<D>;
   readonly #image: Image;
 
   constructor(candidate: Candidate, definitions: D) {
     this.#candidate = candidate;
-    this.#table = candidate.functionTable(definitions);
-    this.#image = candidate.try();
-    this.#table.commit(this.#image);
+    this.#table = new FunctionTable(candidate.source, definitions);
+    this.#image = candidate.openTrial();
+    try {
+      const target = new SwapTarget(candidate.source, definitions, this.#table);
+      exchange(target, new Generation(0, candidate, this.#image), false);
+    } catch (error) {
+      candidate.retire(this.#image);
+      throw error;
+    }
   }
 
   get functions(): BoundFunctions<D> {
     return this.#table.functions;
   }
 
-  get busy(): boolean {
-    return this.#image.callsInFlight > 0;
+  judgeNow(judge: Verify<D>): unknown {
+    const verdict = judge(this.functions);
+    if (isThenable(verdict)) {
+      Promise.resolve(verdict).catch(() => {}); // an unhandled rejection would end the process
+      throw new Error('it returned a promise, which only swap() waits for');
+    }
+    if (this.#image.callsInFlight > 0) throw new Error('it left calls in flight');
+    return verdict;
   }
 
-  /** The functions are dead at once; the image goes as soon as no call is in flight in it. */
+  /** Kills the functions at once; the image goes as soon as no call is in flight in it. */
   async end(): Promise<void> {
     this.#table.close();
-    if (this.busy) await this.#table.idle(this.#image);
-    this.#candidate.endTrial(this.#image);
+    await runAsync(idle(this.#table, this.#image));
+    this.#endIdle();
+  }
+
+  /** The same in one go. If calls are in flight, the candidate was refused, and the image goes later. */
+  endSync(): void {
+    this.#table.close();
+    if (this.#image.callsInFlight === 0) this.#endIdle();
+    else this.end().then(() => this.spare && this.#candidate.retire(this.spare));
+  }
+
+  #endIdle(): void {
+    if (this.#candidate.hazards.length > 0) this.spare = this.#image;
+    else this.#candidate.closed(this.#image, this.#image.close());
   }
 }
 
-function judge(verdict: unknown): void {
-  if (verdict === false) throw new Error('it returned false');
-}
-
-function refusal({ path }: Candidate, cause: unknown): SoError {
+function refused({ path }: Candidate, cause: unknown): SoError {
   const why = cause instanceof Error ? cause.message : String(cause);
   const message = `cannot use '${path}': verify() refused it: ${why}`;
   return new SoError('ERR_SOSWAP_VERIFY', message, path, undefined, { cause });

@@ -3,7 +3,7 @@ import { isMainThread } from 'node:worker_threads';
 import { openHandles } from '../handle/registry.js';
 import type { SoHandle } from '../handle/so-handle.js';
 import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
-import { warnIfUnheard } from '../internal/refusals.js';
+import { warnIfUnheard } from '../internal/events.js';
 
 /**
  * Swaps handles when the process gets a signal, as daemons reload on SIGHUP. The swap runs on the event loop, never
@@ -41,7 +41,9 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
     try {
       while (pending) {
         pending = false;
-        const open = [...(chosen ?? openHandles())].filter(({ closed }) => !closed);
+        const open = [...(chosen ?? (openHandles() as Iterable<SoHandle>))].filter(
+          ({ closed }) => !closed,
+        );
         await Promise.all(open.map(swapOne));
       }
     } finally {

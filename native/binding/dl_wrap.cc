@@ -7,7 +7,8 @@
 #include <string>
 
 #include "binding/call/bound_function.h"
-#include "binding/call/slots.h"
+#include "binding/call/bound_table.h"
+#include "binding/call/signature.h"
 #include "binding/js_error.h"
 
 namespace soswap {
@@ -66,7 +67,7 @@ Napi::Value Close(const Napi::CallbackInfo& info) {
 // functionAt(address, name, signature)
 Napi::Value FunctionAt(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  auto table = std::make_shared<SlotTable>("");
+  auto table = std::make_shared<BoundTable>("");
   Slot* slot = table->Add(info[1].As<Napi::String>(), ReadSignature(info[2]), false);
   slot->address = ToPointer(info[0]);
   return Napi::Value(env, CreateBoundFunction(env, table, slot));

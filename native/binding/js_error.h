@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <new>
 #include <string>
 
 #include "core/base/error.h"
@@ -27,6 +28,8 @@ auto Translating(Napi::Env env, Body body) {
     return body();
   } catch (const Error& error) {
     throw Napi::Error(env, MakeSoError(env, error));
+  } catch (const std::bad_alloc&) {
+    throw Napi::Error(env, MakeSoError(env, "ERR_SOSWAP_SYSTEM", "there is no memory", ""));
   }
 }
 

@@ -32,7 +32,7 @@ SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
           .verbatim = flag("verbatim")};
 }
 
-// lib/native/addon.ts: Resolution; null if there is nothing to tell.
+// lib/native/types.ts: Resolution; null if there is nothing to tell.
 Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
   if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
       resolved.replaced.empty()) {
@@ -86,7 +86,7 @@ TakenSnapshot Take(const SnapshotRequest& request) {
   return taken;
 }
 
-// lib/native/addon.ts: SnapshotFacts.
+// lib/native/types.ts: SnapshotFacts.
 Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot taken) {
   const InspectedSnapshot& inspected = *taken.inspected;
   const FileIdentity& source = inspected.snapshot->source();
@@ -106,43 +106,42 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   return facts;
 }
 
-// The image that is to be opened from the snapshot, as JavaScript asks for it.
-struct ImageRequest {
-  std::shared_ptr<InspectedSnapshot> taken;
-  int mode;
-  ImageOrigin origin;
-
-  // Any thread. Throws Error.
-  std::shared_ptr<Image> Open() const {
-    return Image::Open(origin, taken->snapshot, taken->elf.facts(), mode);
+// Arguments from `first` on, as an array.
+Napi::Array ArgumentsFrom(const Napi::CallbackInfo& info, size_t first) {
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (size_t index = first; index < info.Length(); ++index) {
+    list[static_cast<uint32_t>(index - first)] = info[index];
   }
-};
+  return list;
+}
 
-// (snapshot, mode, generation, mayUnmap)
-ImageRequest ToImageRequest(const Napi::CallbackInfo& info, const LibraryObjects& objects) {
-  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[0]);
+}  // namespace
+
+// [snapshot, mapping, mode, generation, mayUnmap]
+ImageRequest ToImageRequest(const Napi::Array& request, const LibraryObjects& objects) {
+  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(request.Get(0U));
+  const std::string mapping = request.Get(1U).As<Napi::String>();
   ImageOrigin origin{.path = taken->path,
-                     .generation = info[2].As<Napi::Number>(),
+                     .generation = request.Get(3U).As<Napi::Number>(),
                      .source = taken->snapshot->source(),
                      .build_id = taken->elf.facts().build_id,
                      .memory_size = taken->elf.facts().memory_size,
                      .unload = taken->unload,
-                     .may_unmap = info[3].ToBoolean(),
+                     .may_unmap = request.Get(4U).ToBoolean(),
                      .thread = static_cast<pid_t>(syscall(SYS_gettid))};
-  return {std::move(taken), info[1].As<Napi::Number>(), std::move(origin)};
+  return {std::move(taken),
+          mapping == "file" ? ImageRequest::Mapping::kFile : ImageRequest::Mapping::kSnapshot,
+          request.Get(2U).As<Napi::Number>(), std::move(origin)};
 }
 
-// lib/native/addon.ts: ImageFacts.
-Napi::Object AddImage(Napi::Env env, LibraryObjects& objects, std::shared_ptr<Image> image) {
+Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
   Napi::Object facts = Napi::Object::New(env);
-  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image->base()));
-  facts["loaderName"] = image->loader_name();
-  facts["memorySize"] = static_cast<double>(image->memory_size());
-  facts["id"] = objects.images.Add(std::move(image));
+  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image.base()));
+  facts["loaderName"] = image.loader_name();
+  facts["mappedFrom"] = image.mapped_from();
+  facts["memorySize"] = static_cast<double>(image.memory_size());
   return facts;
 }
-
-}  // namespace
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Library"] =
@@ -155,8 +154,8 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
                    InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
                    InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-                   InstanceMethod<&LibraryWrap::OpenFile>("openFile"),
-                   InstanceMethod<&LibraryWrap::ReopenImage>("reopenImage"),
+                   InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
+                   InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
                    InstanceMethod<&LibraryWrap::Symbol>("symbol"),
                    InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
                    InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
@@ -222,48 +221,43 @@ Napi::Value LibraryWrap::StillInFileAsync(const Napi::CallbackInfo& info) {
 
 // releaseSnapshot(snapshot): an image that was opened from it keeps the bytes for itself.
 void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
-  objects_->snapshots.Remove(info[0]);
+  objects_->snapshots.Remove(info[0].As<Napi::Number>());
 }
 
-// openImage(snapshot, mode, generation, mayUnmap)
-Napi::Value LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  const ImageRequest request = ToImageRequest(info, *objects_);
-  return AddImage(env, *objects_, Translating(env, [&] { return request.Open(); }));
+// openImage(image, snapshot, mapping, mode, generation, mayUnmap)
+void LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
+  const ImageRequest request = ToImageRequest(ArgumentsFrom(info, 1), *objects_);
+  const uint32_t id = info[0].As<Napi::Number>();
+  objects_->images.Put(id, Translating(info.Env(), [&] { return request.Open(); }));
 }
 
-// openImageAsync(snapshot, mode, generation, mayUnmap, slots): the same on another thread, which
-// also looks the symbols of the slots up.
+// openImageAsync(image, snapshot, mapping, mode, generation, mayUnmap, slots): the same on another
+// thread, which also looks up the symbols of the slots.
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
   return RunOnNewThread(
       info.Env(),
-      [request = ToImageRequest(info, *objects_), names = SlotsWrap::Get(info[4]).Names()] {
+      [request = ToImageRequest(ArgumentsFrom(info, 1), *objects_),
+       symbols = SlotsWrap::Get(info[6]).Names()] {
         auto image = request.Open();
-        image->FindSymbols(names->names);
+        image->FindSymbols(symbols->names);
         return image;
       },
-      [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {
-        return AddImage(env, *objects, std::move(image));
+      [objects = objects_, id = info[0].As<Napi::Number>().Uint32Value()](
+          Napi::Env env, std::shared_ptr<Image> image) {
+        objects->images.Put(id, std::move(image));
+        return env.Undefined();
       });
 }
 
-// openFile(snapshot, mode, generation, mayUnmap): loads the file itself.
-Napi::Value LibraryWrap::OpenFile(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  ImageRequest request = ToImageRequest(info, *objects_);
-  return AddImage(env, *objects_, Translating(env, [&] {
-                    return Image::OpenDirect(std::move(request.origin), request.mode);
-                  }));
+// isOpen(image)
+Napi::Value LibraryWrap::IsOpen(const Napi::CallbackInfo& info) {
+  const bool open = objects_->images.Find(info[0].As<Napi::Number>()) != nullptr;
+  return Napi::Boolean::New(info.Env(), open);
 }
 
-// reopenImage(snapshot, mode, generation, mayUnmap, loaderName): what a close did not unmap.
-Napi::Value LibraryWrap::ReopenImage(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  ImageRequest request = ToImageRequest(info, *objects_);
-  return AddImage(env, *objects_, Translating(env, [&] {
-                    return Image::Reopen(std::move(request.origin), info[4].As<Napi::String>(),
-                                         request.mode);
-                  }));
+// imageFacts(image)
+Napi::Value LibraryWrap::ImageFacts(const Napi::CallbackInfo& info) {
+  return ToImageFacts(info.Env(), *objects_->images.Get(info[0]));
 }
 
 // symbol(image, name): its address, or undefined.
@@ -274,13 +268,16 @@ Napi::Value LibraryWrap::Symbol(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(env, static_cast<uint64_t>(reinterpret_cast<uintptr_t>(*address)));
 }
 
+// callsInFlight(image): 0 if it is not open.
 Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), objects_->images.Get(info[0])->calls().value());
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  return Napi::Number::New(info.Env(), image == nullptr ? 0 : image->calls().value());
 }
 
 // closeImage(image): why it is still mapped afterwards; empty if it is gone.
 Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
-  return ToArray(info.Env(), TakeIdleImage(info[0])->Close());
+  const auto image = TakeIdleImage(info[0]);
+  return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(); }));
 }
 
 // closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.

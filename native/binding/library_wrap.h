@@ -6,7 +6,7 @@
 #include <string>
 
 #include "binding/id_table.h"
-#include "core/image/image.h"
+#include "core/image/image_request.h"
 #include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
@@ -17,7 +17,13 @@ struct LibraryObjects {
   IdTable<Image> images;
 };
 
-// lib/native/addon.ts: NativeLibrary.
+// Reads lib/native/types.ts: ImageRequest. Throws a TypeError if there is no such snapshot.
+ImageRequest ToImageRequest(const Napi::Array& request, const LibraryObjects& objects);
+
+// lib/native/types.ts: ImageFacts.
+Napi::Object ToImageFacts(Napi::Env env, const Image& image);
+
+// lib/native/types.ts: NativeLibrary.
 class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
  public:
   static void Init(Napi::Env env, Napi::Object exports);
@@ -35,10 +41,10 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value StillInFileAsync(const Napi::CallbackInfo& info);
   void ReleaseSnapshot(const Napi::CallbackInfo& info);
 
-  Napi::Value OpenImage(const Napi::CallbackInfo& info);
+  void OpenImage(const Napi::CallbackInfo& info);
   Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
-  Napi::Value OpenFile(const Napi::CallbackInfo& info);
-  Napi::Value ReopenImage(const Napi::CallbackInfo& info);
+  Napi::Value IsOpen(const Napi::CallbackInfo& info);
+  Napi::Value ImageFacts(const Napi::CallbackInfo& info);
   Napi::Value Symbol(const Napi::CallbackInfo& info);
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);
   Napi::Value CloseImage(const Napi::CallbackInfo& info);

@@ -11,6 +11,12 @@ Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), IsLoaded(info[0].As<Napi::String>()));
 }
 
+// holdersOf(loaderName)
+Napi::Value Holders(const Napi::CallbackInfo& info) {
+  const size_t count = HoldersOf(info[0].As<Napi::String>());
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   const auto& [origin, loader_name, base, calls_in_flight, retained] = image;
   Napi::Object object = Napi::Object::New(env);
@@ -22,7 +28,7 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   object["mtimeNs"] = Napi::BigInt::New(env, origin.source.mtime_ns);
   object["buildId"] = origin.build_id ? Napi::String::New(env, *origin.build_id) : env.Null();
   object["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(base));
-  object["mappedFrom"] = loader_name;
+  object["mappedFrom"] = MappedFrom(origin, loader_name);
   object["memorySize"] = static_cast<double>(origin.memory_size);
   object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;
@@ -46,6 +52,7 @@ Napi::Value Loaded(const Napi::CallbackInfo& info) {
 
 void InitLoaded(Napi::Env env, Napi::Object exports) {
   exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
+  exports["holdersOf"] = Napi::Function::New<Holders>(env, "holdersOf");
   exports["loadedImages"] = Napi::Function::New<Loaded>(env, "loadedImages");
 }
 

@@ -1,7 +1,8 @@
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { pad } from '../../internal/table.js';
 import { bold, dim, yellow } from '../paint.js';
-import { microseconds, pad } from '../table.js';
+import { microseconds } from '../table.js';
 import type { SwapAnswer, Swapped } from './handle-loop.js';
 import { Loop } from './loop.js';
 import { shell } from './shell.js';

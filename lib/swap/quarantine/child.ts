@@ -17,7 +17,8 @@ try {
   // The parent has its copy open.
   const source = { ...plainSource(path, { allowWriter: true }), mode: Number(mode) };
   const candidate = Candidate.adopt(source, '/proc/self/fd/3');
-  candidate.endTrial(candidate.try());
+  const image = candidate.openTrial();
+  if (candidate.hazards.length === 0) image.close();
   writeSync(4, 'loaded');
 } catch (error) {
   writeSync(4, error instanceof Error ? error.message : String(error));

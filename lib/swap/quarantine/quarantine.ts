@@ -5,12 +5,25 @@ import { fileURLToPath } from 'node:url';
 import type { Candidate } from '../../image/candidate.js';
 import { SoError } from '../../internal/errors.js';
 import { longestTimer } from '../../internal/options.js';
+import { type Steps, step } from '../../internal/steps.js';
 import { native } from '../../native/addon.js';
 
 const childProgram = fileURLToPath(new URL('./child.js', import.meta.url));
 
-/** Loads the candidate in a child process, with its constructors and destructors, and waits for the end. */
-export function quarantineSync(candidate: Candidate, timeout: number): void {
+/**
+ * Loads the candidate in a child process, with its constructors and destructors, and waits for its end.
+ *
+ * @param timeout Milliseconds.
+ * @throws {SoError} `ERR_SOSWAP_QUARANTINE`
+ */
+export function* quarantine(candidate: Candidate, timeout: number): Steps<void> {
+  yield* step(
+    () => quarantineSync(candidate, timeout),
+    () => quarantineAsync(candidate, timeout),
+  );
+}
+
+function quarantineSync(candidate: Candidate, timeout: number): void {
   withReport((report) => {
     const { status, signal, error, pid } = spawnSync(
       process.execPath,
@@ -29,8 +42,7 @@ export function quarantineSync(candidate: Candidate, timeout: number): void {
   });
 }
 
-/** The same while the event loop goes on. */
-export async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
+async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
   await withReport(async (report) => {
     const child = spawn(
       process.execPath,

@@ -105,7 +105,7 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
   void* data;
   napi_get_cb_info(env, info, &count, nullptr, nullptr, &data);
   const Slot& slot = *static_cast<const Slot*>(data);
-  SlotTable& table = *slot.table;
+  BoundTable& table = BoundTable::Of(slot);
   if (slot.address == nullptr && !table.held()) {
     ThrowRefusal(env, slot, count);
     return RejectedWithPending(env);
@@ -285,7 +285,7 @@ napi_callback CallbackFor(const Signature& signature) {
 
 }  // namespace
 
-napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, const Slot* slot) {
+napi_value CreateBoundFunction(napi_env env, std::shared_ptr<BoundTable> table, const Slot* slot) {
   napi_value value;
   // The slot itself is what a call gets: the fewer steps to the address, the cheaper the call.
   if (napi_create_function(env, slot->symbol.data(), slot->symbol.size(),
@@ -293,7 +293,7 @@ napi_value CreateBoundFunction(napi_env env, std::shared_ptr<SlotTable> table, c
                            &value) != napi_ok) {
     return nullptr;
   }
-  using Owner = std::shared_ptr<SlotTable>;
+  using Owner = std::shared_ptr<BoundTable>;
   auto owner = std::make_unique<Owner>(std::move(table));
   const auto free_owner = [](napi_env, void* data, void*) { delete static_cast<Owner*>(data); };
   if (napi_add_finalizer(env, value, owner.get(), free_owner, nullptr, nullptr) != napi_ok) {

@@ -156,13 +156,32 @@ std::string Wanted(napi_env env, Type type, napi_value value) {
   return "a value";
 }
 
-// An SoError is made in JavaScript, which does not run any more in an environment that is being
-// torn down. Then nobody is left to see the error either.
-template <typename Throw>
-void UnlessTornDown(Throw throw_error) {
+// Throws an SoError, which is made in JavaScript. If that fails, throws why: a full stack. In an
+// environment that is being torn down nothing can be thrown, and nobody is left to see it.
+template <typename... Details>
+void ThrowMade(napi_env env, const Details&... details) {
   try {
-    throw_error();
-  } catch (const Napi::Error&) {
+    ThrowSoError(env, details...);
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  }
+}
+
+// Why there is nothing to call.
+void ThrowUnavailable(napi_env env, const Slot& slot) {
+  const SlotTable& table = *slot.table;
+  const std::string& path = table.path();
+  const std::string call = "cannot call " + slot.symbol + "(): ";
+  switch (table.state()) {
+    case SlotTable::State::kClosed:
+      return ThrowMade(env, "ERR_SOSWAP_CLOSED", call + "the handle of '" + path + "' is closed",
+                       path, slot.symbol);
+    case SlotTable::State::kUnloaded:
+      return ThrowMade(env, "ERR_SOSWAP_NOT_LOADED", call + "'" + path + "' has no image now", path,
+                       slot.symbol);
+    case SlotTable::State::kLoaded:
+      return ThrowMade(env, "ERR_SOSWAP_MISSING_SYMBOL",
+                       call + "'" + path + "' no longer has this symbol", path, slot.symbol);
   }
 }
 
@@ -178,7 +197,7 @@ void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got) {
 
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
   if (slot.address == nullptr) {
-    UnlessTornDown([&] { ThrowUnavailable(env, slot); });
+    ThrowUnavailable(env, slot);
   } else {
     ThrowArgumentCount(env, slot, argument_count);
   }
@@ -194,19 +213,15 @@ void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value valu
 }
 
 void ThrowNativeException(napi_env env, const Slot& slot, const char* what) {
-  UnlessTornDown([&] {
-    ThrowSoError(env, "ERR_SOSWAP_NATIVE_EXCEPTION",
-                 slot.symbol + "() threw a C++ exception" + (what ? std::string(": ") + what : ""),
-                 slot.table->path(), slot.symbol);
-  });
+  ThrowMade(env, "ERR_SOSWAP_NATIVE_EXCEPTION",
+            slot.symbol + "() threw a C++ exception" + (what ? std::string(": ") + what : ""),
+            slot.table->path(), slot.symbol);
 }
 
 void ThrowOutOfMemory(napi_env env, const Slot& slot) {
-  UnlessTornDown([&] {
-    ThrowSoError(env, "ERR_SOSWAP_SYSTEM",
-                 "cannot call " + slot.symbol + "(): no memory for its arguments",
-                 slot.table->path(), slot.symbol);
-  });
+  ThrowMade(env, "ERR_SOSWAP_SYSTEM",
+            "cannot call " + slot.symbol + "(): no memory for its arguments", slot.table->path(),
+            slot.symbol);
 }
 
 void ThrowStringTooLong(napi_env env) {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string>
 
-#include "binding/call/slots.h"
+#include "binding/call/bound_table.h"
 
 // What a call throws when it was called wrongly: a TypeError with the code ERR_INVALID_ARG_VALUE,
 // as node:ffi throws. Nothing here is on the way of a call that goes well.

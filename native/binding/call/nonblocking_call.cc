@@ -57,7 +57,7 @@ NonblockingCall::~NonblockingCall() {
   if (work_ != nullptr) napi_delete_async_work(env_, work_);
   if (table_ != nullptr) {
     calls_->Leave();
-    table_->TellSettled(env_);
+    table_->ResolveSettled(env_);
   }
 }
 
@@ -136,7 +136,7 @@ void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
   }
   call->address_ = slot.address;
   call->image_ = slot.table->image();
-  call->table_ = slot.table->shared_from_this();
+  call->table_ = BoundTable::Of(slot).shared_from_this();
   call->calls_ = &call->table_->calls();
   call->calls_->Enter();
 

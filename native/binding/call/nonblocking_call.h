@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "binding/call/bound_table.h"
 #include "binding/call/convert.h"
-#include "binding/call/slots.h"
 #include "core/call/call_frame.h"
 
 namespace soswap {
@@ -88,7 +88,7 @@ class NonblockingCall final {
 
   // From Begin() on.
   napi_async_work work_ = nullptr;
-  std::shared_ptr<SlotTable> table_;
+  std::shared_ptr<BoundTable> table_;
   std::shared_ptr<Image> image_;
   CallCount* calls_ = nullptr;  // of the image
   void* address_ = nullptr;

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "binding/call/bound_function.h"
+#include "binding/call/signature.h"
 #include "binding/convert_js.h"
+#include "binding/js_error.h"
 
 namespace soswap {
 namespace {
@@ -17,13 +19,15 @@ constexpr napi_type_tag kTag{0x52b1d6a09c3f4e87, 0xb7a4c8e1f06d2953};
 void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Slots"] = DefineClass(
       env, "Slots",
-      {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Commit>("commit"),
-       InstanceMethod<&SlotsWrap::Detach>("detach"), InstanceMethod<&SlotsWrap::Close>("close"),
-       InstanceMethod<&SlotsWrap::Hold>("hold"), InstanceMethod<&SlotsWrap::Release>("release"),
+      {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Exchange>("exchange"),
+       InstanceMethod<&SlotsWrap::Running>("running"),
+       InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
+       InstanceMethod<&SlotsWrap::Close>("close"), InstanceMethod<&SlotsWrap::Hold>("hold"),
+       InstanceMethod<&SlotsWrap::Release>("release"),
        InstanceMethod<&SlotsWrap::NextSettled>("nextSettled")});
 }
 
-SlotTable& SlotsWrap::Get(const Napi::Value& value) {
+BoundTable& SlotsWrap::Get(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
     throw Napi::TypeError::New(value.Env(), "not native Slots");
   }
@@ -33,7 +37,7 @@ SlotTable& SlotsWrap::Get(const Napi::Value& value) {
 // new Slots(path, library)
 SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SlotsWrap>(info),
-      table_(std::make_shared<SlotTable>(info[0].As<Napi::String>())),
+      table_(std::make_shared<BoundTable>(info[0].As<Napi::String>())),
       library_(LibraryWrap::Get(info[1])) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
 }
@@ -45,23 +49,92 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// commit(image): points every bound function at the image. Returns { missing, absent }: with any
-// name in `missing` nothing has changed; `absent` holds the optional symbols that this image lacks.
-Napi::Value SlotsWrap::Commit(const Napi::CallbackInfo& info) {
+// exchange(previous, closePrevious, next, toOpen, restored, toRestore). Throws only as long as
+// nothing has changed.
+void SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  std::vector<std::string> absent;
-  const std::vector<std::string> missing = table_->Commit(library_->images.Get(info[0]), absent);
-  Napi::Object result = Napi::Object::New(env);
-  result["missing"] = ToArray(env, missing);
-  result["absent"] = ToArray(env, absent);
-  return result;
+  IdTable<Image>& images = library_->images;
+  const uint32_t previous_id = info[0].As<Napi::Number>();
+  const uint32_t next_id = info[2].As<Napi::Number>();
+  const uint32_t restored_id = info[4].As<Napi::Number>();
+  if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
+  ExchangePlan plan{.previous = images.Find(previous_id),
+                    .close_previous = info[1].ToBoolean(),
+                    .next = images.Find(next_id),
+                    .to_open = ToImageRequest(info[3].As<Napi::Array>(), *library_),
+                    .to_restore = std::nullopt};
+  if (plan.previous == nullptr) {
+    plan.close_previous = false;  // a swap has failed before, and left none
+  } else {
+    plan.to_restore = ToImageRequest(info[5].As<Napi::Array>(), *library_);
+    if (plan.close_previous && plan.previous->calls().value() > 0) {
+      throw Napi::Error::New(env, "calls are in flight in this image");
+    }
+    images.Reserve(restored_id);
+  }
+  images.Reserve(next_id);
+
+  // From here on nothing takes memory but the exchange itself, which does not throw.
+  exchanging_ = true;
+  // First forgotten, then closed: a destructor of the library may call back into JavaScript.
+  if (plan.close_previous) images.Put(previous_id, nullptr);
+  last_ = ExchangeImages(*table_, plan);
+  exchanging_ = false;
+  switch (last_.running) {
+    case ExchangeResult::Running::kNext:
+      running_ = next_id;
+      images.Put(next_id, last_.image);
+      break;
+    case ExchangeResult::Running::kRestored:
+      running_ = restored_id;
+      images.Put(restored_id, last_.image);
+      break;
+    case ExchangeResult::Running::kPrevious:
+      running_ = previous_id;
+      break;
+    case ExchangeResult::Running::kNothing:
+      running_ = 0;
+      break;
+  }
+  for (const uint32_t id : {previous_id, next_id, restored_id}) {
+    if (images.Find(id) == nullptr) images.Remove(id);
+  }
 }
 
-// detach(): from here to the next commit every call throws ERR_SOSWAP_NOT_LOADED.
-void SlotsWrap::Detach(const Napi::CallbackInfo&) { table_->Detach(SlotTable::State::kUnloaded); }
+// running(): the image that the slots point at, 0 for none.
+Napi::Value SlotsWrap::Running(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), running_);
+}
+
+// lastExchange(): lib/native/types.ts: ExchangeFacts.
+Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto error = [&](const Failure& failure) {
+    if (!failure.happened()) return env.Null();
+    if (failure.error != nullptr) return MakeSoError(env, *failure.error);
+    const std::string& path = table_->path();
+    return MakeSoError(env, "ERR_SOSWAP_SYSTEM", "cannot load '" + path + "': " + failure.other,
+                       path);
+  };
+  Napi::Object facts = Napi::Object::New(env);
+  facts["closed"] = last_.closed ? ToArray(env, *last_.closed).As<Napi::Value>() : env.Null();
+  facts["absent"] = ToArray(env, last_.absent);
+  facts["missing"] = ToArray(env, last_.missing);
+  facts["failure"] = error(last_.failure);
+  facts["leftOver"] = last_.left_over != nullptr
+                          ? ToImageFacts(env, *last_.left_over).As<Napi::Value>()
+                          : env.Null();
+  facts["stateKept"] = last_.state_kept;
+  facts["restoreFailure"] = error(last_.restore_failure);
+  last_ = {};
+  return facts;
+}
 
 // close(): every call throws ERR_SOSWAP_CLOSED.
-void SlotsWrap::Close(const Napi::CallbackInfo&) { table_->Detach(SlotTable::State::kClosed); }
+void SlotsWrap::Close(const Napi::CallbackInfo&) {
+  table_->Detach(SlotTable::State::kClosed);
+  running_ = 0;
+}
 
 // hold(): nonblocking calls made from now on wait for release().
 void SlotsWrap::Hold(const Napi::CallbackInfo&) { table_->Hold(); }

@@ -4,32 +4,37 @@
 
 #include <memory>
 
-#include "binding/call/slots.h"
+#include "binding/call/bound_table.h"
 #include "binding/library_wrap.h"
+#include "core/swap/exchange.h"
 
 namespace soswap {
 
-// lib/native/addon.ts: NativeSlots.
+// lib/native/types.ts: NativeSlots.
 class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
  public:
   static void Init(Napi::Env env, Napi::Object exports);
 
   // The table behind a JavaScript value, or a TypeError for anything but Slots.
-  static SlotTable& Get(const Napi::Value& value);
+  static BoundTable& Get(const Napi::Value& value);
 
   explicit SlotsWrap(const Napi::CallbackInfo& info);
 
  private:
   Napi::Value Bind(const Napi::CallbackInfo& info);
-  Napi::Value Commit(const Napi::CallbackInfo& info);
-  void Detach(const Napi::CallbackInfo& info);
+  void Exchange(const Napi::CallbackInfo& info);
+  Napi::Value Running(const Napi::CallbackInfo& info);
+  Napi::Value LastExchange(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   void Hold(const Napi::CallbackInfo& info);
   void Release(const Napi::CallbackInfo& info);
   Napi::Value NextSettled(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<SlotTable> table_;
+  std::shared_ptr<BoundTable> table_;
   std::shared_ptr<LibraryObjects> library_;
+  uint32_t running_ = 0;  // the number of the image that the slots point at
+  bool exchanging_ = false;
+  ExchangeResult last_;
 };
 
 }  // namespace soswap

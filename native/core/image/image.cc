@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <new>
 #include <utility>
 
 #include "core/base/error.h"
@@ -22,8 +23,9 @@ std::string LoaderText() {
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                    const ElfFacts& elf, int mode) {
-  void* handle = LoadSnapshot(origin.path, elf, snapshot->NewLoaderName(), mode);
-  return std::shared_ptr<Image>(new Image(std::move(origin), handle, std::move(snapshot)));
+  LoaderHandle handle(LoadSnapshot(origin.path, elf, snapshot->NewLoaderName(), mode));
+  return std::shared_ptr<Image>(
+      new Image(std::move(origin), std::move(handle), std::move(snapshot)));
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
@@ -34,24 +36,24 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
         Fault::kStillLoaded, "load", origin.path,
         "an older image of it stays loaded in this process, and dlopen(3) would return that");
   }
-  void* handle = dlopen(origin.path.c_str(), mode);
+  LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
 }
 
 std::shared_ptr<Image> Image::Reopen(ImageOrigin origin, const std::string& loader_name, int mode) {
-  void* handle = dlopen(loader_name.c_str(), mode | RTLD_NOLOAD);
+  LoaderHandle handle(dlopen(loader_name.c_str(), mode | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), handle, nullptr));
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
 }
 
-Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapshot)
-    : snapshot_(std::move(snapshot)), handle_(handle), record_(std::make_shared<LoadedImage>()) {
+Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot)
+    : snapshot_(std::move(snapshot)),
+      handle_(std::move(handle)),
+      record_(std::make_shared<LoadedImage>()) {
   link_map* map = nullptr;
-  if (dlinfo(handle_, RTLD_DI_LINKMAP, &map) != 0) {
-    const std::string text = LoaderText();
-    dlclose(handle_);
-    throw Error(Fault::kLoader, "load", origin.path, text);
+  if (dlinfo(handle_.get(), RTLD_DI_LINKMAP, &map) != 0) {
+    throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   }
   record_->origin = std::move(origin);
   // What the loader calls it, not what we asked for: it may have found an image that was there
@@ -63,10 +65,14 @@ Image::Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapsho
 
 Image::~Image() {
   if (handle_ == nullptr) return;
-  if (record_->origin.may_unmap) {
-    Close();
-  } else {
-    Keep({{"kept", "its handle was dropped without being closed"}});
+  try {
+    if (record_->origin.may_unmap) {
+      Close();
+    } else {
+      Keep({{"kept", "its handle was dropped without being closed"}});
+    }
+  } catch (const std::bad_alloc&) {
+    // It is closed or kept all the same; only the reason is lost.
   }
 }
 
@@ -76,37 +82,42 @@ void Image::FindSymbols(const std::vector<std::string>& names) {
 }
 
 std::optional<void*> Image::Symbol(const std::string& name) const {
-  void* address = dlsym(handle_, name.c_str());
+  void* address = dlsym(handle_.get(), name.c_str());
   if (address != nullptr) return address;
   dlerror();  // may have the text of an earlier failure
-  address = dlsym(handle_, name.c_str());
+  address = dlsym(handle_.get(), name.c_str());
   if (address == nullptr && dlerror() != nullptr) return std::nullopt;
   return address;
 }
 
 std::vector<RetainReason> Image::Close() {
-  dlclose(std::exchange(handle_, nullptr));
+  handle_.reset();
   snapshot_.reset();
-  if (!IsLoaded(record_->loader_name)) {
+  try {
+    auto reasons = WhyStillThere();
+    if (reasons.empty() || reasons.front().code == "opened-elsewhere") {
+      RemoveLoadedImage(*record_);  // who else has it open answers for it
+    } else {
+      MarkRetained(*record_, reasons);
+    }
+    return reasons;
+  } catch (const std::bad_alloc&) {
     RemoveLoadedImage(*record_);
-    return {};
+    throw;
   }
+}
+
+std::vector<RetainReason> Image::WhyStillThere() const {
+  if (!IsLoaded(record_->loader_name)) return {};
   if (IsShared(*record_)) {
-    RemoveLoadedImage(*record_);
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name,
-                                record_->loader_name != record_->origin.path);
-  if (reasons.front().code == "opened-elsewhere") {
-    RemoveLoadedImage(*record_);  // whoever has it open answers for it
-  } else {
-    MarkRetained(*record_, reasons);
-  }
-  return reasons;
+  return WhyStillMapped(record_->origin.unload, record_->loader_name,
+                        record_->loader_name != record_->origin.path);
 }
 
 void Image::Keep(std::vector<RetainReason> reasons) {
-  handle_ = nullptr;
+  static_cast<void>(handle_.release());
   snapshot_.reset();
   MarkRetained(*record_, std::move(reasons));
 }

@@ -8,6 +8,7 @@
 
 #include "core/copy/snapshot.h"
 #include "core/image/loaded_images.h"
+#include "core/loader/handle.h"
 
 namespace soswap {
 
@@ -31,7 +32,7 @@ class Image final {
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
 
-  // Closes it, unless that was done or unmapping it could crash the process.
+  // Closes the image, unless that was done or unmapping it could crash the process.
   ~Image();
 
   // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
@@ -46,7 +47,8 @@ class Image final {
   const std::vector<void*>& found() const noexcept { return found_; }
 
   // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
-  // does not tell. Returns why it is, or nothing if it is gone.
+  // proves nothing. Returns why it is still mapped, or nothing if it is gone. If it throws, the
+  // image is closed.
   std::vector<RetainReason> Close();
 
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
@@ -54,15 +56,19 @@ class Image final {
 
   bool open() const noexcept { return handle_ != nullptr; }
   const std::string& loader_name() const noexcept { return record_->loader_name; }
+  // "snapshot", or the path of the file.
+  std::string mapped_from() const { return MappedFrom(record_->origin, record_->loader_name); }
   uintptr_t base() const noexcept { return record_->base; }
   uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
   CallCount& calls() noexcept { return record_->calls; }
 
  private:
-  Image(ImageOrigin origin, void* handle, std::shared_ptr<Snapshot> snapshot);
+  Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot);
 
-  std::shared_ptr<Snapshot> snapshot_;  // none in direct mode
-  void* handle_ = nullptr;
+  std::vector<RetainReason> WhyStillThere() const;
+
+  std::shared_ptr<Snapshot> snapshot_;  // none where the file itself is mapped
+  LoaderHandle handle_;
   std::shared_ptr<LoadedImage> record_;
   std::vector<void*> found_;
 };

@@ -43,6 +43,18 @@ bool IsShared(const LoadedImage& image) {
   });
 }
 
+size_t HoldersOf(const std::string& loader_name) {
+  const std::lock_guard lock(TheList().mutex);
+  const auto& images = TheList().images;
+  return static_cast<size_t>(std::count_if(images.begin(), images.end(), [&](const auto& each) {
+    return each->retained.empty() && each->loader_name == loader_name;
+  }));
+}
+
+std::string MappedFrom(const ImageOrigin& origin, const std::string& loader_name) {
+  return loader_name == origin.path ? origin.path : "snapshot";
+}
+
 bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source) {
   const std::lock_guard lock(TheList().mutex);
   const auto& images = TheList().images;

@@ -60,12 +60,17 @@ struct LoadedImageInfo {
   std::vector<RetainReason> retained;
 };
 
+// What an image that the loader knows by this name was mapped from: "snapshot" or the path.
+std::string MappedFrom(const ImageOrigin& origin, const std::string& loader_name);
+
 // The list is one for the process, because the loader's is: workers see each other's images. Any
 // thread. An image that the loader gives out again is no longer a retained one.
 void AddLoadedImage(const std::shared_ptr<LoadedImage>& image);
 void RemoveLoadedImage(const LoadedImage& image);
-// Whether another live image goes by the same loader name: the loader has given it out twice.
+// Whether another live image goes by the same loader name: the loader has returned it twice.
 bool IsShared(const LoadedImage& image);
+// How many live images go by this loader name.
+size_t HoldersOf(const std::string& loader_name);
 // Whether a live image of this file, in this state, goes by this loader name.
 bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source);
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);

@@ -1,20 +1,15 @@
 #pragma once
 
-#include <node_api.h>
-
-#include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "binding/call/signature.h"
+#include "core/call/signature.h"
 #include "core/image/image.h"
 #include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
 
-class NonblockingCall;
 class SlotTable;
 
 // What one bound function points at. Stays at one address for as long as its table lives, so that a
@@ -24,11 +19,11 @@ struct Slot {
   std::string symbol;
   Signature signature;
   bool optional;
-  void* address = nullptr;  // null: there is nothing to call, ThrowUnavailable() says why
+  void* address = nullptr;  // null: there is nothing to call; the table's state says why
 };
 
-// All slots of one SoHandle and the image they point into. Used on one JavaScript thread only.
-class SlotTable final : public std::enable_shared_from_this<SlotTable> {
+// All slots of one handle and the image they point into. Used on one JavaScript thread only.
+class SlotTable {
  public:
   // kUnloaded: there is no image yet, or a swap has closed the old one and not opened the next.
   enum class State { kUnloaded, kLoaded, kClosed };
@@ -36,7 +31,6 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   explicit SlotTable(std::string path);
   SlotTable(const SlotTable&) = delete;
   SlotTable& operator=(const SlotTable&) = delete;
-  ~SlotTable();
 
   // Adds a slot that points into the current image. Its address is null if the symbol is absent.
   Slot* Add(std::string symbol, Signature signature, bool optional);
@@ -45,7 +39,8 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   std::shared_ptr<const RequestedSymbols> Names();
 
   // Points all slots at `image`, or changes nothing and returns the names that it lacks and that
-  // are not optional. The names of absent optional symbols go into `absent`.
+  // are not optional. The names of absent optional symbols go into `absent`. Changes nothing if it
+  // throws.
   std::vector<std::string> Commit(std::shared_ptr<Image> image, std::vector<std::string>& absent);
 
   // Points all slots at nothing and gives the image up.
@@ -58,19 +53,8 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   // The calls in flight in the current image.
   CallCount& calls() noexcept { return *calls_; }
 
-  // From Hold() to Release() nonblocking calls are taken but not begun, so that a swap can wait for
-  // those in flight and nothing has to be refused meanwhile. Held calls are not in flight.
-  // Release() begins them with what is loaded then, or rejects them if nothing is.
-  bool held() const noexcept { return held_; }
-  void Hold() noexcept { held_ = true; }
-  void Release();
-
-  // Begins the call, or keeps it until Release().
-  void Begin(std::unique_ptr<NonblockingCall> call);
-
-  // A promise that is resolved when a nonblocking call of any image has settled.
-  napi_value NextSettled(napi_env env);
-  void TellSettled(napi_env env);
+ protected:
+  ~SlotTable() = default;
 
  private:
   std::string path_;
@@ -80,12 +64,6 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   std::shared_ptr<const RequestedSymbols> names_;
   CallCount calls_without_image_;  // of functions at a bare address
   CallCount* calls_ = &calls_without_image_;
-  bool held_ = false;
-  std::vector<std::unique_ptr<NonblockingCall>> waiting_;
-  std::vector<napi_deferred> settled_;
 };
-
-// Throws, into JavaScript, why `slot` cannot be called now.
-void ThrowUnavailable(napi_env env, const Slot& slot);
 
 }  // namespace soswap

@@ -1,0 +1,104 @@
+import type { UnloadPolicy } from '../image/image-info.js';
+import { fileMapping, snapshotMapping } from '../image/mapping.js';
+import {
+  defaultRetainedLimit,
+  RetainedImages,
+  type RetainedLimit,
+} from '../image/retained-images.js';
+import { newLibrary, type Source } from '../image/source.js';
+import { dlopenFlags } from '../internal/dlopen-flags.js';
+import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { checkOptions, flag, oneOf, unloadPolicy } from '../internal/options.js';
+import type { CopyEdit } from '../native/types.js';
+
+/** The options of `SoHandle.open()`: how the library is loaded, now and at every swap. */
+export interface OpenOptions {
+  /** `RTLD_LOCAL` or `RTLD_GLOBAL` of dlopen(3). Defaults to `local`. */
+  readonly scope?: 'local' | 'global';
+  /** `RTLD_NOW` or `RTLD_LAZY` of dlopen(3). Defaults to `now`. */
+  readonly binding?: 'now' | 'lazy';
+  /**
+   * The file that is mapped. `snapshot`: a private sealed copy; no change of the library's file has an effect before the
+   * next swap. `direct`: the file itself, as dlopen(3) maps it; overwriting it in place can then kill the process, and a
+   * swap is refused with `ERR_SOSWAP_STILL_LOADED` where the old image would stay mapped. `auto` is `snapshot`. Defaults
+   * to `auto`.
+   */
+  readonly image?: 'auto' | 'snapshot' | 'direct';
+  /**
+   * The fate of old images. With `always`, DF_1_NODELETE is cleared in the private copy, so that the loader unmaps the
+   * image; not for Go. Defaults to `auto`.
+   */
+  readonly unload?: UnloadPolicy;
+  /**
+   * The binding of STB_GNU_UNIQUE symbols, which keep an image mapped for ever, and give its static data to the next
+   * image. `global` makes them STB_GLOBAL in the private copy, `unique` leaves them. `image: 'direct'` does not take it.
+   * Defaults to `global`.
+   */
+  readonly uniqueSymbols?: 'global' | 'unique';
+  /**
+   * Debug information in the private copy even where it is 4 MiB or more. gdb(1) then knows the functions and lines of
+   * the library, and each swap copies that much more. `image: 'direct'` does not take it. Defaults to `false`.
+   */
+  readonly debugInfo?: boolean;
+  /** The limit of retained images; a swap over it is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
+  readonly maxRetained?: {
+    /** Images of this handle, 0 or more. Defaults to 1,000. */
+    readonly images?: number;
+    /** Bytes of address space, 0 or more. Defaults to 1 GiB. */
+    readonly bytes?: number;
+  };
+}
+
+/**
+ * Checks the options and creates the source of a handle.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ */
+export function sourceOf(path: string, options: OpenOptions): Source {
+  checkOptions(options);
+  const scope = oneOf('options.scope', options.scope, ['local', 'global']);
+  const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
+  const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
+  const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
+  const unload = unloadPolicy(options.unload);
+  const debugInfo = flag('options.debugInfo', options.debugInfo);
+  const mapping = image === 'direct' ? fileMapping : snapshotMapping;
+  if (mapping === fileMapping) {
+    for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
+  }
+  const edits: CopyEdit[] = [];
+  if (unique === 'global') edits.push('demoteUnique');
+  if (unload === 'always') edits.push('clearNoDelete');
+  if (scope === 'global') edits.push('symbolic');
+  const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
+  return {
+    path,
+    library: newLibrary(path, {
+      debugInfo,
+      ...Object.fromEntries(mapping.edits(edits).map((edit) => [edit, true])),
+    }),
+    mode:
+      (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
+    mapping,
+    unload,
+    retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
+  };
+}
+
+function assertAbsent(name: string, value: unknown): void {
+  if (value === undefined) return;
+  const why = "has no effect with image: 'direct', which maps no private copy";
+  throw argumentValueError(`options.${name}`, why, value);
+}
+
+function retainedLimit(options: unknown): RetainedLimit {
+  if (options === undefined) return defaultRetainedLimit;
+  checkOptions(options);
+  const limit = { ...defaultRetainedLimit, ...(options as Partial<RetainedLimit>) };
+  for (const key of ['images', 'bytes'] as const) {
+    if (typeof limit[key] !== 'number' || !(limit[key] >= 0)) {
+      throw argumentTypeError(`options.maxRetained.${key}`, 'a number, 0 or more', limit[key]);
+    }
+  }
+  return limit;
+}

@@ -1,0 +1,37 @@
+import { withJson } from '../internal/json.js';
+import type { Candidate } from './candidate.js';
+import type { Image } from './image.js';
+import type { ImageInfo } from './image-info.js';
+
+/** One generation of a handle: a candidate, the image that was loaded from it, and what is known of both. */
+export class Generation {
+  #info: ImageInfo | undefined;
+
+  constructor(
+    /** 1 for the first of a handle. */
+    readonly number: number,
+    readonly candidate: Candidate,
+    readonly image: Image,
+  ) {}
+
+  /** First asked for while the image is open. */
+  get info(): ImageInfo {
+    this.#info ??= this.#describe();
+    return this.#info;
+  }
+
+  #describe(): ImageInfo {
+    const { device, inode, size, mtimeNs, buildId } = this.candidate.facts;
+    const { base, mappedFrom } = this.image.facts;
+    return withJson({
+      generation: this.number,
+      device,
+      inode,
+      size,
+      mtimeNs,
+      buildId,
+      base,
+      mappedFrom,
+    });
+  }
+}

@@ -1,0 +1,57 @@
+import type { Json } from '../internal/json.js';
+
+/** The image that a handle runs, and the file that it came from, as stat(2) reported that when it was copied. */
+export interface ImageInfo {
+  /** 1 for the first image of a handle, 2 after its first swap, and so on. */
+  readonly generation: number;
+  /** The number of the device that the file is on. */
+  readonly device: bigint;
+  /** The inode number of the file. It may be given to another file as soon as this one is removed. */
+  readonly inode: bigint;
+  /** Size of the file in bytes. */
+  readonly size: number;
+  /** When the file was last written, in nanoseconds since 1970. */
+  readonly mtimeNs: bigint;
+  /** The linker's build id in hexadecimal digits, `null` if the file has none. */
+  readonly buildId: string | null;
+  /** Address that the image is loaded at: the difference between its addresses and those in the file. */
+  readonly base: bigint;
+  /** What the loader mapped: `snapshot`, a private copy, or with `image: 'direct'` the path of the file. */
+  readonly mappedFrom: string;
+  /** Called by JSON.stringify(): the 64-bit fields become strings of decimal digits. */
+  toJSON(): Json<Omit<ImageInfo, 'toJSON'>>;
+}
+
+/** Why an old image is still mapped. */
+export interface RetainReason {
+  /**
+   * - `nodelete`: the library is linked with `-z nodelete`, or is Go
+   * - `unique-symbol`: a symbol of it is bound as STB_GNU_UNIQUE
+   * - `thread-local-destructor`: a thread has used a `thread_local` with a destructor, and has not ended
+   * - `needed-by`: another loaded object depends on it
+   * - `opened-elsewhere`: something else in the process has the same image open
+   * - `may-run-threads`: a thread may still run code of it, or will when it ends
+   * - `libc-never-unmaps`: dlclose(3) of musl does nothing
+   * - `kept`: `unload: 'never'` asked for it
+   * - `unknown`: the loader kept it and does not tell why
+   */
+  readonly code:
+    | 'nodelete'
+    | 'unique-symbol'
+    | 'thread-local-destructor'
+    | 'needed-by'
+    | 'opened-elsewhere'
+    | 'may-run-threads'
+    | 'libc-never-unmaps'
+    | 'kept'
+    | 'unknown';
+  /** One sentence for people. */
+  readonly detail: string;
+}
+
+/**
+ * What becomes of an old image. `auto`: it is unmapped, unless that could crash the process because code of the image may
+ * still run: it can start threads, or registers destructors for the end of a thread. `always`: it is unmapped in any case.
+ * `never`: it stays mapped.
+ */
+export type UnloadPolicy = 'auto' | 'always' | 'never';

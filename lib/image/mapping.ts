@@ -1,0 +1,49 @@
+import { SoError } from '../internal/errors.js';
+import { native } from '../native/addon.js';
+import type { CopyEdit } from '../native/types.js';
+import type { RetainReason } from './image-info.js';
+
+/** What images are mapped from: the strategy behind the option `image`. */
+export interface Mapping {
+  /** As the addon calls it. */
+  readonly name: 'snapshot' | 'file';
+
+  /** Those of the wanted edits of the private copy that images of this mapping can have. */
+  edits(wanted: readonly CopyEdit[]): readonly CopyEdit[];
+
+  /**
+   * Refuses a swap that cannot take effect, while nothing has changed.
+   *
+   * @param image Of the generation that runs: its loader name.
+   * @param reasons Why that image stays loaded in any case.
+   * @throws {SoError} `ERR_SOSWAP_STILL_LOADED`
+   */
+  assertReplaceable(path: string, loaderName: string, reasons: readonly RetainReason[]): void;
+}
+
+/** A private sealed copy, under a loader name of its own. */
+export const snapshotMapping: Mapping = {
+  name: 'snapshot',
+  edits: (wanted) => wanted,
+  assertReplaceable() {},
+};
+
+/** The file itself, as dlopen(3) maps it: the loader has one image for each path. */
+export const fileMapping: Mapping = {
+  name: 'file',
+  edits: () => [],
+  assertReplaceable(path, loaderName, reasons) {
+    const others = native.holdersOf(loaderName) - 1;
+    const detail = `${others} other handle(s) of this process have it open`;
+    const all = others > 0 ? [...reasons, { code: 'opened-elsewhere', detail }] : reasons;
+    if (all.length > 0) throw stillLoaded(path, all);
+  },
+};
+
+function stillLoaded(path: string, reasons: readonly { readonly detail: string }[]): SoError {
+  const why = reasons.map(({ detail }) => detail).join('; ');
+  const message =
+    `cannot swap '${path}': dlopen(3) would return the old image, which stays loaded: ${why}; ` +
+    "open it with image: 'snapshot' and the new code takes effect all the same";
+  return new SoError('ERR_SOSWAP_STILL_LOADED', message, path);
+}

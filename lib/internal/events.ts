@@ -1,0 +1,48 @@
+import { channel } from 'node:diagnostics_channel';
+import type { EventEmitter } from 'node:events';
+import { SoError } from './errors.js';
+
+const swapChannel = channel('soswap:swap');
+const refusedChannel = channel('soswap:refused');
+
+/** Reports a swap that took effect, to the channel and to the listeners of its handle. */
+export function emitSwap(handle: EventEmitter, report: object): void {
+  swapChannel.publish({ handle, report });
+  throwLater(() => handle.emit('swap', report));
+}
+
+/**
+ * Reports a swap that failed, to the channel and to the listeners of its handle.
+ *
+ * @param thrown What the swap threw. Listeners get a {@link SoError}: this one, or one whose cause it is.
+ */
+export function emitRefused(handle: EventEmitter & { path: string }, thrown: unknown): void {
+  const error = SoError.of(thrown, `cannot swap '${handle.path}'`, handle.path);
+  refusedChannel.publish({ handle, error });
+  throwLater(() => handle.emit('refused', error));
+}
+
+/** Warns of a failed swap that no caller waits for, if nobody listens to it either. */
+export function warnIfUnheard(handle: EventEmitter, error: SoError): void {
+  const isHeard = handle.listenerCount('refused') > 0 || refusedChannel.hasSubscribers;
+  if (!isHeard) process.emitWarning(error);
+}
+
+/**
+ * Runs `body`. What it throws becomes an uncaught exception, as diagnostics_channel does with its subscribers: an error
+ * of a listener must not look like a failure of the swap.
+ */
+export function throwLater(body: () => void): void {
+  try {
+    body();
+  } catch (error) {
+    rethrowLater(error);
+  }
+}
+
+/** Makes `error` an uncaught exception as soon as the JavaScript that runs now has returned. */
+export function rethrowLater(error: unknown): void {
+  process.nextTick(() => {
+    throw error;
+  });
+}

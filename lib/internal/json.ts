@@ -1,0 +1,22 @@
+/** What `JSON.stringify()` writes of T: each 64-bit integer as a string of decimal digits. */
+export type Json<T> = T extends bigint
+  ? string
+  : T extends (...args: never[]) => unknown
+    ? never
+    : T extends readonly (infer Item)[]
+      ? Json<Item>[]
+      : T extends object
+        ? { [Key in keyof T as Key extends 'toJSON' ? never : Key]: Json<T[Key]> }
+        : T;
+
+/** Gives `object`, whose nested objects have a `toJSON()` of their own, one that writes each bigint as decimal digits. */
+export function withJson<T extends object>(object: T): T & { toJSON(): Json<T> } {
+  return Object.defineProperty(object, 'toJSON', { value: toJSON }) as T & { toJSON(): Json<T> };
+}
+
+function toJSON(this: object): object {
+  const entries = Object.entries(this);
+  return Object.fromEntries(
+    entries.map(([key, value]) => [key, typeof value === 'bigint' ? String(value) : value]),
+  );
+}

@@ -1,0 +1,49 @@
+import { once } from 'node:events';
+import type { FunctionTable } from '../call/function-table.js';
+import type { Definitions } from '../call/types.js';
+import type { Image } from '../image/image.js';
+import { longestTimer } from '../internal/options.js';
+import { type Steps, step } from '../internal/steps.js';
+import type { SwapPlan } from './plan.js';
+import type { SwapTarget } from './target.js';
+
+/**
+ * Makes sure that the exchange finds no call in flight where that matters. In one go it waits for nothing. Else, with
+ * `close-first`, it waits at most `timeout` milliseconds, and nonblocking calls made from then on wait until the table is
+ * released; with `open-first` calls go on in the old image.
+ *
+ * @throws {SoError} `ERR_SOSWAP_BUSY`, `ERR_SOSWAP_CLOSED`
+ */
+export function* drain<D extends Definitions>(
+  target: SwapTarget<D>,
+  { order, timeout }: SwapPlan<D>,
+): Steps<void> {
+  yield* step(
+    () => target.assertIdle(),
+    async () => {
+      if (order === 'open-first') return;
+      target.table.hold();
+      await callsEnd(target.table, target.running.image, timeout);
+      target.assertIdle();
+    },
+  );
+}
+
+/** Waits until no call is in flight in `image`. In one go it waits for nothing. */
+export function* idle(table: FunctionTable, image: Image): Steps<void> {
+  yield* step(
+    () => {},
+    () => callsEnd(table, image, longestTimer),
+  );
+}
+
+async function callsEnd(table: FunctionTable, image: Image, timeout: number): Promise<void> {
+  if (image.callsInFlight === 0) return;
+  const expiry = new AbortController();
+  const timer = setTimeout(() => expiry.abort(), Math.min(timeout, longestTimer));
+  const expired = once(expiry.signal, 'abort');
+  while (image.callsInFlight > 0 && !expiry.signal.aborted) {
+    await Promise.race([table.nextSettled(), expired]);
+  }
+  clearTimeout(timer);
+}

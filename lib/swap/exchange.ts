@@ -1,0 +1,92 @@
+import { Generation } from '../image/generation.js';
+import type { RetainReason } from '../image/image-info.js';
+import { missingSymbols, SoError } from '../internal/errors.js';
+import { rethrowLater } from '../internal/events.js';
+import type { ExchangeFacts } from '../native/types.js';
+import type { SwapTarget } from './target.js';
+
+/** What an exchange did. */
+export interface Exchange {
+  /** What ran before. */
+  readonly previous: Generation | undefined;
+  /** Optional symbols that the new image lacks. */
+  readonly missing: readonly string[];
+  /** Why the previous image is still mapped after it was closed; `undefined` while it is open. */
+  readonly retained: readonly RetainReason[] | undefined;
+  /** Nanoseconds that it held the JavaScript thread. */
+  readonly pause: bigint;
+}
+
+/**
+ * Makes every bound function run `next`, which is opened now unless its image is open. With `closePrevious`, the
+ * previous image is closed first. Whatever fails, the functions run `next` or the previous generation, loaded again if
+ * need be: the addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
+ *
+ * @throws {SoError} `next` was refused; `outcome` says what became of the previous generation.
+ */
+export function exchange(target: SwapTarget, next: Generation, closePrevious: boolean): Exchange {
+  const began = process.hrtime.bigint();
+  const { slots } = target.table;
+  const { current: previous } = target;
+  const restored =
+    previous && new Generation(previous.number, previous.candidate, previous.candidate.newImage());
+  const toOpen = next.candidate.request(next.number);
+  const toRestore = restored?.candidate.request(restored.number, 'snapshot') ?? null;
+  let stray: unknown;
+  target.exchanging = true;
+  try {
+    slots.exchange(
+      previous?.image.id ?? 0,
+      closePrevious,
+      next.image.id,
+      toOpen,
+      restored?.image.id ?? 0,
+      toRestore,
+    );
+  } catch (error) {
+    stray = error; // nothing was begun, or a constructor's call into JavaScript threw
+  }
+  // Up to here nothing of this has changed; the next lines call nothing that could fail.
+  const running = slots.running();
+  if (running === next.image.id) target.current = next;
+  else if (running === restored?.image.id) target.current = restored;
+  target.exchanging = false;
+
+  const facts = slots.lastExchange();
+  if (previous !== undefined && facts.closed !== null)
+    previous.candidate.closed(previous.image, facts.closed);
+  if (running === next.image.id) {
+    if (stray !== undefined) rethrowLater(stray);
+    next.candidate.opened(next.image);
+    target.table.publishAll(facts.absent);
+    void next.info; // as long as the image is open
+    return {
+      previous,
+      missing: facts.absent,
+      retained: facts.closed ?? undefined,
+      pause: process.hrtime.bigint() - began,
+    };
+  }
+  if (running === restored?.image.id) restored.candidate.opened(restored.image);
+  if (facts.leftOver !== null) target.source.retained.add(facts.leftOver);
+  throw failure(target, running, previous, facts, stray);
+}
+
+function failure(
+  { path }: SwapTarget,
+  running: number,
+  previous: Generation | undefined,
+  facts: ExchangeFacts,
+  stray: unknown,
+): unknown {
+  const cause =
+    facts.missing.length > 0 ? missingSymbols(path, facts.missing) : (facts.failure ?? stray);
+  if (previous === undefined || running === previous.image.id) return cause;
+  const error = SoError.of(cause, `cannot load '${path}'`, path);
+  if (running === 0) {
+    const why = facts.restoreFailure?.message ?? 'an earlier swap failed to';
+    return error.with(`the previous image could not be loaded again: ${why}`, 'not-loaded');
+  }
+  const state = facts.stateKept ? 'with its static state' : 'and its static state began anew';
+  return error.with(`the previous image was loaded again, ${state}`, 'rolled-back');
+}

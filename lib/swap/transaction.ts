@@ -1,0 +1,123 @@
+import type { Definitions } from '../call/types.js';
+import { Candidate } from '../image/candidate.js';
+import { Generation } from '../image/generation.js';
+import { type Steps, step } from '../internal/steps.js';
+import { drain } from './drain.js';
+import { exchange } from './exchange.js';
+import type { SwapPlan } from './plan.js';
+import { quarantine } from './quarantine/quarantine.js';
+import { type SwapReport, swapReport } from './report.js';
+import { retire } from './retire.js';
+import type { SwapTarget } from './target.js';
+import { verify } from './verify.js';
+
+/**
+ * The whole swap, step by step: of `swap()`, which waits for each step, and of `swapSync()`, which runs them in one go.
+ * Each step says what takes it back; if one fails, those before it are taken back, the last first. Nothing that a call
+ * can see changes before the exchange, which succeeds or restores.
+ *
+ * @param began When the swap was asked for, of process.hrtime.bigint().
+ */
+export function* transaction<D extends Definitions>(
+  target: SwapTarget<D>,
+  plan: SwapPlan<D>,
+  began: bigint,
+): Steps<SwapReport> {
+  const { table, definitions } = target;
+  const takeBack: (() => void)[] = [];
+  try {
+    assertReplaceable(target, plan);
+
+    // Take and inspect: copy the file, refuse what cannot be loaded or bound.
+    const candidate = yield* Candidate.take(target.source, requirements(target, plan));
+    takeBack.push(() => candidate.release());
+
+    // Quarantine: load it in a child process. Leaves nothing behind.
+    if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
+
+    // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
+    const spare = plan.verify && (yield* verify(candidate, definitions, plan.verify));
+    if (spare !== undefined) takeBack.push(() => candidate.retire(spare));
+
+    // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
+    takeBack.push(() => table.release());
+    yield* drain(target, plan);
+
+    // Open beside the running image, on another thread, where that is wanted.
+    const next = new Generation(target.running.number + 1, candidate, candidate.newImage());
+    takeBack.push(() => candidate.retire(next.image));
+    if (plan.onThread) yield* openOnThread(target, next);
+
+    // Hooks that need both images have their place here.
+
+    // Close, open and commit, or restore.
+    const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
+    const exchanged = exchange(target, next, plan.order === 'close-first' && !stays);
+    takeBack.length = 0;
+    spare?.close(); // the loader returned the same image for `next`
+    table.release();
+
+    // Retire: unmap the old image, release its copy.
+    const previous = exchanged.previous as Generation;
+    const retired = yield* retire(target, previous, plan.unload, plan.onThread, exchanged.retained);
+    return swapReport({
+      path: target.path,
+      generation: next.number,
+      order: plan.order,
+      previous: previous.info,
+      current: next.info,
+      unmapped: retired.retained.length === 0,
+      retained: retired.retained,
+      missing: exchanged.missing,
+      pauseMicroseconds: Number(exchanged.pause + retired.pause) / 1000,
+      totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
+    });
+  } catch (error) {
+    for (const undo of takeBack.reverse()) attempt(undo);
+    throw error;
+  }
+}
+
+/** Whatever one of them throws, the others run too, and the swap throws what made it fail. */
+function attempt(undo: () => void): void {
+  try {
+    undo();
+  } catch {}
+}
+
+/** Refuses what is sure to fail later, while nothing has changed. */
+function assertReplaceable<D extends Definitions>(
+  { source, running, path }: SwapTarget<D>,
+  { order, unload }: SwapPlan<D>,
+): void {
+  const { image, candidate } = running;
+  const stays = candidate.staysMapped(unload);
+  source.retained.assertRoomFor(
+    stays ? { images: 1, bytes: image.facts.memorySize } : { images: 0, bytes: 0 },
+  );
+  const reasons = [...candidate.reasonsToKeep(unload)];
+  if (order === 'open-first') {
+    reasons.push({
+      code: 'opened-elsewhere',
+      detail: 'the order open-first keeps it open meanwhile',
+    });
+  }
+  source.mapping.assertReplaceable(path, image.facts.loaderName, reasons);
+}
+
+/** What the candidate must provide, and which image is closed before it is first loaded. */
+function requirements<D extends Definitions>(
+  { table, running }: SwapTarget<D>,
+  { order, unload, verify }: SwapPlan<D>,
+) {
+  const { image, candidate } = running;
+  const isBeside = order === 'open-first' || verify !== undefined || candidate.staysMapped(unload);
+  return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
+}
+
+function* openOnThread(target: SwapTarget, { number, candidate, image }: Generation): Steps<void> {
+  yield* step(
+    () => {},
+    () => candidate.openAsync(image, number, target.table),
+  );
+}

@@ -1,0 +1,58 @@
+#include "core/call/slot_table.h"
+
+#include <utility>
+
+namespace soswap {
+
+SlotTable::SlotTable(std::string path) : path_(std::move(path)) {}
+
+Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
+  void* address = image_ != nullptr ? image_->Address(symbol) : nullptr;
+  slots_.push_back(std::make_unique<Slot>(
+      Slot{this, std::move(symbol), std::move(signature), optional, address}));
+  names_.reset();
+  return slots_.back().get();
+}
+
+std::shared_ptr<const RequestedSymbols> SlotTable::Names() {
+  if (names_ == nullptr) {
+    auto names = std::make_shared<RequestedSymbols>();
+    for (const auto& slot : slots_) {
+      names->names.push_back(slot->symbol);
+      names->optional.push_back(slot->optional);
+    }
+    names_ = std::move(names);
+  }
+  return names_;
+}
+
+std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
+                                           std::vector<std::string>& absent) {
+  std::vector<void*> addresses;
+  addresses.reserve(slots_.size());
+  std::vector<std::string> missing;
+  const std::vector<void*>& found = image->found();  // for the slots that were there then
+  // By index: to find an indirect function its resolver runs, which may lead to Add().
+  for (size_t index = 0; index < slots_.size(); ++index) {
+    const Slot& slot = *slots_[index];
+    void* address = index < found.size() ? found[index] : image->Address(slot.symbol);
+    if (address == nullptr) (slot.optional ? absent : missing).push_back(slot.symbol);
+    addresses.push_back(address);
+  }
+  if (!missing.empty()) return missing;
+
+  for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
+  image_ = std::move(image);
+  calls_ = &image_->calls();
+  state_ = State::kLoaded;
+  return missing;
+}
+
+void SlotTable::Detach(State state) noexcept {
+  for (const auto& slot : slots_) slot->address = nullptr;
+  calls_ = &calls_without_image_;
+  image_.reset();
+  state_ = state;
+}
+
+}  // namespace soswap

@@ -1,0 +1,108 @@
+#include "core/swap/exchange.h"
+
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "core/base/error.h"
+
+namespace soswap {
+namespace {
+
+using Running = ExchangeResult::Running;
+
+// Runs `body`. Returns what it throws.
+template <typename Body>
+Failure FailureOf(Body body) noexcept {
+  try {
+    try {
+      body();
+      return {};
+    } catch (const Error& error) {
+      return {.error = std::make_shared<const Error>(error), .other = nullptr};
+    }
+  } catch (const std::bad_alloc&) {
+    return {.error = nullptr, .other = "there is no memory"};
+  } catch (...) {
+    return {.error = nullptr, .other = "code of the library threw an exception"};
+  }
+}
+
+// dlopen(3) would return the old image for its path.
+void ThrowStillLoaded(const std::string& path, const std::vector<RetainReason>& reasons) {
+  throw Error(
+      Fault::kStillLoaded, "swap", path,
+      "dlopen(3) would return the old image, which stays loaded: " + reasons.front().detail +
+          "; open it with image: 'snapshot' and the new code takes effect all the same");
+}
+
+// Returns whether the slots point at the next image. If not, `opened` is the image that was opened
+// for it, and `result` says why.
+bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
+             std::shared_ptr<Image>& opened) noexcept {
+  result.failure = FailureOf([&] {
+    if (plan.close_previous) {
+      slots.Detach(SlotTable::State::kUnloaded);
+      result.closed = plan.previous->Close();
+      if (!result.closed->empty() && plan.to_open.mapping == ImageRequest::Mapping::kFile) {
+        ThrowStillLoaded(plan.to_open.origin.path, *result.closed);
+      }
+    }
+    if (plan.next == nullptr) opened = plan.to_open.Open();
+    const auto& next = plan.next == nullptr ? opened : plan.next;
+    result.missing = slots.Commit(next, result.absent);
+    if (result.missing.empty()) result.image = next;
+  });
+  return result.image != nullptr;
+}
+
+// Gives an image up that never ran. Remembers it if it is still mapped.
+void GiveUp(std::shared_ptr<Image> image, const ImageRequest& request,
+            ExchangeResult& result) noexcept {
+  if (image == nullptr) return;
+  bool gone = false;
+  // Whatever this throws, the image is closed or kept; only the reason is lost.
+  FailureOf([&] {
+    if (request.origin.may_unmap) {
+      gone = image->Close().empty();
+    } else {
+      image->Keep({{"kept", "a swap gave it up, and unmapping it could crash the process"}});
+    }
+  });
+  if (!gone) result.left_over = std::move(image);
+}
+
+// Points the slots at the previous image again, after it was closed.
+Running Restore(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result) noexcept {
+  result.restore_failure = FailureOf([&] {
+    const std::string& name = plan.previous->loader_name();
+    result.state_kept = IsLoaded(name);
+    auto image = result.state_kept ? plan.to_restore->Reopen(name) : plan.to_restore->Open();
+    std::vector<std::string> absent;
+    if (!slots.Commit(image, absent).empty()) {
+      throw Error(Fault::kLoader, "load", slots.path(), "symbols that it had are absent");
+    }
+    result.image = std::move(image);
+  });
+  return result.image != nullptr ? Running::kRestored : Running::kNothing;
+}
+
+}  // namespace
+
+ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexcept {
+  ExchangeResult result;
+  std::shared_ptr<Image> opened;
+  if (Advance(slots, plan, result, opened)) {
+    result.running = Running::kNext;
+    return result;
+  }
+  GiveUp(std::move(opened), plan.to_open, result);
+  if (plan.close_previous) {
+    result.running = Restore(slots, plan, result);
+  } else if (plan.previous == nullptr) {
+    result.running = Running::kNothing;
+  }
+  return result;
+}
+
+}  // namespace soswap

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/call/slot_table.h"
+#include "core/image/image_request.h"
+
+namespace soswap {
+
+// What the slots of a table are to run instead of what they run now.
+struct ExchangePlan {
+  std::shared_ptr<Image> previous;  // what runs; null for the first image
+  bool close_previous = false;      // before the next image is opened; no call may be in flight
+  std::shared_ptr<Image> next;      // opened before; null: `to_open` says how to
+  ImageRequest to_open;
+  std::optional<ImageRequest> to_restore;  // how to load `previous` again once it is closed
+};
+
+// Why something failed. Not a std::exception_ptr, which wants a newer C++ library.
+struct Failure {
+  std::shared_ptr<const Error> error;
+  const char* other = nullptr;  // where there is no Error: no memory, say
+
+  bool happened() const noexcept { return error != nullptr || other != nullptr; }
+};
+
+// What an exchange did.
+struct ExchangeResult {
+  enum class Running {
+    kNext,
+    kPrevious,  // nothing changed
+    kRestored,  // the previous image was closed and loaded again
+    kNothing,   // it could not be loaded again
+  };
+
+  Running running = Running::kPrevious;
+  std::shared_ptr<Image> image;  // the next one or the restored one, if that runs
+  // Why the previous image is still mapped after it was closed; nothing if it was not closed.
+  std::optional<std::vector<RetainReason>> closed;
+  std::vector<std::string> absent;   // optional symbols that the next image lacks
+  std::vector<std::string> missing;  // other symbols that it lacks: it does not run
+  Failure failure;                   // why the next image was not opened, or does not run
+  std::shared_ptr<Image> left_over;  // the next image, given up but still mapped
+  bool state_kept = false;           // the restored image was never unmapped
+  Failure restore_failure;
+};
+
+// Closes the previous image if that is wanted, opens the next one, and points all slots at it. If
+// any of that fails, the slots point at the previous image again, loaded anew if need be. Between
+// close and commit it runs no JavaScript but what constructors and destructors of the library call.
+// On the thread of the table.
+ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexcept;
+
+}  // namespace soswap
