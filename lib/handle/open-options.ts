@@ -5,7 +5,7 @@ import {
   RetainedImages,
   type RetainedLimit,
 } from '../image/retained-images.js';
-import { newLibrary, type Source } from '../image/source.js';
+import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { checkOptions, flag, oneOf, unloadPolicy } from '../internal/options.js';
@@ -67,15 +67,15 @@ export function sourceOf(path: string, options: OpenOptions): Source {
     for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
   }
   const edits: CopyEdit[] = [];
-  if (unique === 'global') edits.push('demoteUnique');
-  if (unload === 'always') edits.push('clearNoDelete');
-  if (scope === 'global') edits.push('symbolic');
+  if (unique === 'global') edits.push('demote-unique-symbols');
+  if (scope === 'global') edits.push('bind-symbolically');
+  if (unload === 'always') edits.push('clear-nodelete');
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
   return {
     path,
     library: newLibrary(path, {
-      debugInfo,
-      ...Object.fromEntries(mapping.edits(edits).map((edit) => [edit, true])),
+      extent: debugInfo ? 'whole' : 'loadable',
+      edits: [...neededEdits, ...mapping.edits(edits)],
     }),
     mode:
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),

@@ -1,6 +1,6 @@
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { native } from '../native/addon.js';
-import type { NativeLibrary, SnapshotOptions } from '../native/types.js';
+import type { CopyEdit, NativeLibrary, SnapshotOptions } from '../native/types.js';
 import type { UnloadPolicy } from './image-info.js';
 import { type Mapping, snapshotMapping } from './mapping.js';
 import { RetainedImages } from './retained-images.js';
@@ -29,17 +29,17 @@ export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): 
   };
 }
 
+/** Without these some libraries do not load from a copy. */
+export const neededEdits: readonly CopyEdit[] = ['shorten-needed-from-origin'];
+
 /** Creates the addon's side of a source. */
 export function newLibrary(path: string, copy: Partial<SnapshotOptions>): NativeLibrary {
   return new native.Library(path, {
     // For tests, and for systems that forbid executable memory files in a way that shows too late.
-    inPrivateFile: process.env.SOSWAP_SNAPSHOT === 'file',
+    storage: process.env.SOSWAP_SNAPSHOT === 'file' ? 'file' : 'memory',
+    extent: 'loadable',
     allowWriter: false,
-    demoteUnique: false,
-    clearNoDelete: false,
-    symbolic: false,
-    debugInfo: false,
-    verbatim: false,
+    edits: neededEdits,
     ...copy,
   });
 }
