@@ -22,11 +22,12 @@ export { inspect, type SoInfo, type UnloadReason, type UnloadVerdict } from './f
 export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
+export type { HandleEvents } from './handle/events.js';
 export type { OpenOptions } from './handle/open-options.js';
-export { type HandleEvents, SoHandle } from './handle/so-handle.js';
+export { SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
-export type { ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
-export { SoError, SoErrorCode } from './internal/errors.js';
+export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
+export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';

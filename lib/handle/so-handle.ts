@@ -1,41 +1,26 @@
 import { EventEmitter } from 'node:events';
-import { FunctionTable } from '../call/function-table.js';
-import { checkDefinitions, checkSymbolName } from '../call/signature.js';
 import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../call/types.js';
 import { libraryPath } from '../files/library-path.js';
-import { Candidate } from '../image/candidate.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
-import { Generation } from '../image/generation.js';
-import type { Image } from '../image/image.js';
-import type { ImageInfo, RetainReason } from '../image/image-info.js';
-import { missingSymbols, SoError } from '../internal/errors.js';
-import { emitRefused, emitSwap, warnIfUnheard } from '../internal/events.js';
+import type { CloseResult, ImageInfo } from '../image/image-info.js';
+import {
+  emitOutcome,
+  emitOutcomeAsync,
+  emitRefused,
+  emitSwap,
+  warnIfUnheard,
+} from '../internal/events.js';
 import { reserveStack } from '../internal/stack.js';
 import { runAsync, runSync } from '../internal/steps.js';
-import { exchange } from '../swap/exchange.js';
+import { loadFirst } from '../swap/first.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
-import { SwapTarget } from '../swap/target.js';
+import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
 import { checkWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
+import type { HandleEvents } from './events.js';
 import { type OpenOptions, sourceOf } from './open-options.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
-
-/** The events of a handle. Listeners are called on its thread. */
-export interface HandleEvents {
-  /** A swap took effect. */
-  swap: [report: SwapReport];
-  /** A swap failed; `outcome` of the error says what it left behind. */
-  refused: [error: SoError];
-}
-
-/** What became of the last image of a handle that was closed. */
-export interface CloseResult {
-  /** Whether the image is gone from the process: looked for, not assumed. */
-  readonly unmapped: boolean;
-  /** Why the image is still mapped; empty if it is gone. */
-  readonly retained: readonly RetainReason[];
-}
 
 /**
  * One library path, its bound functions and its current image. Belongs to the thread that opened it.
@@ -85,10 +70,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     options: OpenOptions = {},
   ): SoHandle<D> {
     reserveStack();
-    const source = sourceOf(libraryPath(path), options);
-    return new SoHandle(
-      new SwapTarget(source, definitions, new FunctionTable(source, definitions)),
-    );
+    return new SoHandle(loadFirst(sourceOf(libraryPath(path), options), definitions));
   }
 
   private constructor(target: SwapTarget<D>) {
@@ -97,13 +79,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.functions = target.table.functions;
     this.#target = target;
     this.#turns = new Turns(target);
-    const candidate = runSync(Candidate.take(target.source, { table: target.table }));
-    try {
-      exchange(target, new Generation(1, candidate, candidate.newImage()), false);
-    } catch (error) {
-      candidate.release();
-      throw error;
-    }
     addHandle(this, target.table.calls());
   }
 
@@ -125,8 +100,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /**
    * Binds one more function. The same name and signature give the same function.
    *
-   * @param symbol Its name.
-   * @param definition Its signature.
    * @returns The function; `null` if the symbol is absent and the definition says `optional`.
    * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`; `ERR_INVALID_ARG_VALUE`, also if the name is bound with another signature.
@@ -137,38 +110,24 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   getFunction<const S extends Definition>(symbol: string, definition: S): FunctionFor<S> {
     reserveStack();
-    const image = this.#loadedImage();
-    checkSymbolName(symbol);
-    checkDefinitions({ [symbol]: definition });
-    const present = image.symbol(symbol) !== undefined;
-    if (!present && !definition.optional) throw missingSymbols(this.path, [symbol]);
-    const call = this.#target.table.bind(symbol, definition);
+    const { call, present } = this.#target.bind(symbol, definition);
     keepAlive(call, this);
-    if (present) this.#target.table.publish(symbol, call);
     return (present ? call : null) as FunctionFor<S>;
   }
 
   /**
-   * Returns the address of a symbol, as dlsym(3) finds it in the current image. It is dead after the next swap and after
-   * {@link close}: a program that keeps it must ask again.
+   * Returns the address of a symbol, as dlsym(3) finds it in the current image. It is dead after the next swap.
    *
-   * @param symbol The name of a function or of data.
-   * @returns The address, for {@link soswap/dl!functionAt} or for another FFI.
+   * @returns The address of the function or the data, for {@link soswap/dl!functionAt} or for another FFI.
    * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example
    * let address = price.getSymbol('quote');
-   * price.on('swap', () => {
-   *   address = price.getSymbol('quote');
-   * });
+   * price.on('swap', () => (address = price.getSymbol('quote')));
    */
   getSymbol(symbol: string): bigint {
-    const image = this.#loadedImage();
-    checkSymbolName(symbol);
-    const address = image.symbol(symbol);
-    if (address === undefined) throw missingSymbols(this.path, [symbol]);
-    return address;
+    return this.#target.addressOf(symbol);
   }
 
   /**
@@ -186,9 +145,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   /**
    * As {@link status}, with the file read on another thread.
-   *
-   * @example
-   * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
     return runAsync(orOverwritten(this.#target.running.candidate.fileStatus()));
@@ -209,18 +165,10 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * console.log(generation, retained); // 2 []
    */
   swapSync(options: SwapOptions<D> = {}): SwapReport {
+    reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap(options, this.#target.source.unload, 'swapSync');
-    let report: SwapReport;
-    try {
-      reserveStack();
-      report = this.#turns.swapSync(plan, began);
-    } catch (error) {
-      emitRefused(this, error);
-      throw error;
-    }
-    emitSwap(this, report);
-    return report;
+    return emitOutcome(this, () => this.#turns.swapSync(plan, began));
   }
 
   /**
@@ -239,18 +187,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * console.log(report.generation, report.unmapped); // 2 true
    */
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
+    reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap(options, this.#target.source.unload, 'swap');
-    let report: SwapReport;
-    try {
-      reserveStack();
-      report = await this.#turns.lineUp(() => this.#turns.swap(plan, began));
-    } catch (error) {
-      emitRefused(this, error);
-      throw error;
-    }
-    emitSwap(this, report);
-    return report;
+    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began));
+    return emitOutcomeAsync(this, swap);
   }
 
   /**
@@ -262,14 +203,11 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * The kernel reports changes made on this machine: the watch sees a change that another machine makes to a network file
    * system with the next change made here.
    *
-   * @returns The watch, to close it before the handle.
    * @throws {SoError} `ERR_SOSWAP_CLOSED`.
    * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
    *
    * @example
-   * const watch = price.watch({ swap: { order: 'open-first' } });
-   * // …
-   * watch.close();
+   * const watch = price.watch({ swap: { order: 'open-first' } }); // until watch.close()
    */
   watch(options: WatchOptions<D> = {}): Watch {
     this.#target.running; // throws if it is closed
@@ -293,9 +231,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    *
    * @returns What became of the image; the same again for a handle that is closed.
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
-   *
-   * @example
-   * price.close();
    */
   close(): CloseResult {
     if (this.#closed !== undefined) return this.#closed;
@@ -320,12 +255,5 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  /** The image to look symbols up in. */
-  #loadedImage(): Image {
-    const { image } = this.#target.running;
-    if (image.isOpen) return image;
-    throw new SoError('ERR_SOSWAP_NOT_LOADED', `'${this.path}' has no image now`, this.path);
   }
 }

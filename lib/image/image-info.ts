@@ -49,6 +49,14 @@ export interface RetainReason {
   readonly detail: string;
 }
 
+/** What became of the last image of a handle that was closed. */
+export interface CloseResult {
+  /** Whether the image is gone from the process: looked for, not assumed. */
+  readonly unmapped: boolean;
+  /** Why the image is still mapped; empty if it is gone. */
+  readonly retained: readonly RetainReason[];
+}
+
 /**
  * What becomes of an old image. `auto`: it is unmapped, unless that could crash the process because code of the image may
  * still run: it can start threads, or registers destructors for the end of a thread. `always`: it is unmapped in any case.

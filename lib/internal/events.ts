@@ -22,6 +22,38 @@ export function emitRefused(handle: EventEmitter & { path: string }, thrown: unk
   throwLater(() => handle.emit('refused', error));
 }
 
+/** Runs a swap of `handle` and reports how it ends. Returns or throws as the swap does. */
+export function emitOutcome<Report extends object>(
+  handle: EventEmitter & { path: string },
+  swap: () => Report,
+): Report {
+  let report: Report;
+  try {
+    report = swap();
+  } catch (error) {
+    emitRefused(handle, error);
+    throw error;
+  }
+  emitSwap(handle, report);
+  return report;
+}
+
+/** The same of a swap that is waited for. */
+export async function emitOutcomeAsync<Report extends object>(
+  handle: EventEmitter & { path: string },
+  swap: () => Promise<Report>,
+): Promise<Report> {
+  let report: Report;
+  try {
+    report = await swap();
+  } catch (error) {
+    emitRefused(handle, error);
+    throw error;
+  }
+  emitSwap(handle, report);
+  return report;
+}
+
 /** Warns of a failed swap that no caller waits for, if nobody listens to it either. */
 export function warnIfUnheard(handle: EventEmitter, error: SoError): void {
   const isHeard = handle.listenerCount('refused') > 0 || refusedChannel.hasSubscribers;

@@ -1,8 +1,11 @@
 import type { FunctionTable } from '../call/function-table.js';
-import type { Definitions } from '../call/types.js';
+import { checkDefinitions, checkSymbolName } from '../call/signature.js';
+import type { Definition, Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
+import type { Image } from '../image/image.js';
 import type { Source } from '../image/source.js';
-import { SoError } from '../internal/errors.js';
+import { missingSymbols, SoError } from '../internal/errors.js';
+import type { BoundFunction } from '../native/types.js';
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
@@ -38,6 +41,34 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const calls = this.running.image.callsInFlight;
     if (calls > 0) throw this.busy(`${calls} call(s) in flight`);
     if (this.exchanging) throw this.busy('a swap is exchanging its images');
+  }
+
+  /** The image to look symbols up in. @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED` */
+  get #loadedImage(): Image {
+    const { image } = this.running;
+    if (image.isOpen) return image;
+    throw new SoError('ERR_SOSWAP_NOT_LOADED', `'${this.path}' has no image now`, this.path);
+  }
+
+  /** Binds one more function. `present`: the running image has its symbol. */
+  bind(symbol: string, definition: Definition): { call: BoundFunction; present: boolean } {
+    const image = this.#loadedImage;
+    checkSymbolName(symbol);
+    checkDefinitions({ [symbol]: definition });
+    const present = image.symbol(symbol) !== undefined;
+    if (!present && !definition.optional) throw missingSymbols(this.path, [symbol]);
+    const call = this.table.bind(symbol, definition);
+    if (present) this.table.publish(symbol, call);
+    return { call, present };
+  }
+
+  /** The address of a symbol in the running image. */
+  addressOf(symbol: string): bigint {
+    const image = this.#loadedImage;
+    checkSymbolName(symbol);
+    const address = image.symbol(symbol);
+    if (address === undefined) throw missingSymbols(this.path, [symbol]);
+    return address;
   }
 
   /** Lets no function run any more. Returns the generation that ran, to be retired. */
