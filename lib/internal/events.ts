@@ -14,15 +14,17 @@ export function emitSwap(handle: EventEmitter, report: object): void {
 /**
  * Reports a swap that failed, to the channel and to the listeners of its handle.
  *
- * @param thrown What the swap threw. Listeners get a {@link SoError}: this one, or one whose cause it is.
+ * @param thrown What made it fail.
+ * @returns The error that listeners get: `thrown` if it is a {@link SoError}, else one whose cause it is.
  */
-export function emitRefused(handle: EventEmitter & { path: string }, thrown: unknown): void {
+export function emitRefused(handle: EventEmitter & { path: string }, thrown: unknown): SoError {
   const error = SoError.of(thrown, `cannot swap '${handle.path}'`, handle.path);
   refusedChannel.publish({ handle, error });
   throwLater(() => handle.emit('refused', error));
+  return error;
 }
 
-/** Runs a swap of `handle` and reports how it ends. Returns or throws as the swap does. */
+/** Runs a swap of `handle` and reports how it ends. Throws the error that listeners get. */
 export function emitOutcome<Report extends object>(
   handle: EventEmitter & { path: string },
   swap: () => Report,
@@ -31,8 +33,7 @@ export function emitOutcome<Report extends object>(
   try {
     report = swap();
   } catch (error) {
-    emitRefused(handle, error);
-    throw error;
+    throw emitRefused(handle, error);
   }
   emitSwap(handle, report);
   return report;
@@ -47,8 +48,7 @@ export async function emitOutcomeAsync<Report extends object>(
   try {
     report = await swap();
   } catch (error) {
-    emitRefused(handle, error);
-    throw error;
+    throw emitRefused(handle, error);
   }
   emitSwap(handle, report);
   return report;

@@ -35,8 +35,15 @@ export function* retire(
     return result;
   };
   const here = () => holding(() => candidate.retire(image, unload));
-  const there = async () => (onThread ? candidate.retireAsync(image, unload) : here());
-  const retained = closed ?? (yield* step(here, there));
-  holding(() => candidate.release());
+  // If no other thread can do it, this one does.
+  const there = () => candidate.retireAsync(image, unload).catch(here);
+  let retained = closed;
+  try {
+    retained ??= yield* step(here, onThread ? there : async () => here());
+    holding(() => candidate.release());
+  } catch (error) {
+    // The new generation runs whatever becomes of this one.
+    retained ??= [{ code: 'unknown', detail: `giving it up failed: ${error}` }];
+  }
   return { retained, pause: held };
 }

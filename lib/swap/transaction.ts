@@ -25,6 +25,7 @@ export function* transaction<D extends Definitions>(
 ): Steps<SwapReport> {
   const { table, definitions } = target;
   const takeBack: (() => void)[] = [];
+  let next: Generation | undefined;
   try {
     assertReplaceable(target, plan);
 
@@ -44,8 +45,9 @@ export function* transaction<D extends Definitions>(
     yield* drain(target, plan);
 
     // Open beside the running image, on another thread, where that is wanted.
-    const next = new Generation(target.running.number + 1, candidate, candidate.newImage());
-    takeBack.push(() => candidate.retire(next.image));
+    const image = candidate.newImage();
+    takeBack.push(() => candidate.retire(image));
+    next = new Generation(target.running.number + 1, candidate, image);
     if (plan.onThread) yield* openOnThread(target, next);
 
     // Hooks that need both images have their place here.
@@ -53,7 +55,6 @@ export function* transaction<D extends Definitions>(
     // Close, open and commit, or restore.
     const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
     const exchanged = exchange(target, next, plan.order === 'close-first' && !stays);
-    takeBack.length = 0;
     spare?.close(); // the loader returned the same image for `next`
     table.release();
 
@@ -73,7 +74,8 @@ export function* transaction<D extends Definitions>(
       totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
     });
   } catch (error) {
-    for (const undo of takeBack.reverse()) attempt(undo);
+    const committed = next !== undefined && target.current === next;
+    if (!committed) for (const undo of takeBack.reverse()) attempt(undo);
     throw error;
   }
 }

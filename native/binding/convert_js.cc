@@ -2,9 +2,14 @@
 
 namespace soswap {
 
+Napi::Value ToString(Napi::Env env, std::string_view text) {
+  return Napi::String::New(env, text.data(), text.size());
+}
+
 Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings) {
   Napi::Array array = Napi::Array::New(env, strings.size());
-  for (uint32_t index = 0; index < strings.size(); ++index) array[index] = strings[index];
+  for (uint32_t index = 0; index < strings.size(); ++index)
+    array.Set(index, ToString(env, strings[index]));
   return array;
 }
 
@@ -12,9 +17,9 @@ Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons) {
   Napi::Array array = Napi::Array::New(env, reasons.size());
   for (uint32_t index = 0; index < reasons.size(); ++index) {
     Napi::Object reason = Napi::Object::New(env);
-    reason["code"] = reasons[index].code;
-    reason["detail"] = reasons[index].detail;
-    array[index] = reason;
+    reason.Set("code", ToString(env, reasons[index].code));
+    reason.Set("detail", ToString(env, reasons[index].detail));
+    array.Set(index, reason);
   }
   return array;
 }

@@ -3,14 +3,17 @@
 #include <napi.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/loader/unload.h"
 
-// Lists that pass between C++ and JavaScript.
+// Texts and lists that pass between C++ and JavaScript.
 
 namespace soswap {
 
+// A Value, because Object::Set() would turn a String into a std::string first.
+Napi::Value ToString(Napi::Env env, std::string_view text);
 Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings);
 
 // As lib/image/image-info.ts: RetainReason[].

@@ -137,12 +137,13 @@ ImageRequest ToImageRequest(const Napi::Array& request, const LibraryObjects& ob
           request.Get(2U).As<Napi::Number>(), std::move(origin)};
 }
 
+// Takes no memory but that of JavaScript: a swap that took effect is to be reported.
 Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
   Napi::Object facts = Napi::Object::New(env);
-  facts["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(image.base()));
-  facts["loaderName"] = image.loader_name();
-  facts["mappedFrom"] = image.mapped_from();
-  facts["memorySize"] = static_cast<double>(image.memory_size());
+  facts.Set("base", Napi::BigInt::New(env, static_cast<uint64_t>(image.base())));
+  facts.Set("loaderName", ToString(env, image.loader_name()));
+  facts.Set("mappedFrom", ToString(env, image.mapped_from()));
+  facts.Set("memorySize", Napi::Number::New(env, static_cast<double>(image.memory_size())));
   return facts;
 }
 
@@ -279,15 +280,18 @@ Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
 
 // closeImage(image): why it is still mapped afterwards; empty if it is gone.
 Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
-  const auto image = TakeIdleImage(info[0]);
+  const auto image = IdleImage(info[0]);
+  // First forgotten, then closed: a destructor of the library may call back into JavaScript.
+  objects_->images.Remove(info[0].As<Napi::Number>());
   return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(); }));
 }
 
-// closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too.
+// closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too. If
+// it throws, nothing was closed.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
-  return RunOnThread(
+  const Napi::Promise closed = RunOnThread(
       info.Env(),
-      [image = TakeIdleImage(info[0]), snapshot = objects_->snapshots.Take(info[1])]() mutable {
+      [image = IdleImage(info[0]), snapshot = objects_->snapshots.Get(info[1])]() mutable {
         std::vector<RetainReason> reasons = image->Close();
         snapshot.reset();
         return reasons;
@@ -295,14 +299,18 @@ Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
       [](Napi::Env env, const std::vector<RetainReason>& reasons) {
         return ToArray(env, reasons);
       });
+  objects_->images.Remove(info[0].As<Napi::Number>());
+  objects_->snapshots.Remove(info[1].As<Napi::Number>());
+  return closed;
 }
 
-// First forgotten, then closed: a destructor of the library may call back into JavaScript.
-std::shared_ptr<Image> LibraryWrap::TakeIdleImage(const Napi::Value& id) {
-  if (objects_->images.Get(id)->calls().value() > 0) {
+// The image, in which no call may be in flight.
+std::shared_ptr<Image> LibraryWrap::IdleImage(const Napi::Value& id) const {
+  auto image = objects_->images.Get(id);
+  if (image->calls().value() > 0) {
     throw Napi::Error::New(id.Env(), "calls are in flight in this image");
   }
-  return objects_->images.Take(id);
+  return image;
 }
 
 // keepImage(image, reasons): leaves it mapped.

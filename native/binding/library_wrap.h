@@ -51,7 +51,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value CloseImageAsync(const Napi::CallbackInfo& info);
   void KeepImage(const Napi::CallbackInfo& info);
 
-  std::shared_ptr<Image> TakeIdleImage(const Napi::Value& id);
+  std::shared_ptr<Image> IdleImage(const Napi::Value& id) const;
 
   const std::string path_;
   const CopyPlan plan_;

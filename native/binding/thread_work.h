@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <semaphore>
 #include <utility>
@@ -14,14 +15,20 @@
 
 namespace soswap {
 
-// One piece of work on another thread, and the promise for its result.
+// One piece of work on another thread, and the promise for its result. What is allocated is
+// allocated on the JavaScript thread before the work begins, where an exception has somewhere to
+// go.
 template <typename Work, typename Finish>
 class ThreadWork final {
  public:
   static Napi::Promise Run(Napi::Env env, bool on_new_thread, Work work, Finish finish) {
-    auto* self = new ThreadWork(env, std::move(work), std::move(finish));
+    std::unique_ptr<ThreadWork> self(new ThreadWork(env, std::move(work), std::move(finish)));
     const Napi::Promise promise = self->deferred_.Promise();
-    self->Start(env, on_new_thread);
+    // Its finalizer runs when the thread has released it, or when the environment ends before that.
+    self->settled_ = ThreadSafeFunction::New(
+        env, "soswap", 0, 1, static_cast<void*>(nullptr),
+        [](Napi::Env, ThreadWork* ended, void*) { ended->End(); }, self.get());
+    self.release()->Start(env, on_new_thread);
     return promise;
   }
 
@@ -29,50 +36,78 @@ class ThreadWork final {
   ThreadWork& operator=(const ThreadWork&) = delete;
 
  private:
+  friend std::default_delete<ThreadWork>;
+
+  // Called on the JavaScript thread; without an environment when that is being torn down.
+  static void CallSettle(Napi::Env env, Napi::Function, void*, ThreadWork* self) {
+    if (env != nullptr) self->Settle(env);
+  }
+  using ThreadSafeFunction =
+      Napi::TypedThreadSafeFunction<void, ThreadWork, &ThreadWork::CallSettle>;
+
   ThreadWork(Napi::Env env, Work work, Finish finish)
       : deferred_(env), work_(std::move(work)), finish_(std::move(finish)) {}
   ~ThreadWork() = default;
 
   void Start(Napi::Env env, bool on_new_thread) {
-    // Its finalizer runs when the thread has released it, or when the environment ends before that.
-    settled_ = Napi::ThreadSafeFunction::New(
-        env, Napi::Function(), "soswap", 0, 1, [](Napi::Env, ThreadWork* self) { self->End(); },
-        this);
-    const auto execute = [this] { Execute(); };
-    const auto execute_elsewhere = [execute] { WorkThreads::RunOnNewThread(execute); };
-    const auto tell_end = [this, told = told_] {
-      TellEnd();
-      told->release();  // `this` may be gone now
-    };
-    WorkThreads& threads = env.GetInstanceData<AddonData>()->threads;
-    if (on_new_thread) {
-      threads.Run(execute_elsewhere, tell_end);
-    } else {
-      threads.Run(execute, tell_end);
-    }
-  }
-
-  void Execute() {
     try {
-      result_.emplace(work_());
-    } catch (const Error& error) {
-      error_.emplace(error);
-    } catch (const std::exception& error) {
-      error_.emplace(Fault::kSystem, "do", "the work", error.what());
+      const auto tell_end = [this, told = told_] {
+        TellEnd();
+        told->release();  // `this` may be gone now
+      };
+      const WorkThreads::Task execute = [this] { Execute(); };
+      WorkThreads& threads = env.GetInstanceData<AddonData>()->threads;
+      if (on_new_thread) {
+        threads.Run([execute] { WorkThreads::RunOnNewThread(execute); }, tell_end);
+      } else {
+        threads.Run(execute, tell_end);
+      }
+    } catch (const std::bad_alloc&) {
+      settled_.Release();
+      told_->release();
+      throw;
     }
   }
 
-  void TellEnd() {
-    settled_.BlockingCall(
-        this, [](Napi::Env env, Napi::Function, ThreadWork* self) { self->Settle(env); });
+  void Execute() noexcept {
+    try {
+      try {
+        result_.emplace(work_());
+      } catch (const Error& error) {
+        error_ = std::make_shared<const Error>(error);
+      }
+    } catch (...) {
+      // There was no memory: neither a result nor an error.
+    }
+  }
+
+  void TellEnd() noexcept {
+    settled_.BlockingCall(this);
     settled_.Release();
   }
 
-  void Settle(Napi::Env env) {
-    if (error_) {
+  void Settle(Napi::Env env) noexcept {
+    const Napi::HandleScope scope(env);
+    try {
+      try {
+        SettleOrThrow(env);
+      } catch (const Napi::Error& error) {
+        deferred_.Reject(error.Value());
+      } catch (const std::bad_alloc&) {
+        deferred_.Reject(Napi::Error::New(env, "there is no memory").Value());
+      }
+    } catch (const Napi::Error&) {
+      // The environment is being torn down: nobody is left to wait.
+    }
+  }
+
+  void SettleOrThrow(Napi::Env env) {
+    if (result_) {
+      deferred_.Resolve(finish_(env, std::move(*result_)));
+    } else if (error_ != nullptr) {
       deferred_.Reject(MakeSoError(env, *error_));
     } else {
-      deferred_.Resolve(finish_(env, std::move(*result_)));
+      deferred_.Reject(MakeSoError(env, "ERR_SOSWAP_SYSTEM", "there is no memory", ""));
     }
   }
 
@@ -84,10 +119,10 @@ class ThreadWork final {
   Napi::Promise::Deferred deferred_;
   Work work_;
   Finish finish_;
-  Napi::ThreadSafeFunction settled_;
+  ThreadSafeFunction settled_;
   std::shared_ptr<std::binary_semaphore> told_ = std::make_shared<std::binary_semaphore>(0);
   std::optional<decltype(std::declval<Work>()())> result_;
-  std::optional<Error> error_;
+  std::shared_ptr<const Error> error_;
 };
 
 // Runs `work` on another thread, without touching JavaScript, and settles a promise on the

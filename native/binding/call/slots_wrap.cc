@@ -116,16 +116,17 @@ Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
     return MakeSoError(env, "ERR_SOSWAP_SYSTEM", "cannot load '" + path + "': " + failure.other,
                        path);
   };
+  // Takes no memory but that of JavaScript where nothing failed.
   Napi::Object facts = Napi::Object::New(env);
-  facts["closed"] = last_.closed ? ToArray(env, *last_.closed).As<Napi::Value>() : env.Null();
-  facts["absent"] = ToArray(env, last_.absent);
-  facts["missing"] = ToArray(env, last_.missing);
-  facts["failure"] = error(last_.failure);
-  facts["leftOver"] = last_.left_over != nullptr
-                          ? ToImageFacts(env, *last_.left_over).As<Napi::Value>()
-                          : env.Null();
-  facts["stateKept"] = last_.state_kept;
-  facts["restoreFailure"] = error(last_.restore_failure);
+  facts.Set("closed", last_.closed ? ToArray(env, *last_.closed).As<Napi::Value>() : env.Null());
+  facts.Set("absent", ToArray(env, last_.absent));
+  facts.Set("missing", ToArray(env, last_.missing));
+  facts.Set("failure", error(last_.failure));
+  facts.Set("leftOver", last_.left_over != nullptr
+                            ? ToImageFacts(env, *last_.left_over).As<Napi::Value>()
+                            : env.Null());
+  facts.Set("stateKept", Napi::Boolean::New(env, last_.state_kept));
+  facts.Set("restoreFailure", error(last_.restore_failure));
   last_ = {};
   return facts;
 }

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <utility>
 
@@ -54,7 +54,7 @@ void WorkThreads::Run(Task task, Task tell_end) {
   worker.job = std::move(job);
   try {
     worker.thread = std::thread([this, &worker] { Work(worker); });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {  // there is no thread, or no memory for one
     job = std::move(worker.job);
     workers_.pop_back();
     lock.unlock();
@@ -71,7 +71,7 @@ void WorkThreads::RunOnNewThread(const Task& task) {
   };
   try {
     std::thread(run).join();
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {  // there is no thread, or no memory for one
     task();
   }
 }

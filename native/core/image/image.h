@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/copy/snapshot.h"
@@ -47,8 +48,7 @@ class Image final {
   const std::vector<void*>& found() const noexcept { return found_; }
 
   // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
-  // proves nothing. Returns why it is still mapped, or nothing if it is gone. If it throws, the
-  // image is closed.
+  // proves nothing. Returns why it is still mapped, or nothing if it is gone.
   std::vector<RetainReason> Close();
 
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
@@ -57,7 +57,9 @@ class Image final {
   bool open() const noexcept { return handle_ != nullptr; }
   const std::string& loader_name() const noexcept { return record_->loader_name; }
   // "snapshot", or the path of the file.
-  std::string mapped_from() const { return MappedFrom(record_->origin, record_->loader_name); }
+  std::string_view mapped_from() const noexcept {
+    return MappedFrom(record_->origin, record_->loader_name);
+  }
   uintptr_t base() const noexcept { return record_->base; }
   uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
   CallCount& calls() noexcept { return record_->calls; }

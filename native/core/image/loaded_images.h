@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/copy/snapshot.h"
@@ -61,7 +62,8 @@ struct LoadedImageInfo {
 };
 
 // What an image that the loader knows by this name was mapped from: "snapshot" or the path.
-std::string MappedFrom(const ImageOrigin& origin, const std::string& loader_name);
+// Part of `origin` or a literal.
+std::string_view MappedFrom(const ImageOrigin& origin, const std::string& loader_name) noexcept;
 
 // The list is one for the process, because the loader's is: workers see each other's images. Any
 // thread. An image that the loader gives out again is no longer a retained one.
