@@ -54,14 +54,14 @@ export async function run(args: string[]): Promise<void> {
       known = await take(path);
       last.release();
     } catch (error) {
-      if (isTemporary(error)) files.again();
+      if (isTemporary(error)) files.retry();
       else printError(error instanceof Error ? error.message : String(error));
       return;
     }
     printReplacement(path, last.facts, known.facts, json);
     if (exec !== undefined) await execute(exec);
   });
-  files.again(); // the file may have changed since take() above
+  files.retry(); // the file may have changed since take() above
 }
 
 /** Takes a candidate from the file. Rejects with a SoError if the file is not a library. */

@@ -51,11 +51,11 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
       if (report !== undefined) handle.swapped(report);
     } catch (thrown) {
       const error = SoError.of(thrown, `cannot swap '${path}'`, path);
-      if (isPassing(error)) files.again();
+      if (isPassing(error)) files.retry();
       else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // only another file can change that
     }
   });
-  files.again(); // the file may have been replaced since the handle was opened
+  files.retry(); // the file may have been replaced since the handle was opened
   const watch = {
     close() {
       files.close();
