@@ -1,8 +1,8 @@
 /**
  * Hot-swaps native shared objects inside a running Node.js process.
  *
- * In the examples `price` is the handle that {@link SoHandle.open} shows. Everything works on the main thread and in
- * workers, unless said otherwise; a handle belongs to the thread that opened it.
+ * In the examples, `price` is the handle from the example of {@link SoHandle.open}. Every function works on the main
+ * thread and in workers, unless its description says otherwise. A handle belongs to the thread that opened it.
  *
  * @module soswap
  */
@@ -23,10 +23,10 @@ export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
 export type { OpenOptions } from './handle/open-options.js';
-export { type HandleEvents, SoHandle } from './handle/so-handle.js';
+export { type CloseResult, type HandleEvents, SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
 export type { ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
-export { SoError, SoErrorCode } from './internal/errors.js';
+export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';

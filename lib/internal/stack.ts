@@ -1,10 +1,10 @@
-/** Eight bytes for each argument, more than a swap needs below its first frame: 64 KiB. */
-const room: unknown[] = new Array(8192).fill(undefined);
+/** 64 KiB as arguments of eight bytes each. A swap needs less below its first frame. */
+const reserve: unknown[] = new Array(8192).fill(undefined);
 
 /**
- * Throws the RangeError of a full stack unless there is room for all that a public method does: a stack that is full
- * half-way would leave it half done. Passes so many arguments to a function that ignores them.
+ * Throws the RangeError of a full stack if the stack has no room for a public method, which would otherwise fail
+ * halfway. Passes 64 KiB of arguments to a function that ignores them.
  */
 export function reserveStack(): void {
-  Reflect.apply(Function.prototype as () => void, undefined, room);
+  Reflect.apply(Function.prototype as () => void, undefined, reserve);
 }
