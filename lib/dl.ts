@@ -1,7 +1,7 @@
 /**
- * The raw calls of dlopen(3), thin and unsafe: a handle, an address or a signature that is wrong crashes the
- * process, a function of an unmapped library too. Here to show the hazards, to measure, and for what
- * `SoHandle` does not cover.
+ * The raw calls of dlopen(3). They are unsafe: a wrong handle, a wrong address, a wrong signature, and a call of a
+ * function in an unmapped library crash the process. Use them for cases that `SoHandle` does not cover, for tests and
+ * for measurements.
  *
  * @module soswap/dl
  */
@@ -16,13 +16,13 @@ import type { BoundFunction } from './native/types.js';
 export { dlopenFlags as constants };
 
 /**
- * Loads a shared object, as dlopen(3).
+ * Loads a shared object with dlopen(3). Its constructors run on this thread.
  *
- * @param path A path or a bare name; `null` is the main program.
- * @param flags Of {@link constants}, combined with `|`. Default `RTLD_NOW`.
- * @returns The handle. The same object gives the same handle, and must be closed as often as it was opened.
- * @throws {SoError} `ERR_SOSWAP_LOADER` with the text of dlerror(3).
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ * @param path A path or a bare name; `null` for the main program.
+ * @param flags Flags of {@link constants}, combined with `|`. Defaults to `RTLD_NOW`.
+ * @returns The handle. Opening a loaded object again returns the same handle; close it as often as it was opened.
+ * @throws {SoError} `ERR_SOSWAP_LOADER`: dlopen(3) failed. The message contains the text of dlerror(3).
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`: `path` or `flags` has the wrong type.
  *
  * @example
  * const handle = dlopen('libm.so.6', constants.RTLD_NOW | constants.RTLD_LOCAL);
@@ -38,13 +38,13 @@ export function dlopen(path: string | null, flags: number = dlopenFlags.RTLD_NOW
 }
 
 /**
- * The address of a symbol, as dlsym(3).
+ * Looks up the address of a symbol with dlsym(3).
  *
- * @param handle Of {@link dlopen}; a closed one crashes the process.
- * @param symbol Its name.
- * @returns The address. It is dead when the object is unmapped.
- * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL` with the text of dlerror(3).
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ * @param handle A handle from {@link dlopen}. A closed handle crashes the process.
+ * @param symbol The name of the symbol.
+ * @returns The address. It is invalid after the object was unmapped.
+ * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`: the symbol is absent. The message contains the text of dlerror(3).
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument is wrong.
  *
  * @example
  * const address = dlsym(dlopen('libm.so.6'), 'cos');
@@ -56,11 +56,11 @@ export function dlsym(handle: bigint, symbol: string): bigint {
 }
 
 /**
- * Closes a handle, as dlclose(3).
+ * Closes a handle with dlclose(3).
  *
- * @param handle Of {@link dlopen}; a closed one crashes the process.
- * @returns What dlclose(3) returns. 0 proves nothing: it comes whether or not anything was unmapped.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ * @param handle A handle from {@link dlopen}. A closed handle crashes the process.
+ * @returns The result of dlclose(3): 0 on success, whether or not the object was unmapped.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`: `handle` is not a handle.
  *
  * @example
  * const handle = dlopen('libm.so.6');
@@ -72,13 +72,13 @@ export function dlclose(handle: bigint): number {
 }
 
 /**
- * A function that calls whatever is at `address` at that moment. It follows no swap, and nothing keeps what it calls
- * loaded.
+ * Creates a function that calls the code at `address`. The function does not follow swaps and does not keep the library
+ * loaded: a call after the library was unmapped crashes the process.
  *
- * @param address Of a function, from {@link dlsym} or from {@link soswap!SoHandle.getSymbol}.
- * @param signature Its signature; `optional` means nothing here.
+ * @param address The address of a function, from {@link dlsym} or from {@link soswap!SoHandle.getSymbol}.
+ * @param signature The signature of the function. `optional` has no effect here.
  * @returns The function. It checks its arguments as bound functions do.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument is wrong.
  *
  * @example
  * const cos = functionAt(dlsym(dlopen('libm.so.6'), 'cos'), { arguments: ['float64'], return: 'float64' });

@@ -37,7 +37,7 @@ async function importOf(directory: string) {
 const loads = { code: undefined };
 
 t.test('without a binary the import says what to do', async (t) => {
-  const message = new RegExp(`no binary .* for ${here} here; npx soswap build compiles one`);
+  const message = new RegExp(`no binary .* for ${here}; npx soswap build compiles one`);
   t.match(await importOf(packageWith(t.testdir(), {})), { code: 'ERR_SOSWAP_ADDON', message });
 });
 

@@ -61,10 +61,10 @@ t.test('wrong usage is told in one line, with exit code 2', async (t) => {
     [['run', './so.so', 'action', '--signature', 'int32(u8,,u8)'], /arguments\[1\]/],
     [['run', './so.so', 'action', '--args', '1'], /no arguments.*1 value/],
     [['run', './so.so', 'action', '--signature', 'int32(u8,u8)', '--args', '1'], /\(u8, u8\)/],
-    [['run', './so.so', 'action', '--signature', 'int32(i8)', '--args', '1.5'], /'1.5' is no i8/],
-    [['run', './so.so', 'action', '--signature', 'int32(i64)', '--args', ''], /'' is no i64/],
-    [['run', './so.so', 'action', '--signature', 'int32(f32)', '--args', 'x'], /'x' is no f32/],
-    [['run', './so.so', 'action', '--signature', 'int32(ptr)', '--args', 'x'], /'x' is no ptr/],
+    [['run', './so.so', 'action', '--signature', 'int32(i8)', '--args', '1.5'], /'1.5' is not a valid i8/],
+    [['run', './so.so', 'action', '--signature', 'int32(i64)', '--args', ''], /'' is not a valid i64/],
+    [['run', './so.so', 'action', '--signature', 'int32(f32)', '--args', 'x'], /'x' is not a valid f32/],
+    [['run', './so.so', 'action', '--signature', 'int32(ptr)', '--args', 'x'], /'x' is not a valid ptr/],
     [['run', './so.so', 'action', '--signature', 'int32(u8)', '--args', '256'], /0 to 255/],
   ];
   for (const [args, line] of mistakes) {
@@ -124,7 +124,7 @@ t.test('a file without permission to read', { skip: noUser }, async (t) => {
   }
   const { status, stdout, stderr } = asUser(['loaded', '--pid', `${process.pid}`]);
   if (user.uid !== undefined) t.same([status, stdout], [1, '']);
-  if (user.uid !== undefined) t.match(stderr, /^soswap: cannot look into process \d+: .*root\n$/);
+  if (user.uid !== undefined) t.match(stderr, /^soswap: cannot inspect process \d+: .*root\n$/);
 });
 
 t.test('names may be strange', async (t) => {
@@ -355,7 +355,7 @@ t.test('loaded shows what a process runs that has no name', async (t) => {
   const pid = String(run.child.pid);
   t.match(await soswap('loaded', '--pid', pid), {
     ...exitedCleanly,
-    stdout: new RegExp(`\nso\\.so +private copy +\\d+ +${buildIdOf(so).slice(0, 8)} +0x`),
+    stdout: new RegExp(`\nso\\.so +snapshot +\\d+ +${buildIdOf(so).slice(0, 8)} +0x`),
   });
   const json = await soswap('loaded', '--pid', pid, '--json');
   t.match(JSON.parse(json.stdout), [
@@ -378,7 +378,7 @@ t.test('loaded shows libraries whose files are gone', async (t) => {
   const holder = new Running(['--input-type=module', '--eval', program], files);
   await holder.says(/loaded/);
   const pid = String(holder.child.pid);
-  t.match(await soswap('loaded', '--pid', pid), { ...exitedCleanly, stdout: /maps no private/ });
+  t.match(await soswap('loaded', '--pid', pid), { ...exitedCleanly, stdout: /maps no snapshots/ });
   renameSync(builds.two, `${so}.next`);
   copyFileSync(`${so}.next`, builds.two);
   renameSync(`${so}.next`, so);

@@ -53,7 +53,7 @@ t.test('no other type is known', async (t) => {
   }
   t.throws(() => open({ noop: { arguments: ['void'] } }), {
     ...wrongValue,
-    message: /cannot be 'void'; a function without arguments has an empty array/,
+    message: /must not be 'void'/,
   });
   t.throws(() => open({ noop: { arguments: Array(3) } }), wrongValue, 'holes');
 });
@@ -84,12 +84,12 @@ t.test(
   async (t) => {
     t.throws(() => open({ add: { parameters: ['int32'] } }), {
       ...wrongValue,
-      message: /"add\.parameters" is not a part of a definition; use 'arguments'/,
+      message: /"add\.parameters" .*use 'arguments'/,
     });
     t.throws(() => open({ add: { result: 'int32' } }), { message: /use 'return'/ });
     t.throws(() => open({ add: { async: true } }), { message: /use 'nonblocking'/ });
     t.throws(() => open({ add: { retrun: 'int32' } }), {
-      message: /known are arguments, return, nonblocking, optional/,
+      message: /use arguments, return, nonblocking, optional/,
     });
   },
 );

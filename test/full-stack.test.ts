@@ -22,7 +22,7 @@ t.test('a full stack leaves nothing half done, and no call unanswered', async (t
   t.equal(events.swap, swaps.returned);
   // Where there is no room even for the first frame of swapSync(), no swap was begun.
   const unreported = swaps.threw - events.refused;
-  t.ok(unreported >= 0 && unreported <= 10, `${unreported} failed swaps emitted nothing`);
+  t.ok(unreported >= 0 && unreported <= 20, `${unreported} failed swaps emitted nothing`);
   t.equal(swaps.returned + swaps.threw, 1000);
   t.ok(swaps.returned > 100 && swaps.threw > 100, JSON.stringify(swaps));
   t.ok(closes.returned > 100 && closes.threw > 100, JSON.stringify(closes));

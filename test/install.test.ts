@@ -110,7 +110,7 @@ t.test('a destination that cannot be written is told of', async (t) => {
     message,
   });
   for (const [name, reason] of [
-    ['folder', /it is a directory; name the file in it/],
+    ['folder', /is a directory/],
     ['absent/so.so', /ENOENT/],
     ['so.so/so.so', /ENOTDIR/],
   ] as const) {

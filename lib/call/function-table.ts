@@ -10,29 +10,37 @@ interface Binding {
   readonly optional: boolean;
 }
 
-/** The bound functions of one path, and the one image that all of them point into. */
+/** The bound functions of one path. All of them point into one image. */
 export class FunctionTable<D extends Definitions = Definitions> {
   readonly functions: BoundFunctions<D> = Object.create(null);
 
   readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
-  /** Every function is published, and was there at the last exchange. */
+  /** Every function is published, and the last image has all of them. */
   #complete = false;
 
-  /** Binds the functions; they can be called after the first exchange. */
+  /** Binds the functions. Calls throw until the first exchange. */
   constructor({ path, library }: { path: string; library: NativeLibrary }, definitions: D) {
     checkDefinitions(definitions);
     this.#slots = new native.Slots(path, library);
     for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
   }
 
-  /** The function of that name and signature, a new one if there is none. */
+  /**
+   * Returns the function of that name and signature, and creates it if it does not exist.
+   *
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE`: the name is bound with another signature.
+   */
   bind(symbol: string, definition: Definition): BoundFunction {
     const key = signatureKey(symbol, definition);
     const bound = this.#bindings.get(symbol);
     if (bound?.key === key) return bound.call;
     if (bound !== undefined) {
-      throw argumentValueError('definition', `must be the one that ${symbol} is bound with`, key);
+      throw argumentValueError(
+        'definition',
+        `must have the signature that ${symbol} is bound with`,
+        key,
+      );
     }
     const optional = definition.optional ?? false;
     const call = this.#slots.bind(symbol, encodeSignature(symbol, definition), optional);
@@ -41,18 +49,18 @@ export class FunctionTable<D extends Definitions = Definitions> {
     return call;
   }
 
-  /** What the addon knows the bound functions by. */
+  /** The bound functions in the addon. */
   get slots(): NativeSlots {
     return this.#slots;
   }
 
-  /** Every bound function. */
+  /** Yields every bound function. */
   *calls(): Generator<BoundFunction> {
     for (const { call } of this.#bindings.values()) yield call;
   }
 
   /**
-   * Puts every function into `functions`, after an exchange.
+   * Updates `functions` after an exchange.
    *
    * @param absent The optional symbols that the new image lacks.
    */
@@ -60,7 +68,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
     if (this.#complete && absent.length === 0) return;
     const lacking = new Set(absent);
     for (const [symbol, { call }] of this.#bindings) {
-      // An absent symbol has null; a function that a program already got stays a function.
+      // `functions` has null for an absent symbol. A function that the program keeps throws instead.
       const published = this.functions[symbol];
       if (published === call || (published === null && lacking.has(symbol))) continue;
       this.publish(symbol, lacking.has(symbol) ? null : call);
@@ -68,21 +76,22 @@ export class FunctionTable<D extends Definitions = Definitions> {
     this.#complete = absent.length === 0;
   }
 
+  /** Sets one property of `functions`. */
   publish(symbol: string, value: BoundFunction | null): void {
     Object.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
   }
 
-  /** Makes every call throw `ERR_SOSWAP_CLOSED` for ever. */
+  /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */
   close(): void {
     this.#slots.close();
   }
 
-  /** Makes nonblocking calls from now on wait for {@link release}. */
+  /** Makes new nonblocking calls wait for {@link release}. */
   hold(): void {
     this.#slots.hold();
   }
 
-  /** Begins the calls that wait. */
+  /** Starts the calls that wait. */
   release(): void {
     this.#slots.release();
   }

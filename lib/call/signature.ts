@@ -3,7 +3,7 @@ import { flag } from '../internal/options.js';
 import type { EncodedSignature } from '../native/types.js';
 import type { Definitions } from './types.js';
 
-/** In the order of the enum Type in native/core/call/signature.h. */
+/** The types in the order of the enum Type in native/core/call/signature.h. */
 const typeNames = [
   'void',
   'bool',
@@ -51,13 +51,13 @@ const typeCodes = new Map<unknown, number>([
   ),
 ]);
 
-/** C promises 127 (C17, 5.2.4.1). They lie on the stack, of which a worker may have little left. */
-const mostArguments = 1024;
+/** C guarantees 127 arguments (C17, 5.2.4.1). A call puts them on the stack, which may be small in a worker. */
+const maxArguments = 1024;
 
 const definitionKeys = ['arguments', 'return', 'nonblocking', 'optional'];
 
-/** What other libraries call them. */
-const meantKeys = new Map([
+/** Names of these keys in other libraries, for the error message. */
+const similarKeys = new Map([
   ['args', 'arguments'],
   ['parameters', 'arguments'],
   ['result', 'return'],
@@ -65,8 +65,8 @@ const meantKeys = new Map([
   ['async', 'nonblocking'],
 ]);
 
-/** Types that are the same to the machine, in both directions: a signature with one is one with the other. */
-const machineTypes: Partial<Record<TypeName, TypeName>> = {
+/** Types that the calling convention passes and returns alike: signatures that differ only in them are equal. */
+const equivalentTypes: Partial<Record<TypeName, TypeName>> = {
   bool: 'uint8',
   char: process.arch === 'arm64' ? 'uint8' : 'int8',
   buffer: 'pointer',
@@ -74,7 +74,11 @@ const machineTypes: Partial<Record<TypeName, TypeName>> = {
   function: 'pointer',
 };
 
-/** A symbol name, or a `TypeError`. Whether there is such a symbol is another question. */
+/**
+ * Checks that a value can be a symbol name. Does not look the symbol up.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ */
 export function checkSymbolName(symbol: unknown): asserts symbol is string {
   if (typeof symbol !== 'string') throw argumentTypeError('symbol', 'a string', symbol);
   if (symbol === '') throw argumentValueError('symbol', 'must not be empty', symbol);
@@ -83,7 +87,11 @@ export function checkSymbolName(symbol: unknown): asserts symbol is string {
   }
 }
 
-/** Definitions by symbol name, or a `TypeError` that names the function. */
+/**
+ * Checks all definitions of a handle.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; the message names the function.
+ */
 export function checkDefinitions(definitions: unknown): asserts definitions is Definitions {
   if (!isObject(definitions)) throw argumentTypeError('definitions', 'an object', definitions);
   for (const [symbol, definition] of Object.entries(definitions)) {
@@ -93,20 +101,20 @@ export function checkDefinitions(definitions: unknown): asserts definitions is D
 }
 
 /**
- * A definition as the addon takes it.
+ * Checks a definition and encodes it for the addon.
  *
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, naming the function.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; the message names the function.
  */
 export function encodeSignature(symbol: string, definition: unknown): EncodedSignature {
   const name = shortened(symbol);
   if (!isObject(definition)) throw argumentTypeError(name, 'a definition object', definition);
   for (const key of Object.keys(definition)) {
     if (definitionKeys.includes(key)) continue;
-    const meant = meantKeys.get(key);
-    const hint = meant === undefined ? `known are ${definitionKeys.join(', ')}` : `use '${meant}'`;
+    const similar = similarKeys.get(key);
+    const hint = similar === undefined ? `use ${definitionKeys.join(', ')}` : `use '${similar}'`;
     throw argumentValueError(
       `${name}.${shortened(key)}`,
-      `is not a part of a definition; ${hint}`,
+      `is not a key of a definition; ${hint}`,
       definition[key],
     );
   }
@@ -119,17 +127,17 @@ export function encodeSignature(symbol: string, definition: unknown): EncodedSig
 }
 
 /**
- * The same text for the same signature, whatever the spelling: `int32(int32, pointer)`. As in `node:ffi`,
- * types that are the same to the machine are the same, but for `string`, which is returned differently.
+ * Returns a text that is equal for equal signatures, for example `int32(int32, pointer)`. As in `node:ffi`, equivalent
+ * types are equal. The exception is `string` as a return type, which soswap converts.
  */
 export function signatureKey(symbol: string, definition: unknown): string {
   const { returnType, argumentTypes, nonblocking } = encodeSignature(symbol, definition);
-  const machine = (code: number): TypeName => {
+  const canonical = (code: number): TypeName => {
     const name = typeNames[code] ?? 'void';
-    return machineTypes[name] ?? name;
+    return equivalentTypes[name] ?? name;
   };
-  const list = argumentTypes.map((code) => machine(code).replace('string', 'pointer')).join(', ');
-  return `${nonblocking ? 'nonblocking ' : ''}${machine(returnType)}(${list})`;
+  const list = argumentTypes.map((code) => canonical(code).replace('string', 'pointer')).join(', ');
+  return `${nonblocking ? 'nonblocking ' : ''}${canonical(returnType)}(${list})`;
 }
 
 function returnCode(name: string, type: unknown): number {
@@ -142,17 +150,17 @@ function argumentCodes(name: string, types: unknown): number[] {
   if (!Array.isArray(types)) {
     throw argumentValueError(`${name}.arguments`, 'must be an array of types', types);
   }
-  if (types.length > mostArguments) {
-    const reason = `must not hold more than ${mostArguments} types`;
+  if (types.length > maxArguments) {
+    const reason = `must not hold more than ${maxArguments} types`;
     throw argumentValueError(`${name}.arguments.length`, reason, types.length);
   }
-  // Array.from() also visits the holes.
+  // Array.from() visits holes too, unlike map().
   return Array.from(types, (type: unknown, index) => {
     const code = typeCodes.get(type);
     if (code !== undefined && code > 0) return code;
     const reason =
       code === 0
-        ? "cannot be 'void'; a function without arguments has an empty array"
+        ? "must not be 'void'; the array of a function without arguments is empty"
         : `must be a type: ${typeNames.slice(1).join(', ')}`;
     throw argumentValueError(`${name}.arguments[${index}]`, reason, type);
   });

@@ -1,15 +1,18 @@
 /**
- * What a pointer is made of: `null` and `undefined` are NULL; a string becomes NUL-terminated UTF-8 that
- * lives for the call; a Buffer, typed array, DataView or ArrayBuffer is its own memory; a `bigint` is an
- * address.
+ * The values that a pointer argument accepts.
+ *
+ * - `null` and `undefined`: NULL
+ * - a string without null characters: the address of a copy in UTF-8 with a terminating NUL, valid during the call
+ * - a Buffer, a typed array, a DataView or an ArrayBuffer: the address of its memory
+ * - a `bigint`: an address from 0 to 2^64 - 1
  */
 export type PointerLike = string | ArrayBufferView | ArrayBuffer | bigint | null | undefined;
 
-/** The types of `node:ffi`, long and short, and what JavaScript passes for each. Anything else is refused. */
+/** The argument types of `node:ffi`, and the values that each accepts. A call throws for any other value. */
 export interface ArgumentTypes {
-  /** 0 is false and 1 is true, up to 255, as in `node:ffi`; JavaScript's `true` and `false` are refused. */
+  /** An integer from 0 to 255, as in `node:ffi`: 0 is false, 1 is true. The values `true` and `false` are refused. */
   readonly bool: number;
-  /** As `int8` on x64 and `uint8` on arm64, as C compilers have it. */
+  /** The same range as `char` of C: that of `int8` on x64, and that of `uint8` on arm64. */
   readonly char: number;
   /** An integer from -128 to 127. */
   readonly int8: number;
@@ -35,15 +38,15 @@ export interface ArgumentTypes {
   readonly uint32: number;
   /** `uint32`. */
   readonly u32: number;
-  /** An integer from -2^63 to 2^63 - 1. A number must be a safe integer. */
+  /** An integer from -2^63 to 2^63 - 1, as a `bigint` or a safe integer. */
   readonly int64: number | bigint;
   /** `int64`. */
   readonly i64: number | bigint;
-  /** An integer from 0 to 2^64 - 1. A number must be a safe integer. */
+  /** An integer from 0 to 2^64 - 1, as a `bigint` or a safe integer. */
   readonly uint64: number | bigint;
   /** `uint64`. */
   readonly u64: number | bigint;
-  /** Any number, rounded to the nearest that C's `float` has; Infinity if it is too large. */
+  /** Any number. The call rounds it to the nearest `float` of C, and a larger number to Infinity. */
   readonly float32: number;
   /** `float32`. */
   readonly f32: number;
@@ -55,7 +58,7 @@ export interface ArgumentTypes {
   readonly f64: number;
   /** `float64`. */
   readonly double: number;
-  /** An address in any form. */
+  /** A pointer. */
   readonly pointer: PointerLike;
   /** `pointer`. */
   readonly ptr: PointerLike;
@@ -67,17 +70,17 @@ export interface ArgumentTypes {
   readonly buffer: PointerLike;
   /** The same as `pointer`. */
   readonly arraybuffer: PointerLike;
-  /** The same as `pointer`. A JavaScript function cannot be passed. */
+  /** The same as `pointer`. A JavaScript function is refused. */
   readonly function: PointerLike;
 }
 
-/** What JavaScript gets for each type that a function returns. */
+/** The return types of `node:ffi`, and the value that a call returns for each. */
 export interface ReturnTypes {
-  /** Nothing. */
+  /** No value. */
   readonly void: undefined;
-  /** The byte that the function gives: 0 or 1 if it is a `bool` of C. */
+  /** An integer from 0 to 255: 0 or 1 if the function returns a `bool` of C. */
   readonly bool: number;
-  /** As `int8` on x64 and `uint8` on arm64, as C compilers have it. */
+  /** The same range as `char` of C: that of `int8` on x64, and that of `uint8` on arm64. */
   readonly char: number;
   /** An integer from -128 to 127. */
   readonly int8: number;
@@ -111,7 +114,7 @@ export interface ReturnTypes {
   readonly uint64: bigint;
   /** `uint64`. */
   readonly u64: bigint;
-  /** A number that C's `float` has. */
+  /** The value of a `float` of C. */
   readonly float32: number;
   /** `float32`. */
   readonly f32: number;
@@ -123,13 +126,13 @@ export interface ReturnTypes {
   readonly f64: number;
   /** `float64`. */
   readonly double: number;
-  /** An address, 0n for NULL. If it is one of the image, it is dead after the next swap. */
+  /** An address from 0n to 2n ** 64n - 1n; 0n is NULL. An address in the image is invalid after the next swap. */
   readonly pointer: bigint;
   /** `pointer`. */
   readonly ptr: bigint;
   /**
-   * The text up to its NUL as UTF-8, copied at once; `null` for NULL. `node:ffi` gives the address instead, which
-   * would be dead after a swap: ask for a `pointer` to get it.
+   * A copy of the UTF-8 text up to its terminating NUL; `null` for NULL. `node:ffi` returns the address instead, which
+   * `pointer` returns here; an address in the image is invalid after the next swap.
    */
   readonly string: string | null;
   /** `string`. */
@@ -142,45 +145,45 @@ export interface ReturnTypes {
   readonly function: bigint;
 }
 
-/** The name of a type that an argument can have. */
+/** The name of an argument type. */
 export type ArgumentType = keyof ArgumentTypes;
 
-/** The name of a type that a function can return. */
+/** The name of a return type. */
 export type ReturnType = keyof ReturnTypes;
 
-/** How one symbol is called. */
+/** The signature of one function. */
 export interface Definition {
-  /** The types of its arguments in order, at most 1,024. Default: none. */
+  /** The argument types in order, at most 1,024. Defaults to no arguments. */
   readonly arguments?: readonly ArgumentType[];
-  /** The type of what it returns. Default `void`. */
+  /** The return type. Defaults to `void`. */
   readonly return?: ReturnType;
   /**
-   * The call runs on libuv's thread pool and returns a promise. Memory of an ArrayBuffer is copied for the
-   * call, and what the call changed is copied back when it is done; a view of a SharedArrayBuffer is
-   * passed as it is. Default `false`.
+   * A call on the thread pool of libuv, which returns a promise. The call works on a copy of each Buffer and
+   * ArrayBuffer; changed bytes are copied back when the function has returned. Memory of a SharedArrayBuffer is passed
+   * without a copy. Defaults to `false`.
    */
   readonly nonblocking?: boolean | undefined;
-  /** The function is `null` where the symbol is absent, instead of an error. Default `false`. */
+  /** A symbol that the library may lack: the function is then `null`. Defaults to `false`. */
   readonly optional?: boolean | undefined;
 }
 
-/** Definitions by symbol name. */
+/** The definitions of a handle, by symbol name. */
 export type Definitions = Readonly<Record<string, Definition>>;
 
-/** The function that a definition gives: `null` too if it is optional. */
+/** The type of the function that a definition describes. It includes `null` if the definition is optional. */
 export type FunctionFor<S extends Definition> = [keyof Definition, Definition] extends [keyof S, S]
   ? AnyFunction | null
   : CallFor<S> | (true extends Flag<S, 'optional'> ? null : never);
 
 /**
- * The functions that definitions give. Each runs the current image of its handle or throws:
+ * The bound functions of a handle, by symbol name. Only the thread that opened the handle can call them. A call runs
+ * the current image, or throws one of these errors; a nonblocking call rejects with it:
  *
- * - a `TypeError` with `ERR_INVALID_ARG_VALUE` for a wrong argument or number of them; nothing is called
- * - a {@link SoError} with `ERR_SOSWAP_CLOSED` after the handle was closed, `ERR_SOSWAP_NOT_LOADED` while it has no
- *   image, `ERR_SOSWAP_MISSING_SYMBOL` for an optional symbol that a swap took away, `ERR_SOSWAP_NATIVE_EXCEPTION` for
- *   a C++ exception
- *
- * `nonblocking` ones return a promise that rejects with these. Only the thread of the handle can call them.
+ * - a `TypeError` with `ERR_INVALID_ARG_VALUE`: an argument or the number of arguments is wrong; no native code ran
+ * - a {@link SoError} with `ERR_SOSWAP_CLOSED`: the handle is closed
+ * - a {@link SoError} with `ERR_SOSWAP_NOT_LOADED`: the handle has no image after a failed swap
+ * - a {@link SoError} with `ERR_SOSWAP_MISSING_SYMBOL`: the current image lacks the optional symbol
+ * - a {@link SoError} with `ERR_SOSWAP_NATIVE_EXCEPTION`: the function threw a C++ exception
  */
 export type BoundFunctions<D extends Definitions> = {
   readonly [Symbol in keyof D]: FunctionFor<D[Symbol]>;
@@ -203,12 +206,12 @@ type Settled<S extends Definition, Result> =
     ? Promise<Result> | (Flag<S, 'nonblocking'> extends true ? never : Result)
     : Result;
 
-/** What is known of a flag: `true`, `false`, or no more than `boolean`. */
+/** The type of a flag: `true`, `false`, or `boolean` if its value is known only at run time. */
 type Flag<S extends Definition, Name extends 'nonblocking' | 'optional'> = Name extends keyof S
   ? S[Name]
   : false;
 
-/** Of definitions that are known at run time only. A method, so that every bound function is one. */
+/** A function whose definition is known only at run time. Declared as a method, so that every bound function fits. */
 type AnyFunction = {
   call(
     ...values: ArgumentTypes[ArgumentType][]

@@ -7,26 +7,26 @@ type Values<O extends Options> = ReturnType<
   typeof parseArgs<{ options: O; allowPositionals: true }>
 >['values'];
 
-/** What a command line says; `undefined` where it asked for help, and got it. */
-export interface Given<O extends Options> {
+/** The options and operands of a command line. */
+export interface ParsedArguments<O extends Options> {
   readonly values: Values<O>;
-  /** As many as were asked for. */
+  /** One for each operand that the command takes. */
   readonly operands: readonly string[];
 }
 
 /**
- * Reads the arguments of a command.
+ * Parses the arguments of a command. With --help it prints `usage` and returns `undefined`.
  *
- * @param usage What --help prints.
- * @param operands What must stand there beside options: `LIB`, `SYMBOL`, …
- * @throws {UsageError} Also parseArgs() throws, with codes that begin with ERR_PARSE_ARGS_.
+ * @param operands The names of the required operands: `LIB`, `SYMBOL`, …
+ * @throws {UsageError} An operand is missing, or there is one too many.
+ * @throws {TypeError} `ERR_PARSE_ARGS_…` of parseArgs(): an option is unknown or lacks its value.
  */
 export function readArguments<const O extends Options>(
   args: string[],
   usage: string,
   operands: readonly string[],
   options: O,
-): Given<O> | undefined {
+): ParsedArguments<O> | undefined {
   const help = { type: 'boolean', short: 'h' } as const;
   const { values, positionals } = parseArgs({
     args,
@@ -38,18 +38,20 @@ export function readArguments<const O extends Options>(
     return undefined;
   }
   const [missing] = operands.slice(positionals.length);
-  if (missing !== undefined) throw new UsageError(`${missing} is missing; --help tells the usage`);
+  if (missing !== undefined) throw new UsageError(`${missing} is missing; see --help`);
   const [surplus] = positionals.slice(operands.length);
-  if (surplus !== undefined) {
-    throw new UsageError(`'${surplus}' is one argument too many; --help tells the usage`);
-  }
+  if (surplus !== undefined) throw new UsageError(`unexpected argument '${surplus}'; see --help`);
   return { values: values as Values<O>, operands: positionals };
 }
 
-/** A number of milliseconds, of calls, …; `byDefault` where the option is absent. */
-export function wholeNumber<D>(option: string, text: string | undefined, byDefault: D): number | D {
-  if (text === undefined) return byDefault;
+/**
+ * Returns the number that an option gives; `absent` if the option is absent.
+ *
+ * @throws {UsageError} The text is not a whole number, 0 or more.
+ */
+export function wholeNumber<D>(option: string, text: string | undefined, absent: D): number | D {
+  if (text === undefined) return absent;
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(value)) return value;
-  throw new UsageError(`--${option} must be a whole number, 0 or more; it is '${text}'`);
+  throw new UsageError(`--${option} must be a whole number, 0 or more. Received '${text}'`);
 }

@@ -6,39 +6,39 @@ import { readArguments } from './arguments.js';
 
 const usage = `usage: soswap build
 
-Compiles soswap's own addon from the sources in the package, for the system and the Node.js that it is started
-on. That is needed only where no binary of the package loads: with musl, or a glibc older than 2.28.
-Needs g++, make and python3 (with others in $CXX, $CC and $PYTHON). npm brings node-gyp for the time of the build.
+Compiles the addon of soswap from the sources in the package, for this system and this Node.js. This is necessary only
+where no binary of the package loads: with musl, or with a glibc older than 2.28. The build needs g++, cc, make and
+python3; $CXX, $CC and $PYTHON name other commands. npm downloads node-gyp for the build.
 
-  -h, --help        prints this
+  -h, --help   this help
 
-exit codes: 1 something is missing, or the build failed; 2 wrong usage
+exit codes: 0 built; 1 a command is missing or the build failed; 2 wrong usage
 
 example: soswap build
 `;
 
-/** 13 would need Node.js 22. */
+/** node-gyp 13 needs Node.js 22. */
 const nodeGyp = 'node-gyp@^12.4.0';
 
 export async function run(args: string[]): Promise<void> {
   if (readArguments(args, usage, [], {}) === undefined) return;
   const { CXX = 'g++', CC = 'cc', PYTHON = 'python3', CXXFLAGS = '' } = process.env;
-  const missing = [CXX, CC, 'make', PYTHON, 'npm'].filter((command) => !isPresent(command));
+  const missing = [CXX, CC, 'make', PYTHON, 'npm'].filter((command) => !isOnPath(command));
   if (missing.length > 0) {
     const install = 'on Debian: apt-get install g++ make python3';
     throw new Error(`cannot build without ${missing.join(', ')}; ${install}`);
   }
   const root = fileURLToPath(new URL('../..', import.meta.url));
   const build = ['node', join(root, 'tools/node-gyp.js'), 'rebuild'];
-  // What another compiler warns of is not the user's affair.
+  // Another compiler may give other warnings, which must not fail the build of a user.
   process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;
   await execute(root, 'npm', 'exec', '--yes', `--package=${nodeGyp}`, '--', ...build);
-  await import('../native/addon.js'); // it loads
+  await import('../native/addon.js'); // throws if the new addon does not load
   process.stdout.write(`built ${join(root, 'build/Release/soswap.node')}\n`);
 }
 
-/** Whether a command, which may carry flags of its own, is found on the PATH. */
-function isPresent(command: string): boolean {
+/** Checks whether $PATH leads to a command. The text may include flags: `ccache g++`. */
+function isOnPath(command: string): boolean {
   const [name = ''] = command.split(' ');
   const directories = name.includes('/') ? [''] : (process.env.PATH ?? '').split(delimiter);
   return directories.some((directory) => {
@@ -51,7 +51,7 @@ function isPresent(command: string): boolean {
   });
 }
 
-/** Runs a command whose output is for the user, as that of this process. */
+/** Runs a command, which writes to the output of this process. */
 function execute(cwd: string, command: string, ...args: string[]): Promise<void> {
   return new Promise((done, fail) => {
     const child = spawn(command, args, { cwd, stdio: 'inherit' });

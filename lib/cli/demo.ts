@@ -1,44 +1,46 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { readArguments } from './arguments.js';
+import { bold, green, red, yellow } from './colors.js';
 import { Loop } from './demo/loop.js';
 import { type Outcome, replace } from './demo/replace.js';
 import { run as execute } from './demo/shell.js';
 import { showSqlite } from './demo/sqlite.js';
 import { ways } from './demo/ways.js';
-import { bold, green, red, yellow } from './paint.js';
 import { microseconds, table } from './table.js';
 import { temporaryDirectory } from './temporary-directory.js';
 
 const usage = `usage: soswap demo
 
-Compiles two builds of a small library, replaces one by the other under running processes, in each of the
-ways in which files get replaced, and shows what they do. Then the same with SQLite and SQLCipher.
-Needs a C compiler, and writes nowhere but in a temporary directory of its own.
+Replaces a small library under running processes, in several ways, and prints the results with dlopen(3) alone and with
+soswap. Then replaces SQLite with SQLCipher, if both are installed. Needs a C compiler. Writes only to a temporary
+directory, which it removes.
+
+  -h, --help   this help
+
+exit codes: 0 finished; 1 failed; 2 wrong usage; 130 Ctrl-C
+
+example: soswap demo
 `;
 
 const introduction = `
 The library so.so has a function action(), which prints 1111 in one build and 2222 in the other.
-Two processes call it again and again, and the file is replaced under both of them:
+Two processes call it repeatedly while the demo replaces the file:
 
-  dlopen loop   each time around, opens so.so with dlopen(3) and calls action()
-  soswap loop   opened so.so once with SoHandle.open() and keeps its functions; where it says
-                swap(), it called that
+  dlopen loop   opens so.so with dlopen(3) before each call of action()
+  soswap loop   opened so.so once with SoHandle.open(), keeps its functions, and calls swap() where
+                the output says so
 
 `;
 
 export async function run(args: string[]): Promise<void> {
-  const { values } = parseArgs({ args, options: { help: { type: 'boolean', short: 'h' } } });
-  if (values.help) {
-    process.stdout.write(usage);
-    return;
-  }
+  if (readArguments(args, usage, [], {}) === undefined) return;
   const directory = temporaryDirectory('soswap-demo-');
   process.stdout.write(introduction);
   const outcomes = await replaceInEveryWay(directory);
   process.stdout.write(summary(outcomes));
-  process.stdout.write(`\n${bold('The real thing: SQLite becomes SQLCipher in this process')}\n\n`);
+  process.stdout.write(`\n${bold('A real library: SQLite becomes SQLCipher in this process')}\n\n`);
   await showSqlite(directory);
 }
 
@@ -47,7 +49,7 @@ async function replaceInEveryWay(directory: string): Promise<Outcome[]> {
   mkdirSync(builds);
   compile(join(builds, 'so1.so'), 1111);
   compile(join(builds, 'so2.so'), 2222);
-  // One process for all of them: what does not crash it must not have harmed it either.
+  // One process for all replacements: each must leave the process intact for the next one.
   const soswap = new Loop('handle-loop.js');
   const outcomes: Outcome[] = [];
   for (const way of ways) outcomes.push(await replace(way, builds, soswap));
@@ -75,8 +77,8 @@ function summary(outcomes: readonly Outcome[]): string {
   const crashed = count(({ raw }) => raw.failure !== undefined);
   const stale = count(({ raw }) => raw.stale);
   return `${table(head, rows)}
-dlopen loop: ${outcomes.length} processes; ${crashed} crashed, ${stale} went on with the old code
-soswap loop: one process went through all ${outcomes.length} and exited with code 0
+dlopen loop: ${outcomes.length} processes; ${crashed} crashed, ${stale} kept running the old code
+soswap loop: one process handled all ${outcomes.length} replacements and exited with code 0
 `;
 }
 

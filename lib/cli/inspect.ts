@@ -2,34 +2,35 @@ import { inspect, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
 import { pad } from '../internal/table.js';
 import type { SoDependency } from '../native/types.js';
 import { readArguments } from './arguments.js';
-import { toJson } from './json.js';
-import { bold, dim, green, red, yellow } from './paint.js';
+import { bold, dim, green, red, yellow } from './colors.js';
 import { table } from './table.js';
 
 const usage = `usage: soswap inspect LIB [--json] [--symbols]
 
-Tells what the file of a library says, and whether an old image of it can be unmapped after a swap. Nothing is
-loaded, and no code of it runs. LIB is a path, or a bare name like libz.so.1 that is looked up as dlopen(3) does.
+Prints the properties of a library, and whether its image can be unmapped after a swap. It reads the file and does
+not load it, so that no code of the library runs. LIB is a path, or a bare name like libz.so.1, which is searched for as
+dlopen(3) does.
 
-      --json      everything as one JSON object, with all symbols; 64-bit integers are strings
-      --symbols   lists every export and import
-  -h, --help      prints this
+      --json      output of all properties and symbols as one JSON object
+      --symbols   output of every export and import
+  -h, --help      this help
 
-exit codes: 0 old images are unmapped; 3 they stay mapped, or unmapping could crash: the verdict tells why and what
-            helps, and new code takes effect all the same; 1 not a library that can be loaded; 2 wrong usage
+exit codes: 0 the image can be unmapped; 3 it stays mapped, or unmapping could crash: the output gives reasons and
+            cures, and a swap takes effect all the same; 1 the library cannot be loaded; 2 wrong usage
 
 example: soswap inspect ./libprice.so
 `;
 
 export async function run(args: string[]): Promise<void> {
-  const given = readArguments(args, usage, ['LIB'], {
+  const parsed = readArguments(args, usage, ['LIB'], {
     json: { type: 'boolean' },
     symbols: { type: 'boolean' },
   });
-  if (given === undefined) return;
-  const info = inspect(given.operands[0] ?? '');
-  process.stdout.write(given.values.json ? toJson(info, 2) : describe(info));
-  if (given.values.symbols && !given.values.json) process.stdout.write(symbols(info));
+  if (parsed === undefined) return;
+  const info = inspect(parsed.operands[0] ?? '');
+  const { json, symbols } = parsed.values;
+  process.stdout.write(json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
+  if (symbols && !json) process.stdout.write(symbolTables(info));
   if (info.unload.outcome !== 'clean') process.exitCode = 3;
 }
 
@@ -45,8 +46,8 @@ function describe(info: SoInfo): string {
     ['needs', list(info.dependencies.map(dependency))],
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
-    ['SoHandle', verdict(info.unload)],
-    ['dlclose(3)', verdict(info.plain)],
+    ['SoHandle', verdictLines(info.unload)],
+    ['dlclose(3)', verdictLines(info.plain)],
   ];
   const lines = fields.flatMap(([name, [first = '', ...further]]) => [
     `${pad(dim(name), 12)}${first}`,
@@ -60,25 +61,25 @@ const number = (value: number) => value.toLocaleString('en');
 
 function dependency({ name, path, loaded, lookedIn = [], defect }: SoDependency): string {
   if (path === null) {
-    const where = lookedIn.length > 0 ? `; looked in ${lookedIn.join(', ')}` : '';
+    const where = lookedIn.length > 0 ? `; searched ${lookedIn.join(', ')}` : '';
     return `${name} ${red('is not found')}${where}`;
   }
   const wrong = defect === undefined ? '' : ` ${red(defect)}`;
-  return `${name} ${dim('=>')} ${path}${loaded ? dim(' (loaded already)') : ''}${wrong}`;
+  return `${name} ${dim('=>')} ${path}${loaded ? dim(' (already loaded)') : ''}${wrong}`;
 }
 
 function exportsLine({ exports }: SoInfo): string {
   const functions = exports.filter(({ type }) => type === 'function').length;
-  return `${exports.length}, ${functions} of them functions`;
+  return `${exports.length}, including ${functions} functions`;
 }
 
-/** What libraries use to have their code run later, when it may be gone. */
-const hooks =
+/** Functions that arrange for code of a library to run later, or on other threads. */
+const deferringFunctions =
   /^(pthread_create|thrd_create|pthread_key_create|tss_create|pthread_atfork|__register_atfork|__cxa_thread_atexit(_impl)?|atexit|on_exit|signal|sigaction|timer_create|dlopen)$/;
 
 function importsLine({ imports }: SoInfo): string {
-  const used = imports.map(({ name }) => name).filter((name) => hooks.test(name));
-  return `${imports.length}${used.length > 0 ? `, among them ${used.join(', ')}` : ''}`;
+  const used = imports.map(({ name }) => name).filter((name) => deferringFunctions.test(name));
+  return `${imports.length}${used.length > 0 ? `, including ${used.join(', ')}` : ''}`;
 }
 
 const effects = {
@@ -86,8 +87,8 @@ const effects = {
   'may-crash': red('unmapping may crash'),
 };
 
-/** A line for each reason, and for what helps against it. */
-function verdict({ verdict, reasons }: UnloadVerdict): string[] {
+/** One line for each reason, and one for its cure. */
+function verdictLines({ verdict, reasons }: UnloadVerdict): string[] {
   if (reasons.length === 0) return [green(verdict)];
   return reasons.flatMap(({ code, detail, effect, cure }) => [
     `${effects[effect]} because ${detail} ${dim(`(${code})`)}`,
@@ -95,7 +96,7 @@ function verdict({ verdict, reasons }: UnloadVerdict): string[] {
   ]);
 }
 
-function symbols({ exports, imports }: SoInfo): string {
+function symbolTables({ exports, imports }: SoInfo): string {
   const offered = exports.map((each) => [
     each.name,
     each.type,

@@ -4,21 +4,21 @@ import { readArguments } from './arguments.js';
 
 const usage = `usage: soswap install SOURCE DEST
 
-Puts the library SOURCE in the place of the file DEST in one step: it is checked, written beside DEST, synced and
-renamed. Whoever opens DEST meanwhile sees the old file or the new one, never a half. DEST keeps its mode and
-owner; a symbolic link is followed. SOURCE stays.
+Replaces the file DEST with the library SOURCE in one step: checks SOURCE, writes a copy beside DEST, syncs it and
+renames it. A program that opens DEST meanwhile gets the whole old file or the whole new file. The copy has the mode
+and owner of DEST. If DEST is a symbolic link, the file that it leads to is replaced.
 
-  -h, --help   prints this
+  -h, --help   this help
 
-exit codes: 0 installed; 1 refused or failed, DEST is as it was; 2 wrong usage
+exit codes: 0 installed; 1 SOURCE was refused or DEST could not be written, DEST is unchanged; 2 wrong usage
 
 example: soswap install build/libprice.so /srv/shop/libprice.so
 `;
 
 export async function run(args: string[]): Promise<void> {
-  const given = readArguments(args, usage, ['SOURCE', 'DEST'], {});
-  if (given === undefined) return;
-  const [source = '', destination = ''] = given.operands;
+  const parsed = readArguments(args, usage, ['SOURCE', 'DEST'], {});
+  if (parsed === undefined) return;
+  const [source = '', destination = ''] = parsed.operands;
   await install(source, destination);
   process.stdout.write(`installed ${resolve(destination)}\n`);
 }

@@ -2,32 +2,31 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Candidate } from '../image/candidate.js';
 import { plainSource } from '../image/source.js';
+import { withJson } from '../internal/json.js';
 import { readArguments, wholeNumber } from './arguments.js';
-import { toJson } from './json.js';
-import { yellow } from './paint.js';
+import { yellow } from './colors.js';
 import { table } from './table.js';
 import { UsageError } from './usage-error.js';
 
 const usage = `usage: soswap loaded --pid PID [--json]
 
-Lists what another process runs that is not, or no longer, a file with a name: the private copies that soswap maps
-libraries from, and libraries whose files were replaced or removed since they were loaded. That is what the kernel
-tells of a process; its generations, retained images and calls in flight are known inside of it alone. A program
-shows them by process.on('SIGUSR2', () => console.error(loadedTable())), say.
+Lists the snapshots that another process maps, and its libraries whose files were replaced or removed after loading.
+The kernel reports only these. Generations, retained images and in-flight calls are known inside the process: a program
+prints them with loadedTable(), for example process.on('SIGUSR2', () => console.error(loadedTable())).
 
-      --pid PID   the process; it must be yours, or you root
-      --json      an array of JSON objects; 64-bit integers are strings
-  -h, --help      prints this
+      --pid PID   the process, of the same user unless root runs this command
+      --json      output as an array of JSON objects. 64-bit integers are strings
+  -h, --help      this help
 
-exit codes: 0 told, even if there is nothing to tell; 1 no such process, or no permission; 2 wrong usage
+exit codes: 0 listed, even if the list is empty; 1 no such process, or no permission; 2 wrong usage
 
 example: soswap loaded --pid $(pgrep -f shop.js)
 `;
 
-/** One image, as /proc/PID/maps shows it. */
-interface Mapped {
+/** One library in /proc/PID/maps, proc(5). */
+interface MappedLibrary {
   readonly name: string;
-  /** `copy`: mapped from memory that no name leads to. `gone`: its file was replaced or removed. */
+  /** `copy`: mapped from a snapshot. `gone`: its file was replaced or removed. */
   readonly kind: 'copy' | 'gone';
   readonly path: string | null;
   readonly inode: bigint;
@@ -38,26 +37,29 @@ interface Mapped {
 }
 
 export async function run(args: string[]): Promise<void> {
-  const given = readArguments(args, usage, [], {
+  const parsed = readArguments(args, usage, [], {
     pid: { type: 'string' },
     json: { type: 'boolean', default: false },
   });
-  if (given === undefined) return;
-  const pid = wholeNumber('pid', given.values.pid, undefined);
+  if (parsed === undefined) return;
+  const pid = wholeNumber('pid', parsed.values.pid, undefined);
   if (pid === undefined) {
-    throw new UsageError('--pid is missing; a program sees its own images with loaded()');
+    throw new UsageError('--pid is missing; a program lists its own images with loaded()');
   }
-  const images = imagesOf(pid);
-  process.stdout.write(given.values.json ? toJson(images, 2) : describe(pid, images));
+  const libraries = librariesOf(pid);
+  const text = parsed.values.json
+    ? `${JSON.stringify(libraries.map(withJson), null, 2)}\n`
+    : describe(pid, libraries);
+  process.stdout.write(text);
 }
 
-function describe(pid: number, images: readonly Mapped[]): string {
-  if (images.length === 0) {
-    return `process ${pid} maps no private copies, and no library whose file is gone\n`;
+function describe(pid: number, libraries: readonly MappedLibrary[]): string {
+  if (libraries.length === 0) {
+    return `process ${pid} maps no snapshots, and no library whose file is gone\n`;
   }
-  const rows = images.map(({ name, kind, path, inode, buildId, base, memorySize }) => [
+  const rows = libraries.map(({ name, kind, path, inode, buildId, base, memorySize }) => [
     path ?? name,
-    kind === 'copy' ? 'private copy' : yellow('file replaced or removed'),
+    kind === 'copy' ? 'snapshot' : yellow('file replaced or removed'),
     `${inode}`,
     buildId?.slice(0, 8) ?? '',
     `0x${base.toString(16)}`,
@@ -66,13 +68,13 @@ function describe(pid: number, images: readonly Mapped[]): string {
   return table(['library', 'mapped from', 'inode', 'build id', 'base', 'bytes'], rows);
 }
 
-// "start-end perms offset major:minor inode   path (deleted)", proc(5).
-const line = /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) +(\/.*) \(deleted\)$/;
+/** `start-end perms offset major:minor inode   path (deleted)`, proc(5). */
+const deletedMapping = /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) +(\/.*) \(deleted\)$/;
 
-function imagesOf(pid: number): Mapped[] {
+function librariesOf(pid: number): MappedLibrary[] {
   const descriptors = descriptorsOf(pid);
-  return stretchesOf(readMaps(pid))
-    .filter(({ code }) => code)
+  return mappedFiles(readMaps(pid))
+    .filter(({ executable }) => executable)
     .map(({ start, end, path, inode }) => {
       const copy = path.startsWith('/memfd:');
       return {
@@ -87,34 +89,34 @@ function imagesOf(pid: number): Mapped[] {
     });
 }
 
-interface Stretch {
+interface MappedFile {
   readonly start: bigint;
   end: bigint;
-  /** Some of it can be executed. */
-  code: boolean;
+  /** One of its mappings is executable. */
+  executable: boolean;
   readonly path: string;
   readonly inode: string;
 }
 
-/** The same file may be mapped more than once; an image begins where the file does. */
-function stretchesOf(maps: string): Stretch[] {
-  const stretches: Stretch[] = [];
+/** Joins the mappings of one image. A mapping of the start of a file begins an image: a file may have several. */
+function mappedFiles(maps: string): MappedFile[] {
+  const files: MappedFile[] = [];
   for (const text of maps.split('\n')) {
     const [, from, to, permissions = '', offset = '', inode = '', path = ''] =
-      line.exec(text) ?? [];
+      deletedMapping.exec(text) ?? [];
     if (from === undefined || to === undefined) continue;
     const start = BigInt(`0x${from}`);
     const end = BigInt(`0x${to}`);
-    const code = permissions.includes('x');
-    const last = stretches.at(-1);
+    const executable = permissions.includes('x');
+    const last = files.at(-1);
     if (last === undefined || last.inode !== inode || Number.parseInt(offset, 16) === 0) {
-      stretches.push({ start, end, code, path, inode });
+      files.push({ start, end, executable, path, inode });
     } else {
       last.end = end;
-      last.code ||= code;
+      last.executable ||= executable;
     }
   }
-  return stretches;
+  return files;
 }
 
 function readMaps(pid: number): string {
@@ -126,12 +128,12 @@ function readMaps(pid: number): string {
       throw new Error(`there is no process ${pid}`, { cause });
     }
     const why =
-      code === 'EACCES' ? 'it is another user’s; run this as that user or as root' : message;
-    throw new Error(`cannot look into process ${pid}: ${why}`, { cause });
+      code === 'EACCES' ? 'it belongs to another user; run this as that user or as root' : message;
+    throw new Error(`cannot inspect process ${pid}: ${why}`, { cause });
   }
 }
 
-/** The open files of a process by inode number. */
+/** Returns the paths of the open files of a process in /proc, by inode number. */
 function descriptorsOf(pid: number): Map<string, string> {
   const directory = `/proc/${pid}/fd`;
   const found = new Map<string, string>();
@@ -142,7 +144,7 @@ function descriptorsOf(pid: number): Map<string, string> {
       if (status?.isFile()) found.set(`${status.ino}`, path);
     }
   } catch {
-    // Without them there are no build ids.
+    // No permission: the list then lacks build ids.
   }
   return found;
 }
@@ -154,6 +156,6 @@ function buildIdAt(path: string | undefined): string | null {
     candidate.release();
     return candidate.facts.buildId;
   } catch {
-    return null; // it is no library
+    return null; // not a library
   }
 }

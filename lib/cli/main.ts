@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
+// The command `soswap`. A new command is a file in this directory that exports `run`, and an entry below.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from './usage-error.js';
@@ -7,49 +7,51 @@ import { UsageError } from './usage-error.js';
 interface Command {
   /** One line for the list of commands. */
   readonly summary: string;
-  /** Loaded when it is asked for: help and version need no addon. */
+  /** Called when the command runs: --help and --version do not need the addon. */
   readonly load: () => Promise<{ run(args: string[]): Promise<void> }>;
 }
 
 const commands: Readonly<Record<string, Command>> = {
   demo: {
-    summary: 'replace libraries under running processes, with dlopen(3) alone and with soswap',
+    summary: 'replace libraries under running processes, with and without soswap',
     load: () => import('./demo.js'),
   },
   run: {
-    summary: 'call a function again and again, and swap when the file changes or on SIGHUP',
+    summary: 'call a function repeatedly, and swap on SIGHUP or when the file changes',
     load: () => import('./run.js'),
   },
   inspect: {
-    summary: 'tell what a library is made of, and whether it can be unmapped',
+    summary: 'print the properties of a library, and whether its image can be unmapped',
     load: () => import('./inspect.js'),
   },
   install: {
-    summary: 'put a library in the place of another in one step',
+    summary: 'check a library and replace a file with it in one step',
     load: () => import('./install.js'),
   },
   watch: {
-    summary: 'print a line or run a command whenever a library was replaced',
+    summary: 'print a line and run a command after each replacement of a library',
     load: () => import('./watch.js'),
   },
   loaded: {
-    summary: 'list the private copies and the deleted libraries that a process runs',
+    summary: 'list the snapshots and deleted libraries that a process maps',
     load: () => import('./loaded.js'),
   },
   build: {
-    summary: "compile soswap's addon where no binary of the package fits",
+    summary: 'compile the addon of soswap where no binary of the package loads',
     load: () => import('./build.js'),
   },
 };
 
 const usage = `usage: soswap COMMAND [OPTIONS]
 
+Tools for hot-swapping native shared objects in Node.js processes.
+
 ${Object.entries(commands)
   .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
   .join('\n')}
 
-  soswap COMMAND --help   tells the options of a command
-  soswap --version        tells the version
+  soswap COMMAND --help   prints the options of a command
+  soswap --version        prints the version
 `;
 
 function version(): string {
@@ -69,7 +71,7 @@ async function main([name, ...args]: string[]): Promise<void> {
   } else if (Object.hasOwn(commands, name)) {
     await (await commands[name]?.load())?.run(args);
   } else {
-    fail(`there is no command '${name}'; soswap --help lists them`, 2);
+    fail(`there is no command '${name}'; soswap --help lists the commands`, 2);
   }
 }
 
@@ -78,25 +80,24 @@ function fail(message: string, exitCode: number): void {
   process.exitCode = exitCode;
 }
 
-/** A name without a slash is looked up as dlopen(3) does, which surprises whoever sees the file lie there. */
-function wayOut(error: unknown): string {
+/** A bare name is searched for as dlopen(3) does. Hints at a file of that name in the current directory. */
+function pathHint(error: unknown): string {
   const { code, path = '' } = error as NodeJS.ErrnoException;
   const here = code === 'ERR_SOSWAP_NOT_FOUND' && !path.includes('/') && existsSync(path);
-  return here ? `; for the file of this directory write ./${path}` : '';
+  return here ? `; for the file in this directory, write ./${path}` : '';
 }
 
-// Whoever reads the output may stop early: `soswap demo | head`.
+// The reader of the output may close it early: `soswap demo | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') fail(`cannot write the output: ${error.message}`, 1);
   process.exit();
 });
 
-process.stderr.on('error', () => {}); // nobody is left to be told
+process.stderr.on('error', () => {}); // no place is left to report an error
 
 main(process.argv.slice(2)).catch((error: unknown) => {
   const { code = '', message } = error as NodeJS.ErrnoException;
   const wrongUsage = error instanceof UsageError || /^ERR_(PARSE_ARGS|INVALID_ARG)_/.test(code);
-  fail(`${message ?? String(error)}${wayOut(error)}`, wrongUsage ? 2 : 1);
-  // Whatever else is under way has lost its purpose.
-  process.exit();
+  fail(`${message ?? String(error)}${pathHint(error)}`, wrongUsage ? 2 : 1);
+  process.exit(); // ends watches and timers of the command
 });

@@ -1,43 +1,43 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { SoHandle } from '../handle/so-handle.js';
 import { SoError } from '../internal/errors.js';
+import { withJson } from '../internal/json.js';
 import type { SwapReport } from '../swap/report.js';
 import { swapOnSignal } from '../triggers/signals.js';
 import { readArguments, wholeNumber } from './arguments.js';
-import { parseSignature, parseValues } from './call-text.js';
-import { endWhenInterrupted } from './interrupt.js';
-import { toJson } from './json.js';
-import { green, red, yellow } from './paint.js';
+import { parseSignature, parseValues } from './call-arguments.js';
+import { green, red, yellow } from './colors.js';
+import { exitOnSignal } from './exit-on-signal.js';
 import { microseconds } from './table.js';
 import { UsageError } from './usage-error.js';
 
 const usage = `usage: soswap run LIB SYMBOL [OPTIONS] [--args VALUE...]
 
-Calls a function of a library again and again and prints each value in a line. At SIGHUP, and with --watch whenever
-the file was replaced, the new file takes effect, and a line tells of it; so does one if it is refused.
+Calls a function of a library repeatedly and prints each value on a line. Swaps the library on SIGHUP and, with --watch,
+after each replacement of the file, and prints a line for each swap and each refusal.
 
-      --signature TEXT  return type and argument types of node:ffi; default 'int32()'
-      --args VALUE...   the arguments; everything that follows is one, so this comes last
-      --interval MS     milliseconds between two calls; default 1000
-      --count N         ends after N calls; default: goes on until Ctrl-C
-      --watch           swaps when the file has been replaced
-      --settle MS       milliseconds for which the file must have been left alone; default 50
-      --json            one JSON object in each line: value, error, swap or refused; 64-bit integers are strings
-  -h, --help            prints this
+      --signature TEXT  return type and argument types, named as in node:ffi. Defaults to 'int32()'
+      --args VALUE...   arguments of the function. This option comes last: every word after it is a value
+      --interval MS     milliseconds between two calls. Defaults to 1000
+      --count N         number of calls. Defaults to no limit
+      --watch           a swap after each replacement of the file
+      --settle MS       milliseconds for which the file must stay unchanged before a swap. Defaults to 50
+      --json            output of one JSON object per line: value, error, swap or refused. 64-bit integers are strings
+  -h, --help            this help
 
-Calls run on a thread of libuv's pool, so that a long one holds nothing up.
+The calls run on the thread pool of libuv, so that a long call does not block the event loop.
 
-exit codes: 0 all calls were made; 1 the library was refused, or the last call failed; 2 wrong usage; 130 Ctrl-C
+exit codes: 0 the last call succeeded; 1 the library was refused, or the last call failed; 2 wrong usage; 130 Ctrl-C
 
 example: soswap run ./libprice.so quote --signature 'double(double, uint32)' --watch --args 101.5 3
 `;
 
-/** How long an interrupted process waits for a native call: exit() would wait for its end. Milliseconds. */
-const patience = 100;
+/** Milliseconds that an interrupted process waits for a native call. exit() would wait for the end of the call. */
+const exitTimeout = 100;
 
 export async function run(args: string[]): Promise<void> {
-  const [before, texts] = splitAtArgs(args);
-  const given = readArguments(before, usage, ['LIB', 'SYMBOL'], {
+  const [options, texts] = splitAtArgs(args);
+  const parsed = readArguments(options, usage, ['LIB', 'SYMBOL'], {
     signature: { type: 'string', default: 'int32()' },
     interval: { type: 'string' },
     count: { type: 'string' },
@@ -45,8 +45,8 @@ export async function run(args: string[]): Promise<void> {
     settle: { type: 'string' },
     json: { type: 'boolean', default: false },
   });
-  if (given === undefined) return;
-  const { values, operands } = given;
+  if (parsed === undefined) return;
+  const { values, operands } = parsed;
   const [path = '', symbol = ''] = operands;
   const signature = parseSignature(values.signature);
   const parameters = parseValues(signature.arguments, texts);
@@ -56,23 +56,23 @@ export async function run(args: string[]): Promise<void> {
 
   const handle: SoHandle = SoHandle.open(path, { [symbol]: { ...signature, nonblocking: true } });
   const call = handle.functions[symbol];
-  const tell = values.json ? tellJson : tellText;
-  handle.on('swap', (swap) => tell({ swap }));
-  handle.on('refused', (refused) => tell({ refused }));
+  const print = values.json ? printJson : printText;
+  handle.on('swap', (swap) => print({ swap }));
+  handle.on('refused', (refused) => print({ refused }));
 
   let calling: Promise<unknown> | undefined;
-  endWhenInterrupted(() => calling, patience);
+  exitOnSignal(() => calling, exitTimeout);
   using _signal = swapOnSignal('SIGHUP', [handle]);
   if (values.watch) handle.watch({ settle });
 
   for (let calls = 1; calls <= count; calls++) {
     try {
       calling = Promise.resolve(call?.(...parameters));
-      tell({ value: await calling });
+      print({ value: await calling });
       process.exitCode = 0;
     } catch (error) {
       if (!(error instanceof SoError)) throw new UsageError(`--args: ${messageOf(error)}`);
-      tell({ error });
+      print({ error });
       process.exitCode = 1;
     } finally {
       calling = undefined;
@@ -82,27 +82,27 @@ export async function run(args: string[]): Promise<void> {
   handle.close();
 }
 
-/** Options, and what follows --args. */
+/** Splits the arguments at --args. */
 function splitAtArgs(args: string[]): [options: string[], values: string[]] {
   const at = args.indexOf('--args');
   return at < 0 ? [args, []] : [args.slice(0, at), args.slice(at + 1)];
 }
 
-type News =
+type Event =
   | { readonly value: unknown }
   | { readonly error: SoError }
   | { readonly swap: SwapReport }
   | { readonly refused: SoError };
 
-function tellText(news: News): void {
-  process.stdout.write(`${text(news)}\n`);
+function printText(event: Event): void {
+  process.stdout.write(`${eventText(event)}\n`);
 }
 
-function text(news: News): string {
-  if ('value' in news) return String(news.value);
-  if ('swap' in news) return green(swapText(news.swap));
-  if ('refused' in news) return yellow(`refused: ${errorText(news.refused)}`);
-  return red(`failed: ${errorText(news.error)}`);
+function eventText(event: Event): string {
+  if ('value' in event) return String(event.value);
+  if ('swap' in event) return green(swapText(event.swap));
+  if ('refused' in event) return yellow(`refused: ${errorText(event.refused)}`);
+  return red(`failed: ${errorText(event.error)}`);
 }
 
 function swapText({ generation, previous, current, totalMicroseconds, retained }: SwapReport) {
@@ -110,7 +110,7 @@ function swapText({ generation, previous, current, totalMicroseconds, retained }
   const old =
     retained.length === 0
       ? 'old image unmapped'
-      : `old image stays: ${retained.map(({ code }) => code).join(', ')}`;
+      : `old image retained: ${retained.map(({ code }) => code).join(', ')}`;
   return (
     `swapped: generation ${generation} after ${microseconds(totalMicroseconds)}, ` +
     `inode ${previous.inode} → ${current.inode}, ` +
@@ -122,15 +122,16 @@ function errorText({ code, message }: SoError): string {
   return `${message.replaceAll('\n', ' ')} (${code})`;
 }
 
-function tellJson(news: News): void {
-  const plain = Object.entries(news).map(([key, value]) => {
-    // A function without a result has a value all the same.
-    if (value === undefined) return [key, null];
-    if (!(value instanceof SoError)) return [key, value];
-    const { code, message, path, symbol, rolledBack } = value;
-    return [key, { code, message, path, symbol, rolledBack }];
-  });
-  process.stdout.write(toJson(Object.fromEntries(plain)));
+function printJson(event: Event): void {
+  const entries = Object.entries(event).map(([key, value]) => [key, jsonValue(value)]);
+  process.stdout.write(`${JSON.stringify(withJson(Object.fromEntries(entries)))}\n`);
+}
+
+function jsonValue(value: unknown): unknown {
+  if (value === undefined) return null; // JSON.stringify() would omit the key of a void function
+  if (!(value instanceof SoError)) return value;
+  const { code, message, path, symbol, outcome, rolledBack } = value;
+  return { code, message, path, symbol, outcome, rolledBack };
 }
 
 function messageOf(error: unknown): string {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A new directory that is gone when this process ends: also when it is told to by a signal, Ctrl-C say. */
+/** Creates a directory, which is removed when this process exits or gets SIGINT, SIGTERM or SIGHUP. Returns its path. */
 export function temporaryDirectory(prefix: string): string {
   const path = mkdtempSync(join(tmpdir(), prefix));
   process.once('exit', () => rmSync(path, { recursive: true, force: true }));

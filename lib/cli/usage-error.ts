@@ -1,2 +1,2 @@
-/** The command line is wrong: one line on the standard error, and exit code 2. */
+/** A wrong command line. The command prints the message in one line on the standard error and exits with code 2. */
 export class UsageError extends Error {}

@@ -3,49 +3,48 @@ import { libraryPath } from '../files/library-path.js';
 import { Candidate } from '../image/candidate.js';
 import { plainSource } from '../image/source.js';
 import { SoError } from '../internal/errors.js';
+import { withJson } from '../internal/json.js';
 import { longestTimer } from '../internal/options.js';
 import { runAsync } from '../internal/steps.js';
 import type { SnapshotFacts } from '../native/types.js';
 import { readArguments, wholeNumber } from './arguments.js';
-import { endWhenInterrupted } from './interrupt.js';
-import { toJson } from './json.js';
+import { exitOnSignal } from './exit-on-signal.js';
 import { ShellCommand } from './shell-command.js';
 
 const usage = `usage: soswap watch LIB [--exec CMD] [--settle MS] [--json]
 
-Prints a line whenever the library has been replaced and is complete, whatever replaced it, and runs a command.
-Nothing is loaded. A file that is being written is waited for. One that is no library is told of on the standard
-error and runs nothing.
+Prints a line and runs a command after each complete replacement of a library, without loading it. Waits while the
+file is being written. If the new file is not a library, prints an error and does not run the command.
 
-      --exec CMD    runs 'sh -c CMD' with the path in $SOSWAP_PATH, one at a time; Ctrl-C ends it too
-      --settle MS   milliseconds for which the file must have been left alone; default 50
-      --json        one JSON object in each line; 64-bit integers are strings
-  -h, --help        prints this
+      --exec CMD    command for 'sh -c', with the path in $SOSWAP_PATH. One command runs at a time; Ctrl-C ends it
+      --settle MS   milliseconds for which the file must stay unchanged. Defaults to 50
+      --json        output of one JSON object per line. 64-bit integers are strings
+  -h, --help        this help
 
-exit codes: 1 there is no such library at the start; 2 wrong usage; 130 Ctrl-C
+exit codes: 1 LIB is not a library at the start; 2 wrong usage; 130 Ctrl-C
 
 example: soswap watch ./libprice.so --exec 'systemctl reload shop'
 `;
 
 export async function run(args: string[]): Promise<void> {
-  const given = readArguments(args, usage, ['LIB'], {
+  const parsed = readArguments(args, usage, ['LIB'], {
     exec: { type: 'string' },
     settle: { type: 'string' },
     json: { type: 'boolean', default: false },
   });
-  if (given === undefined) return;
-  const { exec, json } = given.values;
-  const settle = wholeNumber('settle', given.values.settle, 50);
-  const path = libraryPath(given.operands[0]);
+  if (parsed === undefined) return;
+  const { exec, json } = parsed.values;
+  const settle = wholeNumber('settle', parsed.values.settle, 50);
+  const path = libraryPath(parsed.operands[0]);
   let known = await take(path);
 
   let command: ShellCommand | undefined;
-  endWhenInterrupted(() => command?.end(), longestTimer, ['SIGHUP']);
+  exitOnSignal(() => command?.stop(), longestTimer, ['SIGHUP']);
   const execute = async (text: string) => {
     command = new ShellCommand(text, { ...process.env, SOSWAP_PATH: path });
     const failure = await command.failure();
     command = undefined;
-    if (failure !== undefined) complain(`'${text}' failed: ${failure}`);
+    if (failure !== undefined) printError(`'${text}' failed: ${failure}`);
   };
 
   const files = new FileWatch(path, { settle, persistent: true }, async () => {
@@ -55,37 +54,41 @@ export async function run(args: string[]): Promise<void> {
       known = await take(path);
       last.release();
     } catch (error) {
-      if (isPassing(error)) files.again();
-      else complain(error instanceof Error ? error.message : String(error));
+      if (isTemporary(error)) files.retry();
+      else printError(error instanceof Error ? error.message : String(error));
       return;
     }
-    tell(path, last.facts, known.facts, json);
+    printReplacement(path, last.facts, known.facts, json);
     if (exec !== undefined) await execute(exec);
   });
-  files.again(); // it may have been replaced since the first look
+  files.retry(); // the file may have changed since take() above
 }
 
-/** The file as it is now, if it is a library. */
+/** Takes a candidate from the file. Rejects with a SoError if the file is not a library. */
 function take(path: string): Promise<Candidate> {
   return runAsync(Candidate.take(plainSource(path)));
 }
 
-function tell(path: string, before: SnapshotFacts, now: SnapshotFacts, json: boolean): void {
-  const { device, inode, size, mtimeNs, buildId } = now;
-  const line =
-    `replaced: ${path}, inode ${before.inode} → ${inode}, ${size} bytes, ` +
-    `build ${buildId ?? 'none'}\n`;
-  process.stdout.write(json ? toJson({ path, device, inode, size, mtimeNs, buildId }) : line);
+function printReplacement(
+  path: string,
+  before: SnapshotFacts,
+  { device, inode, size, mtimeNs, buildId }: SnapshotFacts,
+  json: boolean,
+): void {
+  const line = json
+    ? JSON.stringify(withJson({ path, device, inode, size, mtimeNs, buildId }))
+    : `replaced: ${path}, inode ${before.inode} → ${inode}, ${size} bytes, build ${buildId ?? 'none'}`;
+  process.stdout.write(`${line}\n`);
 }
 
-/** It is being written, or has just gone. */
-function isPassing(error: unknown): boolean {
+/** Checks whether a writer has the file open, or the file is missing for a moment. */
+function isTemporary(error: unknown): boolean {
   return (
     error instanceof SoError &&
     (error.code === 'ERR_SOSWAP_BEING_WRITTEN' || error.code === 'ERR_SOSWAP_NOT_FOUND')
   );
 }
 
-function complain(message: string): void {
+function printError(message: string): void {
   process.stderr.write(`soswap: ${message}\n`);
 }

@@ -5,70 +5,80 @@ import { plainSource } from '../image/source.js';
 import { runSync } from '../internal/steps.js';
 import type { NativeInspection, SoDependency, SoExport, SoImport } from '../native/types.js';
 
-/** What becomes of an image of a library when it is closed. */
+/** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
   /**
-   * `clean`: it is unmapped. `stays-mapped`: the loader keeps it. `may-crash`: unmapping it could crash the process, so
-   * `unload: 'auto'` leaves it mapped.
+   * - `clean`: the image is unmapped
+   * - `stays-mapped`: the loader keeps the image mapped
+   * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
    */
   readonly outcome: 'clean' | 'stays-mapped' | 'may-crash';
-  /** The same for people: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`. */
+  /**
+   * The outcome and its reasons as text: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`.
+   */
   readonly verdict: string;
-  /** Why it is not clean, and how to change that; empty if it is. */
+  /** The reasons why the outcome is not `clean`, with their cures; empty if it is. */
   readonly reasons: readonly UnloadReason[];
 }
 
-/** Why an image of a library is not just unmapped. */
+/** A reason why an image of a library is not unmapped, or not safely. */
 export interface UnloadReason extends RetainReason {
-  /** What comes of this reason by itself. */
+  /** The outcome that this reason alone has. */
   readonly effect: 'stays-mapped' | 'may-crash';
-  /** The flag to build it without or with, or the option to open it with, so that this reason goes. */
+  /** A compiler or linker flag, or an option of `SoHandle.open()`, that removes this reason. */
   readonly cure?: string;
 }
 
-/** What the file of a library tells. */
+/** The properties of a library file. */
 export interface SoInfo {
-  /** The absolute path; of a bare name the one that dlopen(3) would take. */
+  /** The absolute path. For a bare name, the file that dlopen(3) finds. */
   readonly path: string;
-  /** The processor that it is built for: `x86-64` or `AArch64`. */
+  /** The processor that the library is built for: `x86-64` or `AArch64`. */
   readonly machine: string;
-  /** DT_SONAME, the name by which other libraries need it; `null` if it has none. */
+  /** DT_SONAME, the name by which other libraries depend on this one; `null` if it has none. */
   readonly soname: string | null;
-  /** The linker's build id in hexadecimal digits, `null` if the file has none. */
+  /** The build id of the linker in hexadecimal digits; `null` if the file has none. */
   readonly buildId: string | null;
-  /** Bytes of the file. */
+  /** The size of the file in bytes. */
   readonly size: number;
-  /** Bytes of address space that an image takes. */
+  /** The address space of an image in bytes. */
   readonly memorySize: number;
-  /** DT_RUNPATH, where its dependencies are looked for; directories with colons between them. `null` without one. */
+  /** DT_RUNPATH, the directories that the loader searches for dependencies, separated by colons; `null` if absent. */
   readonly runpath: string | null;
-  /** DT_RPATH, the older form of it. */
+  /** DT_RPATH, the older form of DT_RUNPATH; `null` if absent. */
   readonly rpath: string | null;
   /**
-   * What is set: `nodelete` (DF_1_NODELETE), `symbolic` (DF_SYMBOLIC), `text-relocations` (DF_TEXTREL), `bind-now`
-   * (DF_BIND_NOW), `static-tls` (DF_STATIC_TLS), `tls` (PT_TLS: it has `thread_local` variables), `go` (the Go toolchain
-   * made it).
+   * The flags of the library, named as in elf(5).
+   *
+   * - `nodelete`: DF_1_NODELETE
+   * - `symbolic`: DF_SYMBOLIC
+   * - `text-relocations`: DF_TEXTREL
+   * - `bind-now`: DF_BIND_NOW
+   * - `static-tls`: DF_STATIC_TLS
+   * - `tls`: PT_TLS; the library has `thread_local` variables
+   * - `go`: the Go toolchain built the library
    */
   readonly flags: readonly string[];
-  /** All that would be loaded with it, those of dependencies too. */
+  /** All direct and indirect dependencies. */
   readonly dependencies: readonly SoDependency[];
-  /** What it defines for others. */
+  /** The symbols that the library defines for others. */
   readonly exports: readonly SoExport[];
-  /** What others must define for it. */
+  /** The symbols that the library needs from others. */
   readonly imports: readonly SoImport[];
-  /** As plain dlopen(3) and dlclose(3) have it. */
+  /** The fate of an image that dlopen(3) loads and dlclose(3) closes. */
   readonly plain: UnloadVerdict;
-  /** As a {@link SoHandle} with its default options has it. */
+  /** The fate of an image that a {@link SoHandle} with default options loads and closes. */
   readonly unload: UnloadVerdict;
 }
 
 /**
- * What a library's file tells, and whether an image of it can be unmapped. Nothing is loaded, and no code of it runs.
+ * Reads the properties of a library file, and determines whether an image of the library can be unmapped. Does not load
+ * the library, so that none of its code runs. Holds this thread while it copies the file.
  *
- * @param path As for {@link SoHandle.open}.
- * @returns What was found, at one moment: from one copy of the file.
- * @throws {SoError} The file is no library that this process could load, with the same codes as for {@link SoHandle.open}.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: `path` is not one.
+ * @param path A path, a `file:` URL, or a bare name that dlopen(3) searches for.
+ * @returns The properties, all from one snapshot of the file.
+ * @throws {SoError} This process cannot load the file. The codes are those of {@link SoHandle.open}.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: `path` is not a path.
  *
  * @example
  * const { exports, unload } = inspect('./libprice.so');
@@ -120,32 +130,32 @@ function flagsOf(native: NativeInspection): string[] {
 
 type Reason = UnloadVerdict['reasons'][number];
 
-const words: Readonly<Record<UnloadVerdict['outcome'], string>> = {
+const outcomeTexts: Readonly<Record<UnloadVerdict['outcome'], string>> = {
   clean: 'unmaps cleanly',
   'stays-mapped': 'stays mapped',
   'may-crash': 'unmapping may crash',
 };
 
 function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): UnloadVerdict {
-  // What the loader keeps in any case cannot crash. The other obstacles come to bear when something is used.
+  // An image that the loader always keeps cannot crash. The other obstacles have an effect only if code uses a feature.
   const kept = obstacles.some(({ code }) => code === 'nodelete');
   const reasons = kept ? [...obstacles, ...hazards] : [...hazards, ...obstacles];
   const [first] = reasons;
-  if (first === undefined) return { outcome: 'clean', verdict: words.clean, reasons };
-  const verdict = reasons.map(({ effect, detail }) => `${words[effect]} because ${detail}`);
+  if (first === undefined) return { outcome: 'clean', verdict: outcomeTexts.clean, reasons };
+  const verdict = reasons.map(({ effect, detail }) => `${outcomeTexts[effect]} because ${detail}`);
   return { outcome: first.effect, verdict: verdict.join('; '), reasons };
 }
 
-/** Why unmapping it could crash the process. */
+/** Returns the reasons why unmapping an image could crash the process. */
 function hazardsOf(native: NativeInspection, own: readonly RetainReason[]): Reason[] {
   const effect = 'may-crash';
-  const cure = "end its threads before each swap, and open it with unload: 'always'";
+  const cure = "end the threads of the library before each swap, and open it with unload: 'always'";
   return [...own, ...native.dependencyHazards].map((hazard) =>
     native.go ? { ...hazard, effect } : { ...hazard, effect, cure },
   );
 }
 
-/** What keeps the loader from unmapping it. */
+/** Returns the reasons why the loader keeps an image mapped: with dlclose(3) if `plain`, otherwise with a SoHandle. */
 function obstacles(native: NativeInspection, plain: boolean): Reason[] {
   const effect = 'stays-mapped';
   const reasons: Reason[] = [];
@@ -159,16 +169,16 @@ function obstacles(native: NativeInspection, plain: boolean): Reason[] {
     const count = native.uniqueSymbols.length;
     reasons.push({
       code: 'unique-symbol',
-      detail: `the loader keeps what has STB_GNU_UNIQUE symbols, once they are bound; it has ${count}`,
+      detail: `it has ${count} STB_GNU_UNIQUE symbol(s), and the loader keeps a library once one of them is bound`,
       effect,
-      cure: 'compile it with -fno-gnu-unique; SoHandle makes them global by itself',
+      cure: 'compile it with -fno-gnu-unique; SoHandle needs no cure, because it makes the symbols global',
     });
   }
   if (native.threadLocalDestructors) {
     reasons.push({
       code: 'thread-local-destructor',
       detail:
-        'a thread_local variable with a destructor, once used, keeps it until the thread ends',
+        'a thread that uses a thread_local variable with a destructor keeps it until the thread ends',
       effect,
       cure: 'give thread_local variables trivial destructors',
     });

@@ -3,11 +3,14 @@ import { tableLines } from '../internal/table.js';
 import { type LoadedImage, loaded } from './loaded.js';
 
 /**
- * {@link loaded} as a table for people: path, generation, inode, the first eight digits of the build id, base
- * address, bytes of address space, live or why it is retained, calls in flight, and what needs it.
+ * Formats the list of {@link loaded} as a table: path, generation, inode, the first eight digits of the build id, base
+ * address, bytes of address space, state with the reasons of a retained image, in-flight calls, and dependent objects.
+ *
+ * @param images The images to list. Defaults to all images of the process.
+ * @returns The lines of the table, each with a line feed.
  *
  * @example
- * process.on('SIGUSR2', () => console.error(loadedTable())); // kill -USR2 PID shows it
+ * process.on('SIGUSR2', () => console.error(loadedTable())); // kill -USR2 PID prints the table
  */
 export function loadedTable(images: readonly LoadedImage[] = loaded()): string {
   const head = ['library', 'generation', 'inode', 'build id', 'base', 'bytes', 'state', 'calls'];

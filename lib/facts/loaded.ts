@@ -2,31 +2,31 @@ import type { ImageInfo, RetainReason } from '../image/image-info.js';
 import { type Json, withJson } from '../internal/json.js';
 import { native } from '../native/addon.js';
 
-/** One image that soswap has loaded into this process. */
+/** An image that soswap loaded into this process. */
 export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
-  /** The path of its handle. */
+  /** The path of the handle. */
   readonly path: string;
-  /** `live`: its handle runs it. `retained`: given up by its handle, but still mapped. */
+  /** `live`: the handle runs the image. `retained`: the handle gave the image up, but it is still mapped. */
   readonly state: 'live' | 'retained';
-  /** Why a retained image is still mapped; empty for a live one. */
+  /** The reasons why a retained image is still mapped; empty for a live image. */
   readonly retained: readonly RetainReason[];
-  /** Bytes of address space that it takes. */
+  /** The address space of the image in bytes. */
   readonly memorySize: number;
-  /** The thread whose handle it is, as gettid(2) numbers it. */
+  /** The thread id of the handle, as gettid(2) returns it. */
   readonly thread: number;
-  /** Calls that run in it now or wait for a thread of the pool. */
+  /** The number of in-flight calls, including nonblocking calls that wait for a thread of the pool. */
   readonly callsInFlight: number;
-  /** The names of the loaded objects that have it among their dependencies. */
+  /** The names of the loaded objects that depend on the image. */
   readonly neededBy: readonly string[];
-  /** Called by JSON.stringify(): 64-bit fields become strings of decimal digits. */
+  /** Converts the image for JSON.stringify(). 64-bit fields become strings of decimal digits. */
   toJSON(): Json<Omit<LoadedImage, 'toJSON'>>;
 }
 
 /**
- * Every live image of the process and every retained one that is still there, of all threads, oldest first; as
- * lsmod(8) lists modules. Images of `soswap/dl` are not among them.
+ * Lists the live images and the retained images of all threads of the process, oldest first, as lsmod(8) lists modules.
+ * Images that `soswap/dl` loaded are not in the list.
  *
- * @returns A list of this moment.
+ * @returns The images at the time of the call. The list does not change afterwards.
  *
  * @example
  * for (const { path, generation, state } of loaded()) console.log(path, generation, state);

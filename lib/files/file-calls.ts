@@ -1,8 +1,8 @@
 /**
- * Calls of node:fs that return promises, for worker threads, which may be terminated at any time: node:fs/promises then
- * loses the descriptors of its file handles, and may abort the process (Node.js 20). Files are opened with openSync() and
- * closed with closeSync(): Node.js closes what a terminated worker has opened, but cancels a close() that waits for the
- * thread pool.
+ * Calls of node:fs that return promises and survive the termination of a worker thread. node:fs/promises then leaks the
+ * descriptors of its file handles, and may abort the process (Node.js 20). Callers open files with openSync() and close
+ * them with closeSync(): Node.js closes the files that a terminated worker opened, but cancels a close() that waits for
+ * the thread pool.
  *
  * @module
  */

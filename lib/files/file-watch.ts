@@ -3,34 +3,34 @@ import { basename } from 'node:path';
 import { longestTimer } from '../internal/options.js';
 import { pathHops } from './path-hops.js';
 
-/** How {@link FileWatch} watches. */
+/** The options of a watch. */
 export interface FileWatchOptions {
-  /** How long the file must have been left alone, in milliseconds. Default 50. */
+  /** Milliseconds, 0 or more, for which the file must stay unchanged before it is read. Defaults to 50. */
   readonly settle?: number;
-  /** Whether the watch keeps the process alive. Default `false`. */
+  /** A watch that keeps the process alive. Defaults to `false`. */
   readonly persistent?: boolean;
 }
 
-/** How often a file is looked at whose directories cannot all be watched, in milliseconds. */
+/** Milliseconds between two checks of a file whose directories cannot all be watched. */
 const pollInterval = 1000;
 
-/** The longest pause between two tries with a file that is being written, in milliseconds. */
-const longestPause = 1000;
+/** Milliseconds that a retry waits at most, beside the settle time. */
+const maxRetryDelay = 1000;
 
-/** One directory that is watched. */
+/** A directory with its watcher. */
 interface WatchedDirectory {
   readonly watcher: FSWatcher;
-  /** Another directory may come into its place, which this watcher does not see. */
+  /** Identifies the directory. The watcher does not see another directory that takes its place. */
   readonly identity: string | undefined;
-  /** What matters in it. */
+  /** The file names that matter. */
   names: Set<string>;
 }
 
 /**
- * Tells when the file at a path has become another one, or has been written, and has then been left alone for
- * a while. The path is followed anew after every event, so that a symbolic link that is flipped, a directory
- * that is renamed and a file that comes back are seen; which events arrive does not matter. Where directories cannot
- * be watched, for lack of permission or because inotify(7) has no watches left, the file is looked at every second.
+ * Watches a path and calls a function after the file was replaced or written and has then stayed unchanged for the
+ * settle time. After each event the watch follows the path again and compares the file, so that the kind of event does
+ * not matter: it sees a changed symbolic link, a renamed directory and a file that returns. If it cannot watch a
+ * directory, because of permissions or because inotify(7) has no watches left, it compares the file every second.
  */
 export class FileWatch {
   readonly #path: string;
@@ -40,15 +40,15 @@ export class FileWatch {
   readonly #directories = new Map<string, WatchedDirectory>();
   #seen: string | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #pause = 0;
-  #telling = false;
-  #tellAgain = false;
+  #retryDelay = 0;
+  #isCalling = false;
+  #callAgain = false;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
 
   /**
-   * `settled` is called after each change, once it is over, if there is a file then. The next call waits for the end
-   * of the one before, and is one for all that changed meanwhile. What it rejects with is an unhandled rejection.
+   * @param settled Called once after each change, if the file exists. Changes during a call lead to one more call after
+   * it. A rejection is an unhandled rejection of the process.
    */
   constructor(path: string, options: FileWatchOptions, settled: () => Promise<void>) {
     this.#path = path;
@@ -60,22 +60,25 @@ export class FileWatch {
   }
 
   /**
-   * Calls `settled` after the settle time, although nothing has changed. Each time in a row the pause is about
-   * twice as long, up to a second more than the settle time.
+   * Calls `settled` after the settle time, although the file has not changed. Each call in a row waits about twice as
+   * long as the one before, at most a second more than the settle time.
    */
-  again(): void {
-    this.#wait(this.#settle + this.#pause);
-    this.#pause = Math.min(2 * this.#pause + 10, longestPause);
+  retry(): void {
+    this.#schedule(this.#settle + this.#retryDelay);
+    this.#retryDelay = Math.min(2 * this.#retryDelay + 10, maxRetryDelay);
   }
 
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
     clearInterval(this.#poll);
-    for (const directory of this.#directories.keys()) this.#leave(directory);
+    for (const directory of this.#directories.keys()) this.#unwatch(directory);
   }
 
-  /** Watches the directories that matter now; what changes on the way meanwhile is followed at once. */
+  /**
+   * Watches the directories that matter now. Repeats this if it added a watcher, because the path may have changed
+   * before.
+   */
   #follow(): void {
     let blind: boolean;
     let changed: boolean;
@@ -84,7 +87,7 @@ export class FileWatch {
       changed = false;
       const hops = pathHops(this.#path);
       for (const directory of this.#directories.keys()) {
-        if (!hops.has(directory)) this.#leave(directory);
+        if (!hops.has(directory)) this.#unwatch(directory);
       }
       for (const [directory, names] of hops) {
         const now = directoryIdentity(directory);
@@ -92,7 +95,7 @@ export class FileWatch {
         if (watched !== undefined && watched.identity === now) {
           watched.names = names;
         } else {
-          this.#leave(directory);
+          this.#unwatch(directory);
           const outcome = this.#watch(directory, now, names);
           changed ||= outcome === 'watched';
           blind ||= outcome === 'impossible';
@@ -105,26 +108,26 @@ export class FileWatch {
   #watch(directory: string, now: string | undefined, names: Set<string>) {
     try {
       const watcher = watch(directory, { persistent: this.#persistent }, (event, name) => {
-        // An event of the directory itself has its name: it may be gone, and this watcher with it.
+        // An event with the name of the directory concerns the directory itself, which may be gone.
         const itself = name === basename(directory);
-        if (itself && event === 'rename') this.#leave(directory);
-        if (itself || name === null || watched.names.has(name)) this.#look();
+        if (itself && event === 'rename') this.#unwatch(directory);
+        if (itself || name === null || watched.names.has(name)) this.#check();
       });
       const watched = { watcher, identity: now, names };
       watcher.on('error', () => {
-        this.#leave(directory);
-        this.#look();
+        this.#unwatch(directory);
+        this.#check();
       });
       this.#directories.set(directory, watched);
       return 'watched';
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // The directory above is watched already, and tells when it comes back.
+      // The watcher of the parent directory sees it when it returns.
       return code === 'ENOENT' || code === 'ENOTDIR' ? 'absent' : 'impossible';
     }
   }
 
-  #leave(directory: string): void {
+  #unwatch(directory: string): void {
     this.#directories.get(directory)?.watcher.close();
     this.#directories.delete(directory);
   }
@@ -132,55 +135,55 @@ export class FileWatch {
   #pollWhile(blind: boolean): void {
     if (blind === (this.#poll !== undefined)) return;
     clearInterval(this.#poll);
-    this.#poll = blind ? setInterval(() => this.#look(), pollInterval) : undefined;
+    this.#poll = blind ? setInterval(() => this.#check(), pollInterval) : undefined;
     if (!this.#persistent) this.#poll?.unref();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#closed) return;
     this.#follow();
-    if (this.#hasChanged()) this.#wait(this.#settle);
+    if (this.#hasChanged()) this.#schedule(this.#settle);
   }
 
   #hasChanged(): boolean {
     const now = identity(this.#path);
     if (now === this.#seen) return false;
     this.#seen = now;
-    this.#pause = 0;
+    this.#retryDelay = 0;
     return true;
   }
 
-  #wait(time: number): void {
+  #schedule(delay: number): void {
     if (this.#closed) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tell(), Math.min(time, longestTimer));
+    this.#timer = setTimeout(() => this.#callSettled(), Math.min(delay, longestTimer));
     if (!this.#persistent) this.#timer.unref();
   }
 
-  async #tell(): Promise<void> {
-    if (this.#hasChanged()) return this.#wait(this.#settle); // it is still changing
+  async #callSettled(): Promise<void> {
+    if (this.#hasChanged()) return this.#schedule(this.#settle); // the file is still changing
     if (this.#seen === undefined) return;
-    this.#tellAgain = true;
-    if (this.#telling) return;
-    this.#telling = true;
+    this.#callAgain = true;
+    if (this.#isCalling) return;
+    this.#isCalling = true;
     try {
-      while (this.#tellAgain && !this.#closed) {
-        this.#tellAgain = false;
+      while (this.#callAgain && !this.#closed) {
+        this.#callAgain = false;
         await this.#settled();
       }
     } finally {
-      this.#telling = false;
+      this.#isCalling = false;
     }
   }
 }
 
-/** What tells one directory from another: inode numbers are given out again. */
+/** Identifies a directory. The inode number alone is not enough: file systems reuse it. */
 function directoryIdentity(path: string): string | undefined {
   const status = statOrUndefined(path);
   return status && [status.dev, status.ino, status.birthtimeNs].join();
 }
 
-/** What tells one state of a file from another; `undefined` where there is none. */
+/** Identifies a state of a file; `undefined` if there is no file. */
 function identity(path: string): string | undefined {
   const status = statOrUndefined(path);
   if (status === undefined) return undefined;
@@ -188,7 +191,7 @@ function identity(path: string): string | undefined {
   return [dev, ino, size, mtimeNs, ctimeNs].join();
 }
 
-/** Out of reach is as good as absent. */
+/** Treats a file that cannot be reached as absent. */
 function statOrUndefined(path: string): BigIntStats | undefined {
   try {
     return statSync(path, { bigint: true, throwIfNoEntry: false });

@@ -5,7 +5,6 @@ import { plainSource } from '../image/source.js';
 import { SoError } from '../internal/errors.js';
 import { runAsync } from '../internal/steps.js';
 import { native } from '../native/addon.js';
-import { createBeside, sweepBeside } from './file-beside.js';
 import {
   fchmod,
   fchown,
@@ -19,23 +18,24 @@ import {
   write,
 } from './file-calls.js';
 import { filePath } from './library-path.js';
+import { createReplacement, removeAbandonedReplacements } from './replacement-file.js';
 
 /**
- * Puts a library in the place of another in one step, so that whoever opens the destination sees the old file or the
- * new one, never a half of either, even if this process is killed meanwhile or the disk is full.
+ * Replaces a file with a library in one step. A program that opens the destination gets the whole old file or the whole
+ * new file, even if this process is killed meanwhile or the disk is full.
  *
- * The source is checked as a candidate first, and exactly the bytes that were checked are written, to a new file
- * beside the destination, which gets the mode and, where this process may give files away, the owner of the old one, is
- * synced and renamed. A symbolic link is followed: the file that it leads to is replaced. What a process that was
- * killed at it has left beside the destination is removed by the next one.
+ * The function inspects the source as a swap does, and writes the inspected bytes to a new file in the directory of the
+ * destination. The new file gets the mode of the old file and, if this process has the permission, its owner. The
+ * function syncs the new file and renames it. If the destination is a symbolic link, the file that the link leads to is
+ * replaced. If a process was killed during an installation, the next installation removes its new file.
  *
- * Reading, writing and syncing are done off the JavaScript thread.
+ * Other threads read, write and sync the files.
  *
- * @param source The library to install: a path or a `file:` URL, never a bare name that is looked up.
- * @param destination The file to replace or to create, in a directory that exists.
- * @throws {SoError} The source is refused, with the same codes as for {@link SoHandle.open}; or
- * `ERR_SOSWAP_INSTALL` with the system's error as `cause`. The destination is as it was.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument is no path.
+ * @param source The library to install: a path or a `file:` URL. A bare name is a path in the current directory.
+ * @param destination The file to replace or to create: a path or a `file:` URL. Its directory must exist.
+ * @throws {SoError} The destination is unchanged. The source was refused, with the codes of {@link SoHandle.open}; or
+ * the destination could not be written: `ERR_SOSWAP_INSTALL`, with the error of the system as `cause`.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: an argument is not a path.
  *
  * @example
  * await install('./build/libprice.so', './libprice.so');
@@ -61,11 +61,12 @@ export async function install(source: string | URL, destination: string | URL): 
 
 async function replace(copy: number, size: number, from: string, to: string): Promise<void> {
   const before = await statOrUndefined(to);
-  if (before?.isDirectory()) throw new Error('it is a directory; name the file in it');
-  if (before !== undefined && !before.isFile()) throw new Error('it is not a regular file');
+  if (before?.isDirectory()) throw new Error('the destination is a directory; add a file name');
+  if (before !== undefined && !before.isFile())
+    throw new Error('the destination is not a regular file');
   const like = before ?? (await stat(from));
-  await sweepBeside(to);
-  const { descriptor, path, named } = await createBeside(to);
+  await removeAbandonedReplacements(to);
+  const { descriptor, path, named } = await createReplacement(to);
   try {
     await copyBytes(copy, descriptor, size);
     if (before !== undefined) await keepOwner(descriptor, before.uid, before.gid);
@@ -85,9 +86,9 @@ async function replace(copy: number, size: number, from: string, to: string): Pr
 async function copyBytes(from: number, to: number, size: number): Promise<void> {
   const chunk = Buffer.allocUnsafe(Math.min(size, 1 << 20));
   for (let position = 0; position < size; ) {
-    const wanted = Math.min(chunk.length, size - position); // the copy goes on behind the end
+    const wanted = Math.min(chunk.length, size - position); // the snapshot may be longer than the file
     const { bytesRead } = await read(from, chunk, 0, wanted, position);
-    if (bytesRead === 0) throw new Error('the copy ended early');
+    if (bytesRead === 0) throw new Error('the snapshot of the source is too short');
     for (let done = 0; done < bytesRead; ) {
       const { bytesWritten } = await write(to, chunk, done, bytesRead - done, position + done);
       done += bytesWritten;
@@ -100,29 +101,29 @@ async function keepOwner(descriptor: number, uid: number, gid: number): Promise<
   try {
     await fchown(descriptor, uid, gid);
   } catch (error) {
-    // Only root may give files away, chown(2); mv(1) leaves it at that too.
+    // Only root may change the owner of a file, chown(2). mv(1) ignores the error too.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error;
   }
 }
 
-/** Makes the rename last through a power failure, where the file system can. */
+/** Makes the rename survive a power failure, if the file system supports that. */
 async function syncDirectory(directory: string): Promise<void> {
   try {
     const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
     await fsync(descriptor).finally(() => closeSync(descriptor));
   } catch {
-    // It has taken effect all the same, and must not be told as a failure.
+    // The file has been replaced. An error here must not report a failure.
   }
 }
 
-/** Where a path leads to, also if nothing is there yet. */
+/** Follows the symbolic links of a path. The file that it leads to may be absent. */
 async function resolveLinks(path: string): Promise<string> {
-  const mostLinks = 40; // path_resolution(7)
+  const maxLinks = 40; // path_resolution(7)
   let reached = path;
-  for (let links = 0; links <= mostLinks; links++) {
+  for (let links = 0; links <= maxLinks; links++) {
     const target = await readlink(reached).catch(() => undefined);
     if (target === undefined) return reached;
-    // Not joined: what is before a `..` may be a link.
+    // Not join(), which removes `..` and the name before it, which may be a link.
     reached = isAbsolute(target) ? target : `${await realpath(dirname(reached))}/${target}`;
   }
   throw new Error('too many symbolic links');

@@ -1,12 +1,12 @@
 import { lstatSync, readlinkSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
 
-/** As the kernel follows them, see path_resolution(7). */
-const mostLinks = 40;
+/** The limit of the kernel, path_resolution(7). */
+const maxLinks = 40;
 
 /**
- * The directories in which a change can make `path` mean another file, each with the names in it that matter: every
- * directory on the way, also on the way to where symbolic links lead. It ends where something is absent.
+ * Returns every directory in which a change can make `path` lead to another file, each with the names that matter in
+ * it. These are the directories on the path and on the paths of its symbolic links, up to the first absent one.
  */
 export function pathHops(path: string): Map<string, Set<string>> {
   const hops = new Map<string, Set<string>>();
@@ -18,7 +18,7 @@ export function pathHops(path: string): Map<string, Set<string>> {
     rest = further;
     if (name === '' || name === '.') continue;
     if (name === '..') {
-      reached = dirname(reached); // no link is left in it
+      reached = dirname(reached); // `reached` contains no links
       continue;
     }
     const next = join(reached, name);
@@ -27,7 +27,7 @@ export function pathHops(path: string): Map<string, Set<string>> {
     if (target === undefined) break;
     if (target === null) {
       reached = next;
-    } else if (++links > mostLinks) {
+    } else if (++links > maxLinks) {
       break;
     } else {
       if (isAbsolute(target)) reached = sep;
@@ -37,7 +37,7 @@ export function pathHops(path: string): Map<string, Set<string>> {
   return hops;
 }
 
-/** What a symbolic link says; `null` for anything else, `undefined` where there is nothing. */
+/** Returns the target of a symbolic link; `null` for another file, `undefined` if there is no file. */
 function linkTarget(path: string): string | null | undefined {
   try {
     return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : null;

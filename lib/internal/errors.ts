@@ -2,19 +2,19 @@ import { inspect } from 'node:util';
 import type { UndefinedSymbol } from '../native/types.js';
 
 /**
- * What a failed swap left behind.
+ * The state of a handle after a failed swap.
  *
- * - `unchanged`: nothing changed; the image that ran before runs on, with its state
- * - `rolled-back`: the previous image was closed and loaded again; the functions work, and the message says whether the
- *   static state of the image was kept or began anew
- * - `not-loaded`: the previous image was closed and could not be loaded again; calls throw `ERR_SOSWAP_NOT_LOADED` until
- *   the next swap
+ * - `unchanged`: the previous image runs on with its static state
+ * - `rolled-back`: the previous image was closed and loaded again. The functions work; the message says whether the
+ *   static state was kept or started anew
+ * - `not-loaded`: the previous image was closed and could not be loaded again. Calls throw `ERR_SOSWAP_NOT_LOADED`
+ *   until a swap succeeds
  */
 export type SwapOutcome = 'unchanged' | 'rolled-back' | 'not-loaded';
 
 /**
- * The error of everything that soswap itself refuses or fails at. `code` is stable; `message` is for people; `cause` is
- * the error behind it, where there is one. A wrong argument is a `TypeError` or `RangeError` with Node's own code instead.
+ * A failure of soswap. `code` is stable; `message` is text for people and may change; `cause` is the underlying error,
+ * if there is one. A wrong argument throws a `TypeError` or `RangeError` with a code of Node.js instead.
  *
  * @example
  * try {
@@ -25,13 +25,13 @@ export type SwapOutcome = 'unchanged' | 'rolled-back' | 'not-loaded';
  * }
  */
 export class SoError extends Error {
-  /** `ERR_SOSWAP_…`, see {@link SoErrorCode}. */
+  /** The reason of the failure, one of {@link SoErrorCode}. */
   readonly code: SoErrorCode;
-  /** The library that failed: the path of its handle; for `install()` the destination. */
+  /** The path of the library that failed. For `ERR_SOSWAP_INSTALL`, the path of the destination. */
   readonly path: string;
-  /** The symbol that failed, where there is one. */
+  /** The symbol that failed; absent if the failure does not concern a symbol. */
   declare readonly symbol?: string;
-  /** What a failed swap left behind. `unchanged` for every other error. */
+  /** The state of the handle after a failed swap. `unchanged` for every other error. */
   readonly outcome: SwapOutcome;
   /** Whether `outcome` is `rolled-back`. */
   readonly rolledBack: boolean;
@@ -53,7 +53,7 @@ export class SoError extends Error {
   }
 
   /**
-   * Returns `thrown` if it is a SoError, else a new one with `thrown` as its cause: a full stack, or no memory.
+   * Returns `thrown` if it is a SoError, otherwise a new one with `thrown` as its cause: a full stack or no memory.
    *
    * @internal
    */
@@ -64,7 +64,7 @@ export class SoError extends Error {
   }
 
   /**
-   * Returns the same error with more in its message.
+   * Returns a SoError with a longer message and another outcome. Its cause is this error.
    *
    * @internal
    */
@@ -79,73 +79,73 @@ export class SoError extends Error {
 }
 
 /**
- * Why soswap refused or failed. An object as well, so that a code can be written without quotes.
+ * The codes of {@link SoError}. The object has one property for each code, whose value is the code itself.
  *
  * @enum
  * @example
  * price.on('refused', ({ code }) => {
- *   if (code === SoErrorCode.ERR_SOSWAP_MISSING_SYMBOL) console.error('this is another library');
+ *   if (code === SoErrorCode.ERR_SOSWAP_MISSING_SYMBOL) console.error('the new file is another library');
  * });
  */
 export const SoErrorCode = {
-  /** No such file, or a bare name that dlopen(3)'s lookup does not find. */
+  /** The file does not exist, or the search of dlopen(3) for a bare name found nothing. */
   ERR_SOSWAP_NOT_FOUND: 'ERR_SOSWAP_NOT_FOUND',
-  /** A directory, a FIFO, a socket or a device. */
+  /** The path leads to a directory, a FIFO, a socket or a device. */
   ERR_SOSWAP_NOT_A_FILE: 'ERR_SOSWAP_NOT_A_FILE',
-  /** The system does not let us read it: permissions, an I/O error. */
+  /** The system refused to read the file: no permission, or an I/O error. */
   ERR_SOSWAP_UNREADABLE: 'ERR_SOSWAP_UNREADABLE',
-  /** Somebody is writing the file: it stayed open for writing for 50 ms, or it changed while it was read. */
+  /** The file stayed open for writing for 50 ms, or changed while soswap read it. */
   ERR_SOSWAP_BEING_WRITTEN: 'ERR_SOSWAP_BEING_WRITTEN',
-  /** The file ends before its own headers say; an empty file too. */
+  /** The file is empty or shorter than its headers say. */
   ERR_SOSWAP_TRUNCATED: 'ERR_SOSWAP_TRUNCATED',
-  /** Not an ELF file. */
+  /** The file is not an ELF file. */
   ERR_SOSWAP_NOT_ELF: 'ERR_SOSWAP_NOT_ELF',
-  /** Built for another processor, word size or byte order. */
+  /** The file is built for another processor, word size or byte order. */
   ERR_SOSWAP_WRONG_MACHINE: 'ERR_SOSWAP_WRONG_MACHINE',
-  /** ELF, but a program or an object file. */
+  /** The ELF file is a program or an object file. */
   ERR_SOSWAP_NOT_SHARED_OBJECT: 'ERR_SOSWAP_NOT_SHARED_OBJECT',
-  /** ELF whose tables are damaged. */
+  /** The tables of the ELF file are damaged. */
   ERR_SOSWAP_MALFORMED: 'ERR_SOSWAP_MALFORMED',
-  /** Symbols that the definitions ask for are absent; `symbol` names the first, the message all. */
+  /** The library lacks symbols of the definitions. `symbol` is the first one; the message lists all. */
   ERR_SOSWAP_MISSING_SYMBOL: 'ERR_SOSWAP_MISSING_SYMBOL',
-  /** The loader refused it: dlopen(3)'s own text is in the message. */
+  /** dlopen(3) failed. The message contains the text of dlerror(3). */
   ERR_SOSWAP_LOADER: 'ERR_SOSWAP_LOADER',
-  /** The handle was closed. */
+  /** The handle is closed. */
   ERR_SOSWAP_CLOSED: 'ERR_SOSWAP_CLOSED',
-  /** A call is in flight, or the handle is being swapped. */
+  /** A call is in flight, or another swap of the handle is under way. */
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
-  /** `image: 'direct'`, and the old image cannot be unmapped, so that new code could not take effect. */
+  /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
-  /** A swap failed and the previous image could not be loaded again: swap once more. */
+  /** The handle has no image, because a swap failed and could not load the previous image again. Swap again. */
   ERR_SOSWAP_NOT_LOADED: 'ERR_SOSWAP_NOT_LOADED',
-  /** `verify()` refused the candidate; `cause` is what it threw. */
+  /** `verify` refused the candidate. `cause` is the error that it threw. */
   ERR_SOSWAP_VERIFY: 'ERR_SOSWAP_VERIFY',
-  /** The candidate crashed, hung or failed in a child process. */
+  /** The candidate crashed, hung or failed in the child process of `quarantine`. */
   ERR_SOSWAP_QUARANTINE: 'ERR_SOSWAP_QUARANTINE',
-  /** More old images would stay mapped than `maxRetained` allows. */
+  /** The swap would retain more images or bytes than `maxRetained` allows. */
   ERR_SOSWAP_RETAINED_LIMIT: 'ERR_SOSWAP_RETAINED_LIMIT',
-  /** A library that the candidate needs is not found. */
+  /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
-   * A dependency was replaced too, but the old one is still loaded and the loader would bind to that: something else
-   * holds it, the old image stays mapped, or the order `open-first` or `verify` loads the candidate beside it.
+   * The file of a dependency was replaced while the old one is loaded, and the loader would use the old one. Other code
+   * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image.
    */
   ERR_SOSWAP_REPLACED_DEPENDENCY: 'ERR_SOSWAP_REPLACED_DEPENDENCY',
-  /** The candidate needs symbols that nothing provides; `symbol` is the first. */
+  /** No loaded library and no dependency defines symbols that the library needs. `symbol` is the first one. */
   ERR_SOSWAP_UNDEFINED_SYMBOL: 'ERR_SOSWAP_UNDEFINED_SYMBOL',
-  /** Loading soswap itself failed: its addon does not run on this system. `npx soswap build` compiles it. */
+  /** The addon of soswap does not load on this system. `npx soswap build` compiles it. */
   ERR_SOSWAP_ADDON: 'ERR_SOSWAP_ADDON',
-  /** `install()` could not write the destination, which is as it was; `cause` is the system's error. */
+  /** `install()` could not write the destination, which is unchanged. `cause` is the error of the system. */
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
   /** A native function threw a C++ exception. */
   ERR_SOSWAP_NATIVE_EXCEPTION: 'ERR_SOSWAP_NATIVE_EXCEPTION',
-  /** The system refused something that has nothing to do with the file: no memory, no descriptors, no room on the stack. */
+  /** The system has no memory, descriptors, threads or stack left. */
   ERR_SOSWAP_SYSTEM: 'ERR_SOSWAP_SYSTEM',
 } as const;
 
 export type SoErrorCode = (typeof SoErrorCode)[keyof typeof SoErrorCode];
 
-/** A mistake in an argument, with Node's own code and name. */
+/** Creates the error of an argument of the wrong type, with the code and the text of Node.js. */
 export function argumentTypeError(name: string, expected: string, value: unknown): TypeError {
   const error = new TypeError(
     `The "${name}" argument must be ${expected}. Received ${inspect(value, { depth: 0 })}`,
@@ -153,7 +153,7 @@ export function argumentTypeError(name: string, expected: string, value: unknown
   return Object.assign(error, { code: 'ERR_INVALID_ARG_TYPE' });
 }
 
-/** A value of the right type that is not one of the allowed ones. */
+/** Creates the error of an argument with a value that is not allowed, with the code and the text of Node.js. */
 export function argumentValueError(name: string, reason: string, value: unknown): TypeError {
   const error = new TypeError(
     `The argument "${name}" ${reason}. Received ${inspect(value, { depth: 0 })}`,
@@ -161,19 +161,22 @@ export function argumentValueError(name: string, reason: string, value: unknown)
   return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
 }
 
+/** Creates the error of a library that lacks symbols of the definitions. */
 export function missingSymbols(path: string, names: readonly string[]): SoError {
   const list = names.join(', ');
   const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
   return new SoError('ERR_SOSWAP_MISSING_SYMBOL', `cannot use '${path}': ${text}`, path, names[0]);
 }
 
+/** Creates the error of a library whose dependencies were replaced while the old ones are loaded. */
 export function replacedDependencies(path: string, files: readonly string[]): SoError {
   const message =
-    `cannot load '${path}': it needs ${files.join(', ')}, replaced since it was loaded, and the loader would bind to ` +
-    "the old one: close what else holds it; swap with order 'close-first' and without verify";
+    `cannot load '${path}': its dependency ${files.join(', ')} was replaced after it was loaded, and the loader would ` +
+    "use the old one; close all other users of it, and swap with order 'close-first' and without verify";
   return new SoError('ERR_SOSWAP_REPLACED_DEPENDENCY', message, path);
 }
 
+/** Creates the error of a library with imports that nothing provides. */
 export function undefinedSymbols(path: string, symbols: readonly UndefinedSymbol[]): SoError {
   const list = symbols.map(({ name, version, neededBy }) => {
     const wanted = version === '' ? name : `${name}@${version}`;

@@ -54,15 +54,15 @@ export async function emitOutcomeAsync<Report extends object>(
   return report;
 }
 
-/** Warns of a failed swap that no caller waits for, if nobody listens to it either. */
+/** Emits a process warning for a failed swap that no caller waits for, unless there is a listener or a subscriber. */
 export function warnIfUnheard(handle: EventEmitter, error: SoError): void {
-  const isHeard = handle.listenerCount('refused') > 0 || refusedChannel.hasSubscribers;
-  if (!isHeard) process.emitWarning(error);
+  const hasListener = handle.listenerCount('refused') > 0 || refusedChannel.hasSubscribers;
+  if (!hasListener) process.emitWarning(error);
 }
 
 /**
- * Runs `body`. What it throws becomes an uncaught exception, as diagnostics_channel does with its subscribers: an error
- * of a listener must not look like a failure of the swap.
+ * Runs `body`. An error becomes an uncaught exception, as diagnostics_channel does for its subscribers: the error of a
+ * listener must not look like a failure of the swap.
  */
 export function throwLater(body: () => void): void {
   try {

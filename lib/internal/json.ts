@@ -1,4 +1,4 @@
-/** What `JSON.stringify()` writes of T: each 64-bit integer as a string of decimal digits. */
+/** The type of T in JSON: 64-bit integers are strings of decimal digits. */
 export type Json<T> = T extends bigint
   ? string
   : T extends (...args: never[]) => unknown
@@ -9,7 +9,9 @@ export type Json<T> = T extends bigint
         ? { [Key in keyof T as Key extends 'toJSON' ? never : Key]: Json<T[Key]> }
         : T;
 
-/** Gives `object`, whose nested objects have a `toJSON()` of their own, one that writes each bigint as decimal digits. */
+/**
+ * Adds a `toJSON()` to `object`, which converts each bigint property to a string. Nested objects need their own one.
+ */
 export function withJson<T extends object>(object: T): T & { toJSON(): Json<T> } {
   return Object.defineProperty(object, 'toJSON', { value: toJSON }) as T & { toJSON(): Json<T> };
 }

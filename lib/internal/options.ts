@@ -1,14 +1,22 @@
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from './errors.js';
 
-/** An options object, or a `TypeError`. */
+/**
+ * Checks that a value is an object of options.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ */
 export function checkOptions(options: unknown): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw argumentTypeError('options', 'an object', options);
   }
 }
 
-/** `value`, or the first of `allowed` where it is absent. */
+/**
+ * Returns an option with a fixed set of values; the first of `allowed` if it is absent.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
+ */
 export function oneOf<const T extends string>(
   name: string,
   value: unknown,
@@ -24,25 +32,37 @@ export function oneOf<const T extends string>(
   );
 }
 
-/** A boolean, `false` where it is absent. */
+/**
+ * Returns a boolean option; `false` if it is absent.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ */
 export function flag(name: string, value: unknown): boolean {
   if (value === undefined || typeof value === 'boolean') return value ?? false;
   throw argumentTypeError(name, 'a boolean', value);
 }
 
-/** The longest time that Node's timers can wait for, in milliseconds. */
+/** The longest delay of a timer of Node.js in milliseconds. */
 export const longestTimer = 2 ** 31 - 1;
 
-/** A duration, or `byDefault` where it is absent. */
-export function milliseconds(name: string, value: unknown, byDefault: number): number {
-  if (value === undefined) return byDefault;
+/**
+ * Returns a duration of 0 or more milliseconds; `absent` if it is absent.
+ *
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ */
+export function milliseconds(name: string, value: unknown, absent: number): number {
+  if (value === undefined) return absent;
   if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
   if (value >= 0) return value;
   const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
   throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
 }
 
-/** What becomes of old images; `auto` where it is absent. */
+/**
+ * Returns the option `unload`; `auto` if it is absent.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
+ */
 export function unloadPolicy(value: unknown): UnloadPolicy {
   return oneOf('options.unload', value, ['auto', 'always', 'never']);
 }

@@ -1,25 +1,25 @@
 /**
- * Work in steps that two drivers run: {@link runSync} in one go, {@link runAsync} while the event loop goes on. What is
- * written once as a generator works in both forms.
+ * Work in steps, written once as a generator. {@link runSync} runs the steps without a pause; {@link runAsync} lets the
+ * event loop run between them.
  *
  * @module
  */
 
-/** One step in its two forms. Only the driver's form runs. */
+/** One step in its synchronous and its asynchronous form. A driver runs one of them. */
 interface Step<T> {
   sync(): T;
   async(): Promise<T>;
 }
 
-/** Work that returns T after some steps; `yield*` makes it a part of other work. */
+/** Work that returns T after its steps. `yield*` includes it in other work. */
 export type Steps<T> = Generator<Step<unknown>, T, unknown>;
 
-/** A step that takes time. */
+/** Yields one step and returns its result. */
 export function* step<T>(sync: () => T, async: () => Promise<T>): Steps<T> {
   return (yield { sync, async }) as T;
 }
 
-/** Runs all steps on this thread, in one go. */
+/** Runs the synchronous form of all steps. */
 export function runSync<T>(steps: Steps<T>): T {
   let next = steps.next();
   while (!next.done) {
@@ -35,7 +35,7 @@ export function runSync<T>(steps: Steps<T>): T {
   return next.value;
 }
 
-/** Runs all steps, and waits for each. */
+/** Runs the asynchronous form of all steps, and awaits each. */
 export async function runAsync<T>(steps: Steps<T>): Promise<T> {
   let next = steps.next();
   while (!next.done) {

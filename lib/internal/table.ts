@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 
 const gap = '  ';
 
-/** Columns as wide as their widest cell: the head, a rule, and a line for each row. Cells may be painted. */
+/** Formats a head, a rule and rows in columns as wide as their widest cell. Cells may contain colour sequences. */
 export function tableLines(
   head: readonly string[],
   rows: readonly (readonly string[])[],
@@ -19,7 +19,7 @@ export function tableLines(
   return [line(head), rule, ...rows.map(line)];
 }
 
-/** `text` with spaces up to `size` columns; colours take none. */
+/** Pads text with spaces to a width of `size` columns. Colour sequences have no width. */
 export function pad(text: string, size: number): string {
   return text + ' '.repeat(Math.max(0, size - width(text)));
 }

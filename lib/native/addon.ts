@@ -1,12 +1,12 @@
-/** Loads the addon. Nothing outside of this folder touches it. */
+/** Loads the addon. Other modules reach it through `native`. */
 
 import { fileURLToPath } from 'node:url';
 import bindings from 'bindings';
 import { SoError } from '../internal/errors.js';
 import type { Addon } from './types.js';
 
-/** From the top of the package: what was compiled here comes before what the package brought. */
-const places = [
+/** Paths below the root of the package: a binary that was compiled here has precedence over that of the package. */
+const addonPaths = [
   ['module_root', 'build', 'Release', 'bindings'],
   ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
 ];
@@ -15,26 +15,28 @@ function load(): Addon {
   const root = fileURLToPath(new URL('../..', import.meta.url));
   let addon: Addon;
   try {
-    addon = bindings({ bindings: 'soswap', module_root: root, try: places });
+    addon = bindings({ bindings: 'soswap', module_root: root, try: addonPaths });
   } catch (cause) {
-    throw new SoError('ERR_SOSWAP_ADDON', whyNoAddon(cause), root, undefined, { cause });
+    throw new SoError('ERR_SOSWAP_ADDON', loadFailure(cause), root, undefined, { cause });
   }
   addon.initialize(SoError);
   return addon;
 }
 
-function whyNoAddon(cause: unknown): string {
+/** Returns the message of the error that says why the addon did not load. */
+function loadFailure(cause: unknown): string {
   const here = `${process.platform}-${process.arch}`;
   if (!['linux-x64', 'linux-arm64'].includes(here)) {
-    return `soswap runs on Linux, x64 and arm64; this is ${here}`;
+    return `soswap runs on linux-x64 and linux-arm64; this is ${here}`;
   }
-  const wayOut = 'npx soswap build compiles one from the sources in the package';
-  // What bindings() throws when it found no file at all.
+  const advice = 'npx soswap build compiles one from the sources in the package';
+  // bindings() sets `tries` on the error if it found no file.
   if (cause instanceof Error && 'tries' in cause) {
-    return `soswap has no binary of its addon for ${here} here; ${wayOut}`;
+    return `the package contains no binary of the addon for ${here}; ${advice}`;
   }
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return `the binary of soswap's addon does not load on this system (${reason}); ${wayOut}`;
+  return `the binary of the addon does not load on this system (${reason}); ${advice}`;
 }
 
+/** The addon. It belongs to this thread: each worker loads its own instance. */
 export const native = load();

@@ -1,82 +1,84 @@
 /**
- * What the addon offers, and what passes between it and TypeScript. native/binding/ is the other side.
+ * The interface of the addon, which native/binding/ implements.
  *
  * @module
  */
 
 import type { RetainReason } from '../image/image-info.js';
 
-/** A symbol that a library offers. */
+/** A symbol that a library defines for others. */
 export interface SoExport {
-  /** As dlsym(3) takes it; of C++ the mangled name. */
+  /** The name for dlsym(3): of a C++ symbol the mangled name. */
   readonly name: string;
-  /** STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS or STT_NOTYPE of elf(5). */
+  /** STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS or STT_NOTYPE, elf(5). */
   readonly type: 'function' | 'indirect-function' | 'object' | 'thread-local' | 'none';
-  /** STB_GLOBAL, STB_WEAK or STB_GNU_UNIQUE of elf(5). */
+  /** STB_GLOBAL, STB_WEAK or STB_GNU_UNIQUE, elf(5). */
   readonly binding: 'global' | 'weak' | 'unique';
-  /** Of the symbol; empty if it has none. */
+  /** The version of the symbol; empty if it has none. */
   readonly version: string;
-  /** Bytes of the function or the data; 0 where the file does not tell. */
+  /** The size of the function or the data in bytes; 0 if the file does not contain it. */
   readonly size: number;
 }
 
-/** A symbol that a library asks others for. */
+/** A symbol that a library needs from others. */
 export interface SoImport {
-  /** As its provider exports it. */
+  /** The name under which another library exports the symbol. */
   readonly name: string;
-  /** That it must have; empty if any will do. */
+  /** The version that the symbol must have; empty if any version is accepted. */
   readonly version: string;
-  /** It may be absent. */
+  /** Whether the symbol may be absent. */
   readonly weak: boolean;
 }
 
-/** An object that a library needs, directly or not. */
+/** A direct or indirect dependency of a library. */
 export interface SoDependency {
-  /** As DT_NEEDED has it. */
+  /** The name in DT_NEEDED. */
   readonly name: string;
-  /** The file that needs it. */
+  /** The path of the file that needs the dependency. */
   readonly neededBy: string;
-  /** What the loader would take; `null` if there is nothing. */
+  /** The path that the loader would use; `null` if the loader finds none. */
   readonly path: string | null;
-  /** It is in this process already. */
+  /** Whether the dependency is already loaded in this process. */
   readonly loaded?: boolean;
-  /** Where it was looked for in vain. */
+  /** The directories that were searched, if the loader finds none. */
   readonly lookedIn?: readonly string[];
-  /** What is wrong with the file that was found. */
+  /** The defect of the file that was found. */
   readonly defect?: string;
 }
 
-/** A signature as the addon takes it: numbers of the enum Type in native/core/call/signature.h. */
+/** A signature with types as numbers of the enum Type in native/core/call/signature.h. */
 export interface EncodedSignature {
   readonly returnType: number;
   readonly argumentTypes: readonly number[];
   readonly nonblocking: boolean;
 }
 
-/** A change of the private copy before it is loaded; native/core/elf/edit.h. */
+/** A change of a snapshot before it is loaded; native/core/elf/edit.h. */
 export type CopyEdit =
-  /** STB_GNU_UNIQUE symbols become STB_GLOBAL. */
+  /** Makes STB_GNU_UNIQUE symbols STB_GLOBAL. */
   | 'demote-unique-symbols'
-  /** DF_1_NODELETE is cleared, but never for Go. */
+  /** Clears DF_1_NODELETE, except in a Go library. */
   | 'clear-nodelete'
-  /** DF_SYMBOLIC is set: the image binds to its own symbols before those of older global images. */
+  /** Sets DF_SYMBOLIC: the image binds to its own symbols before those of older global images. */
   | 'bind-symbolically'
-  /** DT_NEEDED entries that begin at $ORIGIN ask for the bare name, which loading a snapshot relies on. */
+  /**
+   * Shortens DT_NEEDED entries that begin with $ORIGIN to the bare name, under which the addon loads the dependency.
+   */
   | 'shorten-needed-from-origin';
 
-/** How a file becomes a private copy; native/core/copy/copy_plan.h. */
+/** The way in which a snapshot is taken; native/core/copy/copy_plan.h. */
 export interface SnapshotOptions {
-  /** A file in memory, or one without a name in `$TMPDIR`. */
+  /** A file in memory, or a file without a name in `$TMPDIR`. */
   readonly storage: 'memory' | 'file';
-  /** `loadable` leaves out what only debuggers read, where that is much. */
+  /** `loadable` omits debug information of 4 MiB or more. */
   readonly extent: 'loadable' | 'whole';
-  /** Take the file even if somebody has it open for writing. */
+  /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
-  /** Applied in this order. */
+  /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }
 
-/** What a snapshot tells of the file that it was taken from. */
+/** A snapshot, and the file that it was taken from. */
 export interface SnapshotFacts {
   readonly id: number;
   readonly device: bigint;
@@ -85,67 +87,67 @@ export interface SnapshotFacts {
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   readonly buildId: string | null;
-  /** Descriptor of the copy; it may be longer than `size`. */
+  /** The descriptor of the snapshot, whose file may be longer than `size`. */
   readonly descriptor: number;
-  /** The loader is sure to keep an image of it. */
+  /** Whether the loader certainly keeps an image of the snapshot mapped. */
   readonly staysMapped: boolean;
-  /** Why unmapping an image of it could crash the process; empty if nothing speaks against it. */
+  /** The reasons why unmapping an image of the snapshot could crash the process; empty if there are none. */
   readonly unmapHazards: readonly RetainReason[];
-  /** What binding would find, where it was asked for and there is something to tell. */
+  /** The result of the resolution; `null` if it was not requested or found nothing to report. */
   readonly resolution: Resolution | null;
 }
 
-/** What an image of a snapshot has to provide, and what it will find. */
+/** The requirements of a resolution. */
 export type Needs = [
-  /** Those of its symbols that are not optional must be there. */
+  /** The library must have their symbols that are not optional. */
   slots: NativeSlots,
-  /** All that the library imports must be there. */
+  /** Whether all imports of the library must be defined. */
   bindNow: boolean,
-  /** The loader's name of the image that will be closed before; empty for none. */
-  leaving: string,
+  /** The loader name of the image that is closed before the library is loaded; empty for none. */
+  closingImage: string,
 ];
 
-/** How an image is loaded. */
+/** The arguments that load an image. */
 export type ImageRequest = [
   snapshot: number,
   mapping: 'snapshot' | 'file',
   /** The flags of dlopen(3). */
   mode: number,
   generation: number,
-  /** Whether the image may be unmapped if nobody gives it up: its handle was dropped, its thread ends. */
+  /** Whether the addon may unmap an image that nobody closed: its handle was collected, or its thread ended. */
   mayUnmap: boolean,
 ];
 
-/** What the loader says of an image. */
+/** The properties of a loaded image. */
 export interface ImageFacts {
   readonly base: bigint;
   readonly loaderName: string;
-  /** `snapshot`, or the path of the file. */
+  /** `snapshot`, or the path of the mapped file. */
   readonly mappedFrom: string;
-  /** Bytes of address space. */
+  /** The address space in bytes. */
   readonly memorySize: number;
 }
 
-/** An import that nothing provides. */
+/** An import that no library defines. */
 export interface UndefinedSymbol {
   readonly name: string;
   readonly version: string;
   readonly neededBy: string;
 }
 
-/** What binding would find. */
+/** The problems that loading a snapshot would have. */
 export interface Resolution {
-  /** Symbols that neither the library nor a dependency has. */
+  /** The symbols of the definitions that neither the library nor a dependency has. */
   readonly missing: readonly string[];
-  /** Imports that nothing provides. */
+  /** The imports that no library defines. */
   readonly undefined: readonly UndefinedSymbol[];
-  /** Why unmapping the dependencies that come along could crash the process. */
+  /** The reasons why unmapping dependencies of the library could crash the process. */
   readonly hazards: readonly RetainReason[];
-  /** Loaded dependencies whose file was replaced since. */
+  /** The loaded dependencies whose files were replaced after they were loaded. */
   readonly replaced: readonly string[];
 }
 
-/** What native/binding/inspect_wrap.cc tells of a file; lib/facts/inspect.ts documents it. */
+/** The properties of a file, which native/binding/inspect_wrap.cc reads and lib/facts/inspect.ts documents. */
 export interface NativeInspection {
   readonly machine: string;
   readonly soname: string | null;
@@ -167,35 +169,35 @@ export interface NativeInspection {
   readonly dependencyHazards: readonly RetainReason[];
 }
 
-/** All snapshots and images of one library, by number; native/binding/library_wrap.h. */
+/** The snapshots and images of one library, which have numbers; native/binding/library_wrap.h. */
 export interface NativeLibrary {
   takeSnapshot(file: string, ...needs: Needs | []): SnapshotFacts;
   takeSnapshotAsync(file: string, ...needs: Needs | []): Promise<SnapshotFacts>;
-  /** All that the file tells, without loading it. */
+  /** Returns the properties of the file, without loading it. */
   inspect(snapshot: number): NativeInspection;
-  /** Whether a snapshot of the library's file, taken now, would have the same bytes. */
+  /** Checks whether the file of the library has the same bytes as the snapshot. */
   stillInFile(snapshot: number): boolean;
   stillInFileAsync(snapshot: number): Promise<boolean>;
-  /** An image that was opened from it keeps the copy. */
+  /** Releases a snapshot. An open image keeps the memory. */
   releaseSnapshot(snapshot: number): void;
-  /** Images have numbers that TypeScript chooses. */
+  /** Opens an image. The caller chooses its number. */
   openImage(image: number, ...request: ImageRequest): void;
-  /** The same on another thread, which also looks up the symbols for the commit. */
+  /** Opens an image on another thread, which also looks up the symbols for the commit. */
   openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
   symbol(image: number, name: string): bigint | undefined;
-  /** 0 if it is not open. */
+  /** Returns 0 for an image that is not open. */
   callsInFlight(image: number): number;
-  /** dlclose(3). Returns why the image is still mapped afterwards; empty if it is gone. */
+  /** Calls dlclose(3). Returns the reasons why the image is still mapped; empty if it is unmapped. */
   closeImage(image: number): RetainReason[];
-  /** The same on another thread, which releases the snapshot too. */
+  /** Closes an image and releases its snapshot on another thread. */
   closeImageAsync(image: number, snapshot: number): Promise<RetainReason[]>;
-  /** Gives the image up and leaves it mapped, for these reasons. */
+  /** Retains an image for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }
 
-/** One entry of the process-wide list; native/core/image/loaded_images.h. */
+/** An entry in the list of all images of the process; native/core/image/loaded_images.h. */
 export interface NativeLoadedImage {
   readonly path: string;
   readonly generation: number;
@@ -213,13 +215,14 @@ export interface NativeLoadedImage {
   readonly retained: readonly RetainReason[];
 }
 
-/** What the bound functions of one handle point at; native/binding/call/slots_wrap.h. */
+/** The bound functions of one handle, and the image that they run; native/binding/call/slots_wrap.h. */
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
-   * Points every function at the image `next`, opened as `toOpen` says unless it is open already. Closes `previous` (0 for
-   * none) before if `closePrevious`. If that fails, loads `previous` again as the image `restored`, as `toRestore` says.
-   * Throws only while nothing has changed, or what JavaScript threw that the library called.
+   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
+   * Opens `next` with `toOpen` unless it is open. If that fails, opens the image `restored` with `toRestore`. Throws
+   * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
+   * called.
    */
   exchange(
     previous: number,
@@ -229,60 +232,63 @@ export interface NativeSlots {
     restored: number,
     toRestore: ImageRequest | null,
   ): void;
-  /** The image that the functions point at; 0 for none. Never throws. */
+  /** Returns the image that the functions run; 0 for none. Never throws. */
   running(): number;
   lastExchange(): ExchangeFacts;
-  /** For ever every call throws `ERR_SOSWAP_CLOSED`. */
+  /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */
   close(): void;
-  /** Nonblocking calls made from now on wait for `release()`. */
+  /** Makes new nonblocking calls wait for `release()`. */
   hold(): void;
   release(): void;
   /** Resolves when the next nonblocking call has settled. */
   nextSettled(): Promise<void>;
 }
 
-/** What the last exchange did. */
+/** The result of the last exchange. */
 export interface ExchangeFacts {
-  /** Why the previous image is still mapped after it was closed; `null` if it was not closed. */
+  /** The reasons why the previous image is still mapped after it was closed; `null` if it was not closed. */
   readonly closed: readonly RetainReason[] | null;
-  /** Optional symbols that the next image lacks. */
+  /** The optional symbols that the next image lacks. */
   readonly absent: readonly string[];
-  /** Other symbols that it lacks. */
+  /** The other symbols that the next image lacks. */
   readonly missing: readonly string[];
-  /** Why the next image was not opened or does not run. */
+  /** The error because of which the next image does not run. */
   readonly failure: Error | null;
-  /** The next image, if it had to be given up and is still mapped. */
+  /** The next image, if it was given up and is still mapped. */
   readonly leftOver: ImageFacts | null;
-  /** The previous image was still there when it was loaded again. */
+  /** Whether the previous image was still mapped when it was loaded again. */
   readonly stateKept: boolean;
-  /** Why the previous image was not loaded again. */
+  /** The error because of which the previous image was not loaded again. */
   readonly restoreFailure: Error | null;
 }
 
-/** A JavaScript function for one symbol and one signature. */
+/** A JavaScript function that calls one symbol with one signature. */
 export type BoundFunction = (...args: unknown[]) => unknown;
 
+/** The exports of the addon. */
 export interface Addon {
-  /** `soError` is the class that the addon makes errors of. */
+  /** Sets the class of the errors that the addon throws. */
   initialize(soError: new (...details: never[]) => Error): void;
   Library: new (path: string, options: SnapshotOptions) => NativeLibrary;
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
-  /** How many live images of soswap in this process have this loader name. */
+  /** Returns the number of live images in this process that have this loader name. */
   holdersOf(loaderName: string): number;
-  /** The path that dlopen(3) finds for a bare name. */
+  /** Returns the path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
-  /** The descriptor of a file in memory, without a name. It is closed with the thread at the latest. */
+  /**
+   * Creates a file in memory and returns its descriptor, which the addon closes at the end of the thread at the latest.
+   */
   openMemoryFile(): number;
   closeMemoryFile(descriptor: number): void;
-  /** The kernel ends this process when the thread that started it ends, and after `seconds`. */
+  /** Makes the kernel end this process after `seconds`, or when the thread that started it ends. */
   dieWithParent(parent: number, seconds: number): void;
-  /** No core(5) file is written when this process crashes. */
+  /** Makes a crash of this process write no core(5) file. */
   leaveNoCore(): void;
-  /** Gives a file that was opened with O_TMPFILE a name. */
+  /** Gives a name to a file that was opened with O_TMPFILE. */
   linkDescriptor(descriptor: number, path: string): void;
-  /** flock(2), exclusive, without waiting. `impossible`: the file system has no locks. */
+  /** Takes an exclusive lock with flock(2), without waiting. `impossible`: the file system does not support locks. */
   lockDescriptor(descriptor: number): 'locked' | 'by-another' | 'impossible';
   dlopen(path: string | null, flags: number): bigint;
   dlsym(handle: bigint, symbol: string): bigint;

@@ -6,16 +6,16 @@ import { argumentTypeError, argumentValueError, SoError } from '../internal/erro
 import { warnIfUnheard } from '../internal/events.js';
 
 /**
- * Swaps handles when the process gets a signal, as daemons reload on SIGHUP. The swap runs on the event loop, never
- * in the signal handler; signals that arrive while it waits or runs give one more swap after it. What comes of it is
- * told by the events of each handle; a refusal that nobody listens to is a warning of the process. Main thread only,
- * as process.on(signal) is.
+ * Swaps handles when the process receives a signal, as daemons reload on SIGHUP. The swaps run on the event loop, not
+ * in the signal handler. Signals that arrive during the swaps lead to one more swap of each handle after them. Each
+ * handle emits `swap` or `refused`; a refusal without a listener is a warning of the process. Works on the main thread
+ * only, as process.on(signal) does.
  *
- * @param signal `SIGHUP`, `SIGUSR2`, …
- * @param handles Default: the handles of this thread that are open when the signal arrives.
- * @returns Disposing of it restores what the signal did before.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: there is no such signal.
- * @throws {Error} `ERR_WORKER_UNSUPPORTED_OPERATION` in a worker thread, which no signal reaches.
+ * @param signal The name of the signal, for example `SIGHUP` or `SIGUSR2`.
+ * @param handles The handles to swap. Defaults to all handles of this thread that are open when the signal arrives.
+ * @returns An object whose disposal removes the signal handler.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: the system has no such signal.
+ * @throws {Error} `ERR_WORKER_UNSUPPORTED_OPERATION`: the caller is a worker thread, which receives no signals.
  *
  * @example
  * const reload = swapOnSignal('SIGHUP');
@@ -25,17 +25,21 @@ import { warnIfUnheard } from '../internal/events.js';
 export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle>): Disposable {
   if (typeof signal !== 'string') throw argumentTypeError('signal', 'a string', signal);
   if (!Object.hasOwn(constants.signals, signal)) {
-    throw argumentValueError('signal', "must be the name of a signal, like 'SIGHUP'", signal);
+    throw argumentValueError(
+      'signal',
+      "must be the name of a signal, for example 'SIGHUP'",
+      signal,
+    );
   }
   if (!isMainThread) {
-    const message = `swapOnSignal('${signal}') works on the main thread only: no signal reaches a worker`;
+    const message = `swapOnSignal('${signal}') works only on the main thread: a worker receives no signals`;
     throw Object.assign(new Error(message), { code: 'ERR_WORKER_UNSUPPORTED_OPERATION' });
   }
   const chosen = handles === undefined ? undefined : [...handles];
   let pending = false;
   let swapping = false;
 
-  const swapAll = async () => {
+  const swapAllHandles = async () => {
     if (swapping) return; // the loop below sees `pending`
     swapping = true;
     try {
@@ -44,13 +48,13 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
         const open = [...(chosen ?? (openHandles() as Iterable<SoHandle>))].filter(
           ({ closed }) => !closed,
         );
-        await Promise.all(open.map(swapOne));
+        await Promise.all(open.map(swapHandle));
       }
     } finally {
       swapping = false;
     }
   };
-  const swapOne = async (handle: SoHandle) => {
+  const swapHandle = async (handle: SoHandle) => {
     try {
       await handle.swap();
     } catch (error) {
@@ -58,10 +62,10 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
       if (!handle.closed) warnIfUnheard(handle, error);
     }
   };
-  const mark = () => {
-    if (!pending) setImmediate(swapAll);
+  const onSignal = () => {
+    if (!pending) setImmediate(swapAllHandles);
     pending = true;
   };
-  process.on(signal, mark);
-  return { [Symbol.dispose]: () => void process.off(signal, mark) };
+  process.on(signal, onSignal);
+  return { [Symbol.dispose]: () => void process.off(signal, onSignal) };
 }

@@ -11,10 +11,11 @@ export interface WatchOptions<D extends Definitions = Definitions> extends FileW
   readonly swap?: SwapOptions<D>;
 }
 
-/** A watch that goes on until it is closed, or its handle is. */
+/** A watch of a file. It lasts until it or its handle is closed. */
 export interface Watch extends Disposable {
   /**
-   * Ends the watch, as `using` does at the end of the block. A swap that is under way goes on. Closing again does nothing.
+   * Ends the watch, as `using` does at the end of the block. A swap that has started continues. A second call has no
+   * effect.
    *
    * @example
    * const watch = price.watch();
@@ -24,17 +25,25 @@ export interface Watch extends Disposable {
   close(): void;
 }
 
-/** What a watch asks its handle to do. */
+/** The part of a handle that a watch uses. */
 export interface Watched {
-  /** Swaps, and emits no event; not at all if the file is the current one when its turn has come. */
+  /**
+   * Swaps without an event. Resolves with `undefined` if the file is still the current one when the swap would begin.
+   */
   swapIfReplaced(): Promise<SwapReport | undefined>;
+  /** Emits the event of a swap. */
   swapped(report: SwapReport): void;
+  /** Emits the event of a refusal. */
   refused(error: SoError): void;
-  /** The watch was closed. */
+  /** Removes the closed watch from the handle. */
   ended(watch: Watch): void;
 }
 
-/** Checks the options of a watch, but for those of its swaps. */
+/**
+ * Checks the options of a watch, without those of its swaps.
+ *
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ */
 export function checkWatchOptions(options: FileWatchOptions): Required<FileWatchOptions> {
   checkOptions(options);
   return {
@@ -43,7 +52,7 @@ export function checkWatchOptions(options: FileWatchOptions): Required<FileWatch
   };
 }
 
-/** Swaps whenever the file has been replaced and is complete. */
+/** Swaps after each complete replacement of the file. */
 export function watchFile(path: string, options: FileWatchOptions, handle: Watched): Watch {
   const files = new FileWatch(path, options, async () => {
     try {
@@ -51,11 +60,11 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
       if (report !== undefined) handle.swapped(report);
     } catch (thrown) {
       const error = SoError.of(thrown, `cannot swap '${path}'`, path);
-      if (isPassing(error)) files.again();
-      else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // only another file can change that
+      if (isTemporary(error)) files.retry();
+      else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // refused until the file changes
     }
   });
-  files.again(); // the file may have been replaced since the handle was opened
+  files.retry(); // the file may have been replaced since the handle was opened
   const watch = {
     close() {
       files.close();
@@ -66,8 +75,8 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
   return watch;
 }
 
-/** Waiting helps: somebody is writing the file, or calls take longer than they should. */
-function isPassing({ code }: SoError): boolean {
-  const passing = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
-  return passing.includes(code);
+/** Checks whether a later try may succeed with the same file: a writer closes it, or calls end. */
+function isTemporary({ code }: SoError): boolean {
+  const temporary = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
+  return temporary.includes(code);
 }

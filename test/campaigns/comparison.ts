@@ -1,10 +1,11 @@
-// Replaces a library under each way that JavaScript has to call C, and prints the table of the README: what becomes of
-// the process and of the code.
+// Replaces a library under each way that JavaScript has to call C, and prints the table of docs/comparison.md: the results
+// of the calls, and the signal that ended the process.
 //
 //   npm run build
 //   node --import @tapjs/typescript/import test/campaigns/comparison.ts [--write]
 //
-// With --write it puts the table into README.md, between its markers. Installs the runtimes first (tools/runtimes).
+// With --write it puts the table into docs/comparison.md and the telling rows into README.md, between their markers.
+// Installs the runtimes first (tools/runtimes).
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,6 +14,7 @@ import { contenders, outcome, rows, title } from '../../fixtures/comparison.js';
 import { MarkdownFile, markdownTable } from '../../fixtures/markdown.js';
 
 const all = contenders();
+const head = ['case', ...all.map(title)];
 const lines = rows.map((row) => [
   row.text,
   ...all.map((contender) => {
@@ -22,7 +24,11 @@ const lines = rows.map((row) => [
     return text;
   }),
 ]);
-const table = markdownTable([['what happens', ...all.map(title)], ...lines]);
-if (process.argv.includes('--write'))
-  new MarkdownFile('README.md').replaceTable('comparison', table);
-else console.log(table);
+const table = markdownTable([head, ...lines]);
+if (process.argv.includes('--write')) {
+  const telling = lines.filter((_, index) => rows[index]?.telling);
+  new MarkdownFile('docs/comparison.md').replaceTable('comparison', table);
+  new MarkdownFile('README.md').replaceTable('comparison', markdownTable([head, ...telling]));
+} else {
+  console.log(table);
+}

@@ -1,10 +1,10 @@
-// Runs every cause by which an old image may stay mapped, and prints the table of docs/old-images.md: what plain dlclose
-// and dlopen do, and what soswap does.
+// Runs every cause of fixtures/retain.ts, and prints the table of docs/old-images.md: the results of dlclose and dlopen, and
+// of soswap.
 //
 //   npm run build
 //   node --import @tapjs/typescript/import test/campaigns/retain-table.ts [--write]
 //
-// With --write it puts the table into docs/old-images.md, between its markers. A cause whose compiler is absent is an error.
+// With --write it puts the table into docs/old-images.md, between its markers. A missing compiler is an error.
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,14 +25,14 @@ import {
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 mkdirSync(join(root, 'build'), { recursive: true });
-// Inside of the checkout: the programs import the package by its name.
+// Inside the checkout, because the programs import the package by its name.
 const directory = mkdtempSync(join(root, 'build', 'retain-table-'));
-// Code that still runs has time to do so.
+// Time for a thread to run code of the library.
 const end = 'await sleep(300);';
 
 function code({ messages, signal }: Ended): string {
   const [seen] = messages as (Seen | undefined)[];
-  const death = signal === null ? '' : `the process dies of ${signal}`;
+  const death = signal ?? '';
   if (seen === undefined) return death;
   const isNew = seen.after[0] === 'build 2222';
   const isFresh = seen.after[1] === 1;
@@ -43,8 +43,8 @@ function code({ messages, signal }: Ended): string {
 function oldImage({ messages, signal }: Ended): string {
   const [seen] = messages as Seen[];
   const reasons = seen?.retained?.map(({ code }) => `\`${code}\``).join(', ');
-  const fate = seen?.unmapped ? 'unmapped' : `stays: ${reasons}`;
-  return signal === null ? fate : `${fate}, and the process dies of ${signal}`;
+  const fate = seen?.unmapped ? 'unmapped' : `retained: ${reasons}`;
+  return signal === null ? fate : `${fate}, then ${signal}`;
 }
 
 async function row(cause: Cause, number: number): Promise<string[]> {
@@ -65,11 +65,11 @@ async function row(cause: Cause, number: number): Promise<string[]> {
 
 try {
   const head = [
-    'the library',
+    'library',
     '`dlclose`, then `dlopen`',
     '`swap()`',
-    'its old image',
-    "with `unload: 'always'`",
+    'old image',
+    "old image with `unload: 'always'`",
   ];
   const rows: string[][] = [];
   for (const [number, cause] of causes.entries()) rows.push(await row(cause, number));

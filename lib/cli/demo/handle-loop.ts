@@ -1,16 +1,16 @@
-// A process that goes through every replacement with a SoHandle. It reads `open PATH`, `call` and `swap`;
-// it answers `call` with what action() prints, and `swap` with a line of JSON.
+// The soswap loop: one process with a SoHandle, which handles every replacement. It reads the commands `open PATH`, `call`
+// and `swap`. It answers `call` with the line that action() prints, and `swap` with a line of JSON.
 
 import { createInterface } from 'node:readline';
 import { SoHandle } from '../../handle/so-handle.js';
 import { SoError } from '../../internal/errors.js';
 
-/** What it answers to `swap`. */
+/** The answer to `swap`. */
 export type SwapAnswer = Swapped | { readonly refused: string };
 
 export interface Swapped {
   readonly inodes: readonly [before: string, after: string];
-  /** The build ids are equal. */
+  /** Whether the build ids are equal. */
   readonly sameBuild: boolean;
   readonly microseconds: number;
 }

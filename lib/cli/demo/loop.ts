@@ -2,15 +2,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { red } from '../paint.js';
+import { red } from '../colors.js';
 
+/** Calls per step of the demo. */
 const rounds = 3;
 
-/** A process that goes around a loop step by step, so that what is shown does not depend on timing. */
+/** A child process that runs one round of its loop for each command, so that the output does not depend on timing. */
 export class Loop {
-  /** What the library printed last. */
+  /** The line that the library printed last. */
   last = '';
-  /** The signal or the exit code that the process failed with; nothing while all is well. */
+  /** The signal or the exit code with which the process failed. */
   failure: string | undefined;
 
   readonly #child;
@@ -22,20 +23,20 @@ export class Loop {
   constructor(program: string, ...args: string[]) {
     const path = fileURLToPath(new URL(program, import.meta.url));
     this.#child = spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#child.stdin.on('error', () => {}); // it died; `failure` tells how
+    this.#child.stdin.on('error', () => {}); // the process died; `failure` has the reason
     this.#closed = once(this.#child, 'close');
-    // It must not outlive the temporary directory that it works in.
+    // The process must not outlive the temporary directory that it works in.
     process.prependListener('exit', this.#kill);
     this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]();
   }
 
-  tell(command: string): void {
+  send(command: string): void {
     this.#child.stdin.write(`${command}\n`);
   }
 
-  /** The line that it answers with; nothing if it died instead. */
-  async ask(command: string): Promise<string | undefined> {
-    this.tell(command);
+  /** Sends a command. Resolves with the line of the answer; with `undefined` if the process died. */
+  async request(command: string): Promise<string | undefined> {
+    this.send(command);
     const { done, value } = await this.#lines.next();
     if (!done) return value;
     await this.end();
@@ -44,21 +45,21 @@ export class Loop {
   }
 
   /**
-   * Goes around the loop a few times, as far as it gets.
+   * Calls action() three times, or until the process fails.
    *
-   * @returns What the library printed, and how the process failed, if it does so now.
+   * @returns The lines that the library printed, and the failure.
    */
-  async around(): Promise<string> {
+  async callAction(): Promise<string> {
     const seen: string[] = [];
     while (this.failure === undefined && seen.length < rounds) {
-      const line = await this.ask('call');
+      const line = await this.request('call');
       this.last = line ?? this.last;
       seen.push(line ?? red(`crashed: ${this.failure}`));
     }
     return seen.join(' ');
   }
 
-  /** Lets it come to its end. */
+  /** Ends the process by closing its input, and waits for it. */
   async end(): Promise<void> {
     this.#child.stdin.end();
     await this.#closed;

@@ -1,12 +1,12 @@
-// A process that knows dlopen(3) and not soswap. For each line that it reads it goes once around its loop:
-// open the library, find action(), call it. What action() prints goes to the standard output.
+// The dlopen loop: a process that does not use SoHandle. For each line that it reads, it opens the library with dlopen(3),
+// looks up action() and calls it. action() prints to the standard output.
 
 import { createInterface } from 'node:readline';
 import { dlopen, dlsym, functionAt } from '../../dl.js';
 import { native } from '../../native/addon.js';
 
 const [, , path = ''] = process.argv;
-native.leaveNoCore(); // it is meant to crash
+native.leaveNoCore(); // the demo makes this process crash
 
 for await (const _ of createInterface(process.stdin)) {
   const handle = dlopen(path);

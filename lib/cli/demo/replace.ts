@@ -1,21 +1,22 @@
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pad } from '../../internal/table.js';
-import { bold, dim, yellow } from '../paint.js';
+import { bold, dim, yellow } from '../colors.js';
 import { microseconds } from '../table.js';
 import type { SwapAnswer, Swapped } from './handle-loop.js';
 import { Loop } from './loop.js';
 import { shell } from './shell.js';
 import type { Way } from './ways.js';
 
-/** What became of the two loops under one replacement. */
+/** The behaviour of the two loops during one replacement. */
 export interface Outcome {
   readonly way: Way;
   readonly raw: {
     readonly before: string;
     readonly after: string;
-    /** The signal or the exit code that the process failed with, if it did. */
+    /** The signal or the exit code with which the process failed. */
     readonly failure: string | undefined;
+    /** The process kept running the old code. */
     readonly stale: boolean;
   };
   readonly soswap: { readonly before: string; readonly after: string };
@@ -23,35 +24,35 @@ export interface Outcome {
 }
 
 /**
- * Replaces one library under two loops at once, and prints what they do as they do it.
+ * Replaces one library under both loops, and prints each step.
  *
  * @param builds A directory with so1.so and so2.so.
- * @param soswap Runs handle-loop.js, and goes on afterwards.
+ * @param soswap A process with handle-loop.js. It keeps running afterwards.
  */
 export async function replace(way: Way, builds: string, soswap: Loop): Promise<Outcome> {
   const directory = prepare(way, builds);
   const path = join(directory, way.path ?? 'so.so');
   const raw = new Loop('raw-loop.js', path);
-  soswap.tell(`open ${path}`);
+  soswap.send(`open ${path}`);
 
   row(bold(way.name), dim('dlopen loop'), dim('soswap loop'));
-  row('before', await raw.around(), await soswap.around());
+  row('before', await raw.callAction(), await soswap.callAction());
   const before = { raw: raw.last, soswap: soswap.last };
 
   let swapped: Swapped | undefined;
   for (const command of way.commands) {
     shell(directory, command);
-    row(dim(`$ ${command}`), await raw.around(), await soswap.around());
+    row(dim(`$ ${command}`), await raw.callAction(), await soswap.callAction());
     const answer = await swap(soswap);
     if ('refused' in answer) row('swap()', '', yellow(`refused: ${answer.refused}`));
     else swapped = answer;
   }
-  if (swapped === undefined) throw new Error(`no swap was made after ${way.name}`);
+  if (swapped === undefined) throw new Error(`no swap succeeded after ${way.name}`);
 
-  const [rawSeen, seen] = [await raw.around(), await soswap.around()];
+  const [rawLines, lines] = [await raw.callAction(), await soswap.callAction()];
   const stale = raw.failure === undefined && raw.last !== soswap.last;
   const time = dim(microseconds(swapped.microseconds));
-  row('swap()', stale ? `${rawSeen} ${yellow('stale')}` : rawSeen, `${seen}  ${time}`);
+  row('swap()', stale ? `${rawLines} ${yellow('stale')}` : rawLines, `${lines}  ${time}`);
   process.stdout.write('\n');
   await raw.end();
   return {
@@ -77,7 +78,7 @@ function prepare(way: Way, builds: string): string {
 }
 
 async function swap(soswap: Loop): Promise<SwapAnswer> {
-  const line = await soswap.ask('swap');
+  const line = await soswap.request('swap');
   if (line === undefined) throw new Error(`the soswap loop crashed: ${soswap.failure}`);
   return JSON.parse(line);
 }

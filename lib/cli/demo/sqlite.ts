@@ -2,15 +2,15 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SoHandle } from '../../handle/so-handle.js';
 import { SoError } from '../../internal/errors.js';
-import { dim } from '../paint.js';
+import { dim } from '../colors.js';
 import { microseconds, table } from '../table.js';
 
 const definitions = {
   sqlite3_libversion: { return: 'string' },
   sqlite3_sourceid: { return: 'string' },
   sqlite3_errmsg: { arguments: ['pointer'], return: 'string' },
-  // int sqlite3_open(const char *filename, sqlite3 **db): what a function gives through a pointer, it
-  // writes into memory that JavaScript passes.
+  // int sqlite3_open(const char *filename, sqlite3 **db): JavaScript passes the memory that an output
+  // parameter is written to.
   sqlite3_open: { arguments: ['string', 'buffer'], return: 'int32' },
   sqlite3_exec: {
     arguments: ['pointer', 'string', 'function', 'pointer', 'pointer'],
@@ -31,14 +31,14 @@ type Sqlite = SoHandle<typeof definitions>['functions'];
 const SQLITE_OK = 0;
 const SQLITE_ROW = 100;
 
-/** Debian's SQLite replaced by its SQLCipher, which has the same functions, under one path. */
+/** Replaces SQLite of Debian with SQLCipher, which has the same functions. */
 export async function showSqlite(directory: string): Promise<void> {
   const sqlite = installed('libsqlite3.so.0');
   const sqlcipher = installed('libsqlcipher.so.0', 'libsqlcipher.so.1', 'libsqlcipher.so.2');
   if (sqlite === undefined || sqlcipher === undefined) {
     const absent = [sqlite ?? 'libsqlite3', sqlcipher ?? 'libsqlcipher'];
     const names = absent.filter((name) => !name.startsWith('/')).join(' and ');
-    process.stdout.write(`Not shown without ${names}. On Debian 12, this installs what it takes:\n
+    process.stdout.write(`Skipped without ${names}. On Debian 12, this command installs both libraries:\n
   apt-get install libsqlite3-0 libsqlcipher0\n`);
     return;
   }
@@ -47,14 +47,14 @@ export async function showSqlite(directory: string): Promise<void> {
   const database = join(directory, 'runs.db');
   copyFileSync(sqlite, library);
   const so = SoHandle.open(library, definitions);
-  const before = look(so.functions, database);
+  const before = query(so.functions, database);
 
   copyFileSync(sqlcipher, library);
   process.stdout.write(dim(`  $ cp ${sqlcipher} ${library}\n\n`));
-  const copied = look(so.functions, database);
+  const copied = query(so.functions, database);
 
   const { totalMicroseconds, unmapped, retained } = await so.swap();
-  const swapped = look(so.functions, database);
+  const swapped = query(so.functions, database);
   so.close();
 
   const rows = Object.keys(before).map((name) => [
@@ -64,11 +64,11 @@ export async function showSqlite(directory: string): Promise<void> {
   const reasons = retained.map(({ detail }) => detail).join('; ');
   process.stdout.write(`${table(['called or queried', 'before', 'after cp', 'after swap()'], rows)}
 swap() took ${microseconds(totalMicroseconds)}
-the old library ${unmapped ? 'was unmapped' : `stays mapped: ${reasons}`}
+the old library ${unmapped ? 'was unmapped' : `is retained: ${reasons}`}
 `);
 }
 
-/** The path of the first of these libraries that this machine has. */
+/** Returns the path of the first of these libraries that this machine has. */
 function installed(...names: string[]): string | undefined {
   for (const name of names) {
     try {
@@ -82,8 +82,8 @@ function installed(...names: string[]): string | undefined {
   return undefined;
 }
 
-/** Which library answers, and what it reads from a database that each look adds a row to. */
-function look(sqlite: Sqlite, database: string): Record<string, string> {
+/** Adds a row to the database, and returns the version of the library and all rows. */
+function query(sqlite: Sqlite, database: string): Record<string, string> {
   const db = open(sqlite, database);
   try {
     execute(sqlite, db, 'CREATE TABLE IF NOT EXISTS looks (version)');
@@ -110,7 +110,7 @@ function execute(sqlite: Sqlite, db: bigint, sql: string): void {
   check(sqlite, db, sqlite.sqlite3_exec(db, sql, null, null, null));
 }
 
-/** The first column of all rows. */
+/** Returns the first column of all rows. */
 function select(sqlite: Sqlite, db: bigint, sql: string): string[] {
   const statement = new BigUint64Array(1);
   check(sqlite, db, sqlite.sqlite3_prepare_v2(db, sql, -1, statement, null));

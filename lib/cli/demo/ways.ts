@@ -1,11 +1,11 @@
 /** A way in which a library file gets replaced. */
 export interface Way {
   readonly name: string;
-  /** Shell commands, in a directory that holds so1.so, so2.so and so.so, a copy of the first. */
+  /** Shell commands for the preparation. The directory holds so1.so, so2.so, and so.so, a copy of so1.so. */
   readonly setup?: string;
-  /** What the loops open. Default so.so. */
+  /** Path that the loops open. Defaults to so.so. */
   readonly path?: string;
-  /** The next one is for what no swap can be made of. */
+  /** Shell commands that replace the file. A swap follows each; a command may make a file that the swap refuses. */
   readonly commands: readonly string[];
 }
 

@@ -4,23 +4,26 @@ import { basename, dirname, join } from 'node:path';
 import { native } from '../native/addon.js';
 import { fstat, readdir, unlink } from './file-calls.js';
 
-/** A new file that is to be renamed onto another. Whoever has it open holds its lock, flock(2). */
-export interface FileBeside {
+/** A new file that replaces another one by a rename. The process that writes it holds its lock, flock(2). */
+export interface ReplacementFile {
   readonly descriptor: number;
-  /** Its name, in the directory of the other file. */
+  /** Path of the file, in the directory of the file that it replaces. */
   readonly path: string;
-  /** Whether it has that name already; if not, it goes with the process. */
+  /** Whether the file has that path already. A file without a name ends with the process. */
   readonly named: boolean;
 }
 
-/** Without a name where the file system has O_TMPFILE, open(2): not every one does. */
-export async function createBeside(path: string): Promise<FileBeside> {
-  // Not among Node's constants: __O_TMPFILE | O_DIRECTORY, of <fcntl.h> on x86-64 and arm64.
-  const nameless = 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR;
+/**
+ * Creates a file that will replace the one at `path`. The file has no name if the file system supports O_TMPFILE of
+ * open(2).
+ */
+export async function createReplacement(path: string): Promise<ReplacementFile> {
+  // Node does not export O_TMPFILE: __O_TMPFILE | O_DIRECTORY in <fcntl.h> of x86-64 and arm64.
+  const unnamed = 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR;
   const { directory, prefix } = naming(path);
   const name = join(directory, `${prefix}${randomBytes(6).toString('hex')}.soswap`);
   try {
-    const descriptor = openSync(directory, nameless, 0o600);
+    const descriptor = openSync(directory, unnamed, 0o600);
     native.lockDescriptor(descriptor);
     return { descriptor, path: name, named: false };
   } catch (error) {
@@ -29,17 +32,18 @@ export async function createBeside(path: string): Promise<FileBeside> {
   }
   const descriptor = openSync(name, 'wx', 0o600);
   const locked = native.lockDescriptor(descriptor);
-  const swept = locked === 'by-another' || (await fstat(descriptor)).nlink === 0;
-  if (!swept) return { descriptor, path: name, named: true };
+  // Another process may have taken the file for an abandoned one before this process locked it.
+  const removed = locked === 'by-another' || (await fstat(descriptor)).nlink === 0;
+  if (!removed) return { descriptor, path: name, named: true };
   closeSync(descriptor);
-  return createBeside(path);
+  return createReplacement(path);
 }
 
 /**
- * Removes what processes that were killed have left beside this file. A lock tells it from what is still being written;
- * it ends with the process. Whatever cannot be removed is left where it is.
+ * Removes the replacement files that killed processes left in the directory of `path`. A file without a lock is
+ * abandoned, because the kernel releases a lock when its process ends. Errors are ignored.
  */
-export async function sweepBeside(path: string): Promise<void> {
+export async function removeAbandonedReplacements(path: string): Promise<void> {
   const { directory, prefix } = naming(path);
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {
@@ -53,14 +57,14 @@ async function removeUnlessLocked(path: string): Promise<void> {
   const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
   const descriptor = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
-    // Its name is never given out again: if the file has got another one meanwhile, nothing is removed.
+    // Names are random and never reused. If the file was renamed meanwhile, unlink() finds nothing.
     if (native.lockDescriptor(descriptor) === 'locked') await unlink(path);
   } finally {
     closeSync(descriptor);
   }
 }
 
-/** Names are 255 bytes long at most. */
+/** Returns the directory of a file and the prefix of its replacement files. A file name has at most 255 bytes. */
 function naming(path: string) {
   return { directory: dirname(path), prefix: `.${basename(path).slice(0, 50)}.` };
 }

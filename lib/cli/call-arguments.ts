@@ -2,18 +2,18 @@ import { encodeSignature } from '../call/signature.js';
 import type { ArgumentType, Definition, PointerLike } from '../call/types.js';
 import { UsageError } from './usage-error.js';
 
-/** What a command line can say of a call: no nonblocking, no optional. */
+/** The part of a definition that --signature gives. */
 export type Signature = Required<Pick<Definition, 'arguments' | 'return'>>;
 
 /**
- * `int32(int32, double)`, or `int32` for a function without arguments.
+ * Parses the value of --signature: `int32(int32, double)`, or `int32` for a function without arguments.
  *
- * @throws {UsageError}
+ * @throws {UsageError} The text is not a signature.
  */
 export function parseSignature(text: string): Signature {
   const [, result, list = ''] = /^\s*(\w+)\s*(?:\(([^()]*)\))?\s*$/.exec(text) ?? [];
   if (result === undefined) {
-    throw new UsageError(`--signature must be like 'int32(int32, double)'; it is '${text}'`);
+    throw new UsageError(`--signature must be like 'int32(int32, double)'. Received '${text}'`);
   }
   const types = list.split(',').map((each) => each.trim());
   const signature = { return: result, arguments: list.trim() === '' ? [] : types };
@@ -26,16 +26,16 @@ export function parseSignature(text: string): Signature {
 }
 
 /**
- * The values for a call, of the types that its signature has.
+ * Converts the values of --args to the argument types of the signature.
  *
- * @throws {UsageError}
+ * @throws {UsageError} The number of values is wrong, or a value does not have its type.
  */
 export function parseValues(types: readonly ArgumentType[], texts: readonly string[]): Value[] {
   if (types.length !== texts.length) {
     const wanted = types.length === 0 ? 'no arguments' : `(${types.join(', ')})`;
     throw new UsageError(
-      `the signature has ${wanted}, but ${texts.length} value(s) follow --args; ` +
-        "see --signature, like 'int32(int32, double)'",
+      `the signature takes ${wanted}, but --args gives ${texts.length} value(s); ` +
+        "--signature sets the argument types, for example 'int32(int32, double)'",
     );
   }
   return texts.map((text, index) => parseValue(types[index] ?? 'int32', text));
@@ -46,17 +46,17 @@ type Value = number | PointerLike;
 function parseValue(type: ArgumentType, text: string): Value {
   const value = convert(type, text);
   if (value !== undefined) return value;
-  throw new UsageError(`--args: '${text}' is no ${type}${hints[kindOf(type)]}`);
+  throw new UsageError(`--args: '${text}' is not a valid ${type}${hints[kindOf(type)]}`);
 }
 
 type Kind = 'text' | 'address' | 'fraction' | 'long' | 'integer';
 
 const hints: Readonly<Record<Kind, string>> = {
   text: '',
-  address: ': it must be null or an address like 0x7f0000001000',
-  fraction: ': it must be a number like -1.5e3',
-  long: ': it must be an integer like -5 or 0xff',
-  integer: ': it must be an integer like -5 or 0xff',
+  address: ': expected null or an address like 0x7f0000001000',
+  fraction: ': expected a number like -1.5e3',
+  long: ': expected an integer like -5 or 0xff',
+  integer: ': expected an integer like -5 or 0xff',
 };
 
 function kindOf(type: ArgumentType): Kind {
@@ -66,7 +66,7 @@ function kindOf(type: ArgumentType): Kind {
   return type.endsWith('64') ? 'long' : 'integer';
 }
 
-/** `undefined` if the text is none of that type; whether it is in range is seen at the call. */
+/** Returns `undefined` if the text does not have the type. The call itself checks the range. */
 function convert(type: ArgumentType, text: string): Value {
   const kind = kindOf(type);
   if (kind === 'text') return text;
