@@ -3,7 +3,8 @@ import { type Definitions, SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { Gate, until } from '../fixtures/gate.js';
+import { Gate } from '../fixtures/gate.js';
+import { until } from '../fixtures/until.js';
 
 const directory = t.testdir();
 const library = compile('calls.c', join(directory, 'calls.so'));
@@ -171,7 +172,7 @@ t.test('an ArrayBuffer may shrink and grow while a call runs', async (t) => {
 t.test('memory that is shared is passed as it is', async (t) => {
   const { words } = new Gate();
   const done = waiting.functions.pass(words);
-  await until(() => words[0] === 1); // what the call writes is seen while it runs
+  await until('what the call writes is seen', () => words[0] === 1);
   words[1] = 1; // and what JavaScript writes is seen by the call
   t.equal(await done, 1111);
 });
