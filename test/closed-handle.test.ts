@@ -18,6 +18,14 @@ t.test('a bound function of a closed handle throws', async (t) => {
   t.throws(() => so.functions.count(), closed, 'from the handle as well');
 });
 
+t.test('a nonblocking function of a closed handle rejects', async (t) => {
+  const so = SoHandle.open(builds.one, { count: { return: 'int32', nonblocking: true } });
+  const { count } = so.functions;
+  t.equal(await count(), 1);
+  so.close();
+  await t.rejects(count(), { ...closed, symbol: 'count' });
+});
+
 t.test('every method of a closed handle but close() throws', async (t) => {
   const so = SoHandle.open(builds.one, definitions);
   so.close();
@@ -28,7 +36,7 @@ t.test('every method of a closed handle but close() throws', async (t) => {
   t.throws(() => so.status(), closed);
 });
 
-t.test('a closed handle still tells what it was', async (t) => {
+t.test('a closed handle still has its path and generation', async (t) => {
   const so = SoHandle.open(builds.one, definitions);
   t.equal(so.closed, false);
   so.swapSync();

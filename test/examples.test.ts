@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Running } from '../fixtures/running.js';
+import { Running } from '../fixtures/child.js';
+import { until } from '../fixtures/until.js';
 
 const example = (name: string) => fileURLToPath(new URL(`../examples/${name}`, import.meta.url));
 
@@ -19,7 +19,7 @@ function runs(pid: number): boolean {
 t.test('the service swaps under load, and no request fails', async (t) => {
   const TMPDIR = t.testdir();
   const args = [example('service/run.js'), '--seconds', '60', '--every', '100'];
-  const service = new Running(args, TMPDIR, { TMPDIR });
+  const service = new Running(args, { cwd: TMPDIR, env: { TMPDIR } });
   // Seconds, requests, swaps, refused builds: there were some of each.
   await service.says(/^ +\d+ +[1-9]\d* +[1-9]\d* +[1-9]/m);
   const ended = await service.end('SIGINT');
@@ -35,12 +35,11 @@ t.test('the service swaps under load, and no request fails', async (t) => {
 
 t.test('the service ends with the program that started it', async (t) => {
   const TMPDIR = t.testdir();
-  const run = new Running([example('service/run.js')], TMPDIR, { TMPDIR });
+  const run = new Running([example('service/run.js')], { cwd: TMPDIR, env: { TMPDIR } });
   const [, pid] = /process (\d+)/.exec(await run.says(/process \d+/)) ?? [];
   t.ok(runs(Number(pid)), 'it runs');
   await run.end('SIGKILL');
-  while (runs(Number(pid))) await sleep(10);
-  t.pass('it has ended');
+  await until('the service has ended', () => !runs(Number(pid)));
 });
 
 t.test('the development loop runs what was saved, if it is any good', async (t) => {
@@ -50,7 +49,7 @@ t.test('the development loop runs what was saved, if it is any good', async (t) 
   const saved = (change: string) => writeFileSync(source, text.replace('base * count', change));
   saved('base * count');
   const env = { TMPDIR: join(TMPDIR, 'tmp') };
-  const loop = new Running([example('dev-loop/dev.js'), source], TMPDIR, env);
+  const loop = new Running([example('dev-loop/dev.js'), source], { cwd: TMPDIR, env });
   await loop.says(/^quote\(100, 3\) = 300$/m);
 
   saved('base * count * 0.9');
@@ -73,7 +72,7 @@ t.test('the development loop runs what was saved, if it is any good', async (t) 
 t.test('the development loop ends if there is nothing to run', async (t) => {
   const TMPDIR = t.testdir({ 'price.c': 'double quote(', tmp: {} });
   const env = { TMPDIR: join(TMPDIR, 'tmp') };
-  const loop = new Running([example('dev-loop/dev.js'), 'price.c'], TMPDIR, env);
+  const loop = new Running([example('dev-loop/dev.js'), 'price.c'], { cwd: TMPDIR, env });
   const ended = await loop.end();
   t.match(ended, { code: 1, signal: null, stderr: '', stdout: /error: .*\n/ });
   t.same(readdirSync(env.TMPDIR), []);

@@ -9,13 +9,19 @@ import {
 } from 'soswap';
 import t from 'tap';
 import { buildIdOf, compile, compileAction } from '../fixtures/build.js';
-import { crashSignals, exitedCleanly, runProgram } from '../fixtures/child.js';
-import { cannotCompile, causes, compileBoth } from '../fixtures/retain.js';
+import {
+  crashSignals,
+  exitedCleanly,
+  importHeld,
+  importUntil,
+  runProgram,
+} from '../fixtures/child.js';
+import { cannotCompile, causes, compileCause } from '../fixtures/retain.js';
 
 const directory = t.testdir();
 const library = compileAction(join(directory, 'so1.so'), 1111);
 
-t.test('it tells what readelf(1) tells', async (t) => {
+t.test('the facts are those that readelf(1) shows', async (t) => {
   const dependency = compile('dependency.c', join(directory, 'libdependency.so'));
   const path = compileAction(
     join(directory, 'full.so'),
@@ -56,7 +62,7 @@ t.test('it tells what readelf(1) tells', async (t) => {
   );
 });
 
-t.test('a dependency that is not found is told with where it was looked for', async (t) => {
+t.test('a dependency that is not found has the places where it was looked for', async (t) => {
   const dependency = compile(
     'dependency.c',
     join(directory, 'libgone.so'),
@@ -147,9 +153,7 @@ const touch = `
 
 for (const cause of ownCauses) {
   t.test(`the verdict of ${cause.name}`, { skip: cannotCompile(cause) }, async (t) => {
-    const builds = t.testdir();
-    compileBoth(cause, builds);
-    const path = join(builds, 'so1.so');
+    const path = compileCause(cause, join(directory, `${causes.indexOf(cause)}.so`), 1111);
     const info = inspect(path);
 
     const plain = await prove(plainProof(path, touch));
@@ -174,10 +178,14 @@ for (const cause of ownCauses) {
     if (!cause.crashes) return;
     t.equal(info.unload.outcome, 'may-crash');
     t.equal(info.plain.outcome, 'may-crash');
-    const wait = 'await new Promise((done) => setTimeout(done, 500));';
-    const dies = `${plainProof(path, `${touch}${cause.before ?? ''}`)} ${wait}`;
     if (cause.inWorker) return; // test/retained.test.ts lets a worker end
-    const { signal } = await runProgram(dies, { cwd: directory });
+    const dies = `
+      ${importUntil}
+      ${plainProof(path, `${touch}${cause.before ?? ''}`)}
+      await until('the process dies', () => false);
+    `;
+    const { code, signal } = await runProgram(dies, { cwd: directory });
+    t.equal(code, null);
     t.ok(crashSignals.includes(signal), `dlclose(3) under its thread: ${signal}`);
   });
 }
@@ -197,7 +205,7 @@ t.test('GNU_UNIQUE symbols matter to dlclose(3), and not to SoHandle', async (t)
   t.match(inspect(path).plain, { outcome: 'clean' }, 'the cure helps');
 });
 
-t.test('-z nodelete', async (t) => {
+t.test('a library that is linked with -z nodelete stays mapped', async (t) => {
   const path = compileAction(join(directory, 'nodelete.so'), 1111, '-Wl,-z,nodelete');
   const reasons = [{ code: 'nodelete', cure: /-z nodelete/ }];
   const text = 'stays mapped because it is linked with -z nodelete';
@@ -259,20 +267,16 @@ function find(name: string): string | undefined {
 
 t.test('nothing of an inspection stays behind', async (t) => {
   const program = `
-    import { readdirSync, readFileSync } from 'node:fs';
     import { inspect, loaded } from 'soswap';
-    const held = () => [
-      readdirSync('/proc/self/fd').length,
-      readFileSync('/proc/self/maps', 'utf8').match(/memfd|so1\\.so/g),
-      loaded().length,
-    ];
+    ${importHeld}
     inspect('${library}');
     const before = held();
     for (let round = 0; round < 100; round++) inspect('${library}');
-    process.send([before, held()]);
+    process.send([before, held(), loaded()]);
   `;
   const { messages, ...ended } = await runProgram(program, { cwd: directory });
   t.match(ended, exitedCleanly);
-  const [[before, after]] = messages as [[unknown, unknown]];
+  const [[before, after, images]] = messages as [unknown[]];
   t.same(after, before);
+  t.same(images, []);
 });

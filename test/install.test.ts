@@ -1,5 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -20,13 +19,12 @@ import { pathToFileURL } from 'node:url';
 import { install } from 'soswap';
 import t from 'tap';
 import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, plainNode, runProgram } from '../fixtures/child.js';
-import { main, Running } from '../fixtures/running.js';
+import { exitedCleanly, main, Running, runProgram, runSoswap } from '../fixtures/child.js';
+import { until } from '../fixtures/until.js';
 
 const directory = t.testdir({ probe: {} });
 const builds = twoBuilds(directory);
 const faultsLibrary = compile('faults.c', join(directory, 'faults.so'));
-const asRoot = process.getuid?.() === 0;
 
 t.test('the destination gets the bytes of the source in a new file', async (t) => {
   const directory = t.testdir();
@@ -54,15 +52,22 @@ t.test(
   },
 );
 
-t.test('mode and owner of the destination are kept', async (t) => {
+t.test('the mode of the destination is kept', async (t) => {
   const { two, so } = copyBuilds(builds, t.testdir());
   chmodSync(two, 0o777);
   chmodSync(so, 0o604);
-  if (asRoot) chownSync(so, 12, 34);
   await install(pathToFileURL(two), pathToFileURL(so));
-  const { mode, uid, gid } = statSync(so);
-  t.equal(mode & 0o7777, 0o604);
-  if (asRoot) t.same([uid, gid], [12, 34]);
+  t.equal(statSync(so).mode & 0o7777, 0o604);
+});
+
+const notRoot = process.getuid?.() !== 0 && 'needs root, to give files away';
+
+t.test('the owner of the destination is kept', { skip: notRoot }, async (t) => {
+  const { two, so } = copyBuilds(builds, t.testdir());
+  chownSync(so, 12, 34);
+  await install(two, so);
+  const { uid, gid } = statSync(so);
+  t.same([uid, gid], [12, 34]);
 });
 
 t.test('a destination that is not there yet gets the mode of the source', async (t) => {
@@ -101,7 +106,7 @@ t.test('a source that is no library is refused, and the destination is as it was
   t.same([statSync(so, { bigint: true }), readdirSync(directory)], before);
 });
 
-t.test('a destination that cannot be written is told of', async (t) => {
+t.test('a destination that cannot be written is named, with the reason', async (t) => {
   const directory = t.testdir({ folder: {} });
   const { two, so } = copyBuilds(builds, directory);
   const failure = (path: string, message: RegExp) => ({
@@ -110,7 +115,7 @@ t.test('a destination that cannot be written is told of', async (t) => {
     message,
   });
   for (const [name, reason] of [
-    ['folder', /is a directory/],
+    ['folder', /directory/],
     ['absent/so.so', /ENOENT/],
     ['so.so/so.so', /ENOTDIR/],
   ] as const) {
@@ -187,7 +192,7 @@ t.test(
 /** An `soswap install` of `build` as `so`, to which a fault of fixtures/faults.c happens. */
 function faultyInstall(build: string, so: string, faults: Readonly<Record<string, string>>) {
   const env = { LD_PRELOAD: faultsLibrary, ...faults };
-  return new Running([main, 'install', build, so], directory, env);
+  return new Running([main, 'install', build, so], { cwd: directory, env });
 }
 
 const noTmpfile = { SOSWAP_TEST_NO_TMPFILE: '1' };
@@ -253,7 +258,7 @@ for (const faults of [{}, noTmpfile]) {
     const slow = faultyInstall(one, so, { ...faults, SOSWAP_TEST_AT_RENAME: sigstop });
     const isStopped = () =>
       /^State:\s+T/m.test(readFileSync(`/proc/${slow.child.pid}/status`, 'utf8'));
-    while (slow.child.exitCode === null && !isStopped()) await sleep(10);
+    await until('the install has stopped itself', isStopped);
     await install(two, so);
     t.same(readFileSync(so), readFileSync(two));
     slow.child.kill('SIGCONT');
@@ -276,17 +281,12 @@ t.test('killed at any time, it leaves the whole old file or the whole new one', 
       await install('so1.so', 'so.so');
     }
   `;
-  for (let round = 0; round < 12; round++) {
-    const args = ['--input-type=module', '--eval', program];
-    const child = spawn(...plainNode(args), {
-      cwd: directory,
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
-    const closed = once(child, 'close');
-    await once(child, 'message');
+  const args = ['--input-type=module', '--eval', program];
+  for (let round = 0; round < 8; round++) {
+    const installs = new Running(args, { cwd: directory }, 'ipc');
+    await until('it is ready', () => installs.messages.length > 0);
     await sleep(Math.random() * 60);
-    child.kill('SIGKILL');
-    await closed;
+    t.match(await installs.end('SIGKILL'), { code: null, signal: 'SIGKILL', stderr: '' });
     const bytes = readFileSync(so);
     t.ok(
       wholes.some((whole) => whole.equals(bytes)),
@@ -307,10 +307,7 @@ t.test('a link to nothing is followed: its target is made', async (t) => {
   t.ok(lstatSync(join(directory, 'app/lib.so')).isSymbolicLink());
   t.same(readFileSync(join(directory, 'real/lib.so.1')), readFileSync(two));
   symlinkSync('loop.so', join(directory, 'loop.so'));
-  await t.rejects(install(two, join(directory, 'loop.so')), {
-    code: 'ERR_SOSWAP_INSTALL',
-    message: /symbolic links/,
-  });
+  await t.rejects(install(two, join(directory, 'loop.so')), { code: 'ERR_SOSWAP_INSTALL' });
 });
 
 t.test('the name of the destination may be as long as names can be', async (t) => {
@@ -328,12 +325,10 @@ t.test('installs at once: one of them is last, and nothing lies beside it', asyn
   await Promise.all(Array.from({ length: 20 }, (_, index) => install(index % 2 ? one : two, so)));
   const bytes = readFileSync(so);
   t.ok([one, two].some((build) => readFileSync(build).equals(bytes)));
-  const processes = [one, two, one, two].map(async (build) => {
-    const child = spawn(...plainNode([main, 'install', build, so]), { stdio: 'ignore' });
-    const [code] = await once(child, 'close');
-    return code;
-  });
-  t.same(await Promise.all(processes), [0, 0, 0, 0]);
+  const processes = [one, two, one, two].map((build) =>
+    runSoswap(['install', build, so], { cwd: directory }),
+  );
+  for (const ended of await Promise.all(processes)) t.match(ended, exitedCleanly);
   t.ok([one, two].some((build) => readFileSync(build).equals(readFileSync(so))));
   t.same(readdirSync(directory).sort(), ['so.so', 'so1.so', 'so2.so']);
 });

@@ -2,25 +2,31 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { crashSignals, exitedCleanly, runProgram } from '../fixtures/child.js';
+import { crashSignals, exitedCleanly, importUntil, runProgram } from '../fixtures/child.js';
 
-/** Swaps so.so, with the new image at another address, and then does `after`. */
-function run(directory: string, before: string, after: string, options = '{}') {
-  const one = compile('left-behind.c', join(directory, 'so1.so'), '-DLINE=1111');
-  compile('left-behind.c', join(directory, 'so2.so'), '-DLINE=2222');
-  copyFileSync(one, join(directory, 'so.so'));
+const directory = t.testdir();
+const [one, two] = [1111, 2222].map((line) =>
+  compile('left-behind.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
+) as [string, string];
+
+/** Swaps so.so, with the new image at another address, between `before` and `after`. */
+function run(cwd: string, before: string, after: string, options = '{}') {
+  copyFileSync(one, join(cwd, 'so.so'));
+  copyFileSync(two, join(cwd, 'so2.so'));
   const program = `
     import { renameSync } from 'node:fs';
-    import { setTimeout as sleep } from 'node:timers/promises';
     import koffi from 'koffi';
     import { SoHandle } from 'soswap';
     import * as dl from 'soswap/dl';
+    ${importUntil}
 
     const so = SoHandle.open('./so.so', {
       install_handler: {},
       remove_handler: {},
       apply: { arguments: ['function', 'float64'], return: 'float64' },
     });
+    const raise = () => process.kill(process.pid, 'SIGUSR2');
+    const addressed = (symbol) => dl.functionAt(so.getSymbol(symbol), { return: 'int32' });
     ${before}
     renameSync('so2.so', 'so.so');
     const { unmapped } = await so.swap({ order: 'open-first', ...${options} });
@@ -28,41 +34,43 @@ function run(directory: string, before: string, after: string, options = '{}') {
     ${after}
     so.close();
   `;
-  return runProgram(program, { cwd: directory });
+  return runProgram(program, { cwd });
 }
 
-const raise = `
-  process.kill(process.pid, 'SIGUSR2');
-  await sleep(10);
-`;
-const answer = "const answer = dl.functionAt(so.getSymbol('answer'), { return: 'int32' });";
-
 t.test('an address of the old image is dead', async (t) => {
-  const ended = await run(t.testdir(), answer, 'answer();');
+  const ended = await run(t.testdir(), "const answer = addressed('answer');", 'answer();');
   t.match(ended, { code: null, messages: [true] });
   t.ok(crashSignals.includes(ended.signal), `killed by ${ended.signal}`);
 });
 
 t.test('an address that was asked for after the swap is not', async (t) => {
-  const ended = await run(t.testdir(), '', `${answer} process.send(answer());`);
+  const ended = await run(t.testdir(), '', "process.send(addressed('answer')());");
   t.match(ended, { ...exitedCleanly, messages: [true, 2222] });
 });
 
 t.test('a signal handler of the old image kills the process', async (t) => {
-  const ended = await run(t.testdir(), 'so.functions.install_handler();', raise);
+  const after = "raise(); await until('the process dies', () => false);";
+  const ended = await run(t.testdir(), 'so.functions.install_handler();', after);
   t.match(ended, { code: null, messages: [true] });
   t.ok(crashSignals.includes(ended.signal), `killed by ${ended.signal}`);
 });
 
-t.test("it does no harm with unload: 'never'", async (t) => {
-  const before = 'so.functions.install_handler();';
-  const ended = await run(t.testdir(), before, raise, "{ unload: 'never' }");
+t.test("it goes on with unload: 'never'", async (t) => {
+  const before = "so.functions.install_handler(); const handled = addressed('handled');";
+  const after = "raise(); await until('the handler has run', () => handled() === 1);";
+  const ended = await run(t.testdir(), before, after, "{ unload: 'never' }");
   t.match(ended, { ...exitedCleanly, messages: [false] });
 });
 
 t.test('it does no harm if the library has removed it before', async (t) => {
   const before = 'so.functions.install_handler(); so.functions.remove_handler();';
-  const ended = await run(t.testdir(), before, `process.on('SIGUSR2', () => {});${raise}`);
+  const after = `
+    let heard = 0;
+    process.on('SIGUSR2', () => heard++);
+    raise();
+    await until('the program has heard of the signal', () => heard === 1);
+  `;
+  const ended = await run(t.testdir(), before, after);
   t.match(ended, { ...exitedCleanly, messages: [true] });
 });
 

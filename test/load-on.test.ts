@@ -2,14 +2,12 @@ import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { SoHandle, type SwapOptions } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { until } from '../fixtures/gate.js';
+import { exitedCleanly, importHeld, importUntil, root, runProgram } from '../fixtures/child.js';
+import { until } from '../fixtures/until.js';
 
-const cwd = fileURLToPath(new URL('..', import.meta.url));
 const directory = t.testdir();
 const library = compile('loading-thread.c', join(directory, 'built.so'));
 
@@ -43,9 +41,9 @@ t.test('open-first loads and unmaps on another thread', async (t) => {
 t.test('on request, and in every other way, the JavaScript thread does it', async (t) => {
   const here = [process.pid, process.pid];
   t.same(await threadsOf(t as Tap, { order: 'open-first', loadOn: 'main' }), here);
-  t.same(await threadsOf(t as Tap, { order: 'close-first', loadOn: 'thread' }), here);
+  t.same(await threadsOf(t as Tap, { order: 'close-first' }), here);
   t.same(await threadsOf(t as Tap, { order: 'open-first' }, true), here);
-  t.same(await threadsOf(t as Tap, {}, true), here);
+  t.same(await threadsOf(t as Tap, { order: 'close-first' }, true), here);
 });
 
 /** From another process: dlsym(3) and dlclose(3) hold this one until the constructor has ended. */
@@ -57,7 +55,7 @@ async function beginLoading(t: Tap, so: SoHandle) {
   process.env.SOSWAP_TEST_GATE = gate;
   t.teardown(() => delete process.env.SOSWAP_TEST_GATE);
   const swap = so.swap({ order: 'open-first' });
-  await until(() => existsSync(`${gate}.arrived`));
+  await until('the constructor has begun', () => existsSync(`${gate}.arrived`));
   return { swap, open: () => writeFileSync(gate, ''), openSoon: () => touchSoon(gate) };
 }
 
@@ -94,46 +92,57 @@ t.test('a symbol that is bound while the image is loaded is found too', async (t
   so.close();
 });
 
-/** What a program does; the constructor of the new image waits at a gate once that is shut. */
-const endings: Record<string, string> = {
-  'close() while the image is loaded': `
-    shut();
-    const swap = so.swap({ order: 'open-first' });
-    await arrival();
-    spawn('sh', ['-c', 'sleep 0.05; : > "$0"', gate]);
-    so.close();
-    await swap.then(() => console.log('swapped'), (error) => console.log(error.code));
-    console.log(loaded().length);`,
-  'process.exit() while the image is loaded': `
-    shut();
-    so.swap({ order: 'open-first' });
-    await arrival();
-    console.log('ERR_SOSWAP_CLOSED\\n0');
-    process.on('exit', open);
-    process.exit();`,
-  'a worker that is terminated while the image is loaded': `
-    const worker = new Worker(\`
-      const { SoHandle } = await import('soswap');
-      const { parentPort } = await import('node:worker_threads');
-      const so = SoHandle.open(\${JSON.stringify(path)});
-      parentPort.once('message', () => so.swap({ order: 'open-first' }));
-      parentPort.postMessage('open');
-    \`, { eval: true });
-    await once(worker, 'message');
-    shut();
-    worker.postMessage('swap');
-    await arrival();
-    const swap = so.swap({ order: 'open-first' });
-    const ended = worker.terminate();
-    open();
-    await ended;
-    await swap;
-    so.close();
-    console.log('ERR_SOSWAP_CLOSED');
-    console.log(loaded().length);`,
-};
+/** What a program does, and what it prints; the constructor of the new image waits at a gate once that is shut. */
+const endings: [name: string, ending: string, stdout: string][] = [
+  [
+    'close() while the image is loaded',
+    `
+      shut();
+      const swap = so.swap({ order: 'open-first' });
+      await arrival();
+      spawn('sh', ['-c', 'sleep 0.05; : > "$0"', gate]);
+      so.close();
+      await swap.then(() => console.log('swapped'), ({ code }) => console.log(code));
+      console.log(loaded().length);`,
+    'ERR_SOSWAP_CLOSED\n0\n',
+  ],
+  [
+    'process.exit() while the image is loaded',
+    `
+      shut();
+      so.swap({ order: 'open-first' }).then(console.log, console.log);
+      await arrival();
+      console.log(so.functions.loaded_on() === process.pid, so.generation);
+      process.on('exit', open);
+      process.exit();`,
+    'true 1\n',
+  ],
+  [
+    'a worker that is terminated while the image is loaded',
+    `
+      const worker = new Worker(\`
+        const { SoHandle } = await import('soswap');
+        const { parentPort } = await import('node:worker_threads');
+        const so = SoHandle.open(\${JSON.stringify(path)});
+        parentPort.once('message', () => so.swap({ order: 'open-first' }));
+        parentPort.postMessage('open');
+      \`, { eval: true });
+      await once(worker, 'message');
+      shut();
+      worker.postMessage('swap');
+      await arrival();
+      const swap = so.swap({ order: 'open-first' });
+      const ended = worker.terminate();
+      open();
+      await ended;
+      console.log((await swap).generation);
+      so.close();
+      console.log(loaded().length);`,
+    '2\n0\n',
+  ],
+];
 
-for (const [name, ending] of Object.entries(endings)) {
+for (const [name, ending, stdout] of endings) {
   t.test(`${name} harms nothing`, async (t) => {
     const path = join(t.testdir(), 'so.so');
     copyFileSync(library, path);
@@ -141,19 +150,17 @@ for (const [name, ending] of Object.entries(endings)) {
       import { spawn } from 'node:child_process';
       import { once } from 'node:events';
       import { existsSync, writeFileSync } from 'node:fs';
-      import { setTimeout as sleep } from 'node:timers/promises';
       import { Worker } from 'node:worker_threads';
       import { loaded, SoHandle } from 'soswap';
+      ${importUntil}
       const path = ${JSON.stringify(path)};
       const gate = path + '.gate';
       const shut = () => { process.env.SOSWAP_TEST_GATE = gate; };
       const open = () => writeFileSync(gate, '');
-      const arrival = async () => { while (!existsSync(gate + '.arrived')) await sleep(1); };
-      const so = SoHandle.open(path);
+      const arrival = () => until('the constructor has begun', () => existsSync(gate + '.arrived'));
+      const so = SoHandle.open(path, { loaded_on: { return: 'int32' } });
       ${ending}`;
-    const ended = await runProgram(program, { cwd });
-    t.match(ended, exitedCleanly);
-    t.equal(ended.stdout, 'ERR_SOSWAP_CLOSED\n0\n');
+    t.match(await runProgram(program, { cwd: root }), { ...exitedCleanly, stdout });
   });
 }
 
@@ -174,7 +181,7 @@ t.test('where no thread can be started, the JavaScript thread does it all', asyn
     LD_PRELOAD: compile('faults.c', join(directory, 'faults.so')),
     SOSWAP_TEST_NO_THREADS: `${path}.no-threads`,
   };
-  const ended = await runProgram(program, { cwd, env });
+  const ended = await runProgram(program, { cwd: root, env });
   t.match(ended, exitedCleanly);
   t.equal(ended.stdout, '2 true true 1\n3 true true 1\n');
 });
@@ -184,22 +191,22 @@ t.test('swaps leave one thread behind, however many there were at a time', async
   const paths = Array.from({ length: 8 }, (_, index) => join(folder, `so${index}.so`));
   for (const path of paths) copyFileSync(library, path);
   const program = `
-    import { readdirSync } from 'node:fs';
-    import { setImmediate as nextTurn } from 'node:timers/promises';
     import { SoHandle } from 'soswap';
-    const threads = () => readdirSync('/proc/self/task').length;
+    ${importHeld}
+    ${importUntil}
     const handles = ${JSON.stringify(paths)}.map((path) => SoHandle.open(path));
     const swapAll = (options) => Promise.all(handles.map((so) => so.swap(options)));
     await handles[0].swap();
-    const before = threads();
+    const { threads } = held();
     for (let round = 0; round < 5; round++) {
       await swapAll({ order: 'close-first' });
       await swapAll({ order: 'open-first' });
     }
-    while (threads() > before) await nextTurn();
-    process.send(handles.map(({ generation }) => generation).join());
+    await until('the threads have ended', () => held().threads <= threads);
+    process.send({ generations: handles.map(({ generation }) => generation), left: held().threads - threads });
     for (const so of handles) so.close();
   `;
-  const ended = await runProgram(program, { cwd });
-  t.match(ended, { ...exitedCleanly, messages: ['12,11,11,11,11,11,11,11'] });
+  const ended = await runProgram(program, { cwd: root });
+  t.match(ended, exitedCleanly);
+  t.same(ended.messages, [{ generations: [12, 11, 11, 11, 11, 11, 11, 11], left: 0 }]);
 });

@@ -1,16 +1,17 @@
 import { swapOnSignal } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, importUntil, runProgram } from '../fixtures/child.js';
 
 const builds = twoBuilds(t.testdir());
 
-/** A program with a handle of so.so, whose events it counts. */
+/** A program with a handle of so.so, whose events it keeps. */
 const begin = `
   import { once } from 'node:events';
   import { copyFileSync } from 'node:fs';
-  import { setTimeout as sleep } from 'node:timers/promises';
+  import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
   import { SoHandle, swapOnSignal } from 'soswap';
+  ${importUntil}
   const so = SoHandle.open('./so.so', { version: { return: 'string' } });
   const events = [];
   const count = (so) => {
@@ -19,7 +20,12 @@ const begin = `
   };
   count(so);
   const signal = (name = 'SIGHUP') => process.kill(process.pid, name);
-  const until = async (condition) => { while (!condition()) await sleep(5); };
+  const told = (number) => until('there are ' + number + ' events', () => events.length >= number);
+  // Every swap that a signal has asked for has begun: it is in line before any that is asked for now.
+  const begun = async () => {
+    await nextTurn();
+    await nextTurn();
+  };
 `;
 
 t.test('a burst of signals gives one swap, after the last', async (t) => {
@@ -34,14 +40,15 @@ t.test('a burst of signals gives one swap, after the last', async (t) => {
     }
     copyFileSync('so2.so', 'so.so');
     process.send(so.functions.version()); // nothing happens before the event loop turns
-    await until(() => events.length > 0);
-    await sleep(200);
-    process.send([events, so.functions.version()]);
+    await told(1);
+    process.send(so.functions.version());
+    await begun();
+    await so.swap();
+    process.send(events);
   `;
-  t.match(await runProgram(program, { cwd }), {
-    ...exitedCleanly,
-    messages: ['build 1111', [[2], 'build 2222']],
-  });
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, exitedCleanly);
+  t.same(ended.messages, ['build 1111', 'build 2222', [2, 3]], 'the second is that by hand');
 });
 
 t.test('signals that come while it swaps give one more swap', async (t) => {
@@ -60,11 +67,17 @@ t.test('signals that come while it swaps give one more swap', async (t) => {
     };
     swapOnSignal('SIGHUP', [so]);
     signal();
-    await until(() => swaps === 2);
-    await sleep(200);
+    await until('there are two swaps', () => swaps >= 2);
+    await begun();
+    process.send(swaps);
+    signal();
+    await until('there are three swaps', () => swaps >= 3);
+    await begun();
     process.send(swaps);
   `;
-  t.match(await runProgram(program, { cwd }), { ...exitedCleanly, messages: [2] });
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, exitedCleanly);
+  t.same(ended.messages, [2, 3]);
 });
 
 t.test('disposing of it restores what the signal did before', async (t) => {
@@ -73,12 +86,12 @@ t.test('disposing of it restores what the signal did before', async (t) => {
   const program = `${begin}
     const subscription = swapOnSignal('SIGHUP');
     signal();
-    await until(() => events.length > 0);
+    await told(1);
     process.send(events);
     subscription[Symbol.dispose]();
     subscription[Symbol.dispose]();
     signal();
-    await sleep(10_000);
+    await sleep(30_000);
     process.send('it goes on');
   `;
   t.match(await runProgram(program, { cwd }), {
@@ -101,17 +114,21 @@ t.test('all open handles are swapped, or those that were chosen', async (t) => {
     const late = SoHandle.open('./so1.so');
     closed.close();
     signal();
-    await until(() => late.generation === 2 && other.generation === 2 && so.generation === 2);
+    const generations = () => [so, other, late].map(({ generation }) => generation).join();
+    await until('all of them are swapped', () => generations() === '2,2,2');
     signal('SIGUSR2');
-    await until(() => events.length === 3);
-    await sleep(100); // for one too many
-    process.send([so, other, late].map(({ generation }) => generation));
-    process.send(events.length);
+    await until('the one that was chosen is swapped', () => other.generation === 3);
+    await begun();
+    for (const each of [so, other, late]) await each.swap();
+    process.send([generations(), events]);
   `;
-  t.match(await runProgram(program, { cwd }), { ...exitedCleanly, messages: [[2, 3, 2], 3] });
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, exitedCleanly);
+  // One by each signal that was for it, and one by hand; nobody listens to the late one.
+  t.same(ended.messages, [['3,4,3', [2, 2, 3, 3, 4]]]);
 });
 
-t.test('a refused candidate is told by the event, and the next signal tries again', async (t) => {
+t.test('a refused candidate emits the event, and the next signal tries again', async (t) => {
   const cwd = t.testdir();
   copyBuilds(builds, cwd);
   const program = `${begin}
@@ -119,11 +136,11 @@ t.test('a refused candidate is told by the event, and the next signal tries agai
     swapOnSignal('SIGHUP');
     writeFileSync('so.so', 'rubbish');
     signal();
-    await until(() => events.length === 1);
+    await told(1);
     process.send(so.functions.version());
     copyFileSync('so2.so', 'so.so');
     signal();
-    await until(() => events.length === 2);
+    await told(2);
     process.send([events, so.functions.version()]);
   `;
   t.match(await runProgram(program, { cwd }), {
@@ -138,7 +155,7 @@ t.test('it does not keep the process alive', async (t) => {
   t.match(await runProgram(`${begin} swapOnSignal('SIGHUP');`, { cwd }), exitedCleanly);
 });
 
-t.test('a worker thread is told that no signal reaches it', async (t) => {
+t.test('in a worker, which no signal reaches, it is refused', async (t) => {
   const cwd = t.testdir();
   copyBuilds(builds, cwd);
   const program = `
@@ -148,17 +165,17 @@ t.test('a worker thread is told that no signal reaches it', async (t) => {
     const worker = new Worker(
       new URL('data:text/javascript,' + encodeURIComponent(text.replace('soswap', href))),
     );
-    worker.on('error', ({ code, message }) => process.send({ code, message }));
+    worker.on('error', ({ code }) => process.send(code));
   `;
   t.match(await runProgram(program, { cwd }), {
     ...exitedCleanly,
-    messages: [{ code: 'ERR_WORKER_UNSUPPORTED_OPERATION', message: /SIGHUP.*main thread/ }],
+    messages: ['ERR_WORKER_UNSUPPORTED_OPERATION'],
   });
 });
 
 t.test('names that are no signals are refused', async (t) => {
   const wrong = (signal: unknown) => () => swapOnSignal(signal as NodeJS.Signals);
-  t.throws(wrong('SIGFROB'), { code: 'ERR_INVALID_ARG_VALUE', message: /SIGFROB/ });
+  t.throws(wrong('SIGFROB'), { code: 'ERR_INVALID_ARG_VALUE' });
   t.throws(wrong('toString'), { code: 'ERR_INVALID_ARG_VALUE' });
   t.throws(wrong(1), { code: 'ERR_INVALID_ARG_TYPE' });
   t.throws(wrong('SIGKILL'), { code: 'EINVAL' });

@@ -1,14 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, futimesSync, openSync, statSync } from 'node:fs';
-import { type FileStatus, SoHandle } from 'soswap';
+import { type FileStatus, type SoErrorCode, SoHandle } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { nextTimeStamp } from '../fixtures/time-stamps.js';
 
 const builds = twoBuilds(t.testdir());
 
-// In a directory that holds so1.so, so2.so and so.so, a copy of the first.
-const changes: [command: string, status: FileStatus][] = [
+// In a directory that holds so1.so, so2.so and so.so, a copy of the first: what they make of it, and why no swap does.
+const changes: [command: string, status: FileStatus, refused?: SoErrorCode][] = [
   ['true', 'current'],
   ['cat so.so', 'current'],
   ['ls -l', 'current'],
@@ -17,39 +17,39 @@ const changes: [command: string, status: FileStatus][] = [
   ['cp so1.so so.so', 'current'],
   ['ln so.so link.so', 'current'],
   ['mv so.so other.so; mv other.so so.so', 'current'],
-  ['rm so.so', 'missing'],
-  ['mv so.so other.so', 'missing'],
-  ['rm so.so; ln -s nothing so.so', 'missing'],
+  ['rm so.so', 'missing', 'ERR_SOSWAP_NOT_FOUND'],
+  ['mv so.so other.so', 'missing', 'ERR_SOSWAP_NOT_FOUND'],
+  ['rm so.so; ln -s nothing so.so', 'missing', 'ERR_SOSWAP_NOT_FOUND'],
   ['mv so2.so so.so', 'replaced'],
   ['cp so2.so so.so', 'overwritten'],
   ['touch -r so.so stamp; cp so2.so so.so; touch -r stamp so.so', 'overwritten'],
-  ['truncate -s 0 so.so', 'overwritten'],
+  ['truncate -s 0 so.so', 'overwritten', 'ERR_SOSWAP_TRUNCATED'],
   ['echo more >>so.so', 'overwritten'],
   ['strip so.so', 'overwritten'],
   ['rm so.so; cp so2.so so.so', 'replaced'],
   ['rm so.so; cp -p so1.so so.so', 'replaced'],
   ['install so2.so so.so', 'replaced'],
   ['ln -sfn so2.so so.so', 'replaced'],
-  ['rm so.so; mkdir so.so', 'replaced'],
+  ['rm so.so; mkdir so.so', 'replaced', 'ERR_SOSWAP_NOT_A_FILE'],
 ];
 
 for (const inode of ['kept', 'free']) {
-  for (const [command, status] of changes) {
+  for (const [command, status, refused] of changes) {
     t.test(`${command}: ${status} (old inode number ${inode})`, async (t) => {
       const cwd = t.testdir();
       const { so: path, one } = copyBuilds(builds, cwd);
       // An open file keeps its inode number; a removed one's is often given to the next file.
-      if (inode === 'kept') openSync(path, 'r');
+      const held = inode === 'kept' ? openSync(path, 'r') : undefined;
       const so = SoHandle.open(path);
       t.equal(so.status(), 'current');
       nextTimeStamp(one);
       execFileSync('sh', ['-c', command], { cwd });
       t.equal(so.status(), status);
-      if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
-        await so.swap().catch(() => {});
-        t.equal(so.status(), so.generation === 2 ? 'current' : status);
-      }
+      if (refused === undefined) await so.swap();
+      else await t.rejects(so.swap(), { code: refused });
+      t.equal(so.status(), refused === undefined ? 'current' : status, 'after a swap');
       so.close();
+      if (held !== undefined) closeSync(held);
     });
   }
 }

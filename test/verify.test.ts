@@ -4,7 +4,8 @@ import * as dl from 'soswap/dl';
 import t, { type Test } from 'tap';
 import { type Builds, compile, copyBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { Gate, until } from '../fixtures/gate.js';
+import { Gate } from '../fixtures/gate.js';
+import { until } from '../fixtures/until.js';
 
 const directory = t.testdir();
 const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
@@ -84,7 +85,7 @@ const verdicts: [string, () => unknown, object][] = [
     () => {
       throw 'no';
     },
-    { message: /: no$/, cause: 'no' },
+    { message: /no$/, cause: 'no' },
   ],
   [
     'throws undefined',
@@ -93,11 +94,11 @@ const verdicts: [string, () => unknown, object][] = [
     },
     {},
   ],
-  ['returns false', () => false, { message: /false/ }],
+  ['returns false', () => false, {}],
 ];
 const laterVerdicts: typeof verdicts = [
   ['rejects', () => Promise.reject(error), { message: /prices are wrong/, cause: error }],
-  ['resolves with false', () => Promise.resolve(false), { message: /false/ }],
+  ['resolves with false', () => Promise.resolve(false), {}],
 ];
 
 t.test('a candidate is refused when verify()', async (t) => {
@@ -105,12 +106,16 @@ t.test('a candidate is refused when verify()', async (t) => {
     t.test(what, async (t) => {
       const so = openOne(t);
       for (const order of orders) {
-        const log = await logOf(async () => {
-          await t.rejects(so.swap({ order, verify }), { ...refused, path: so.path, ...expected });
-          if (laterVerdicts.some(([each]) => each === what)) return;
-          t.throws(() => so.swapSync({ order, verify }), { ...refused, ...expected });
-        });
-        t.same(new Set(log), new Set(['begin 2222', 'end 2222']), 'it is gone');
+        const tried = ['begin 2222', 'end 2222'];
+        const log = await logOf(() =>
+          t.rejects(so.swap({ order, verify }), { ...refused, path: so.path, ...expected }),
+        );
+        t.same(log, tried, 'it was loaded once, and is gone');
+        if (laterVerdicts.some(([each]) => each === what)) continue;
+        const syncLog = await logOf(() =>
+          t.throws(() => so.swapSync({ order, verify }), { ...refused, ...expected }),
+        );
+        t.same(syncLog, tried);
       }
       t.same([so.generation, so.functions.version(), so.functions.count()], [1, 'build 1111', 2]);
       t.equal(loaded().length, 1);
@@ -138,18 +143,18 @@ t.test('swapSync() does not wait for a promise', async (t) => {
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('${path}');
     const codes = [];
-    for (const promise of [() => Promise.resolve(true), () => Promise.reject(new Error('no'))]) {
+    for (const verify of [() => Promise.resolve(true), () => Promise.reject(new Error('no'))]) {
       try {
-        so.swapSync({ verify: promise });
-      } catch ({ code, message }) {
-        codes.push(code, /promise/.test(message));
+        so.swapSync({ verify });
+      } catch ({ code }) {
+        codes.push(code);
       }
     }
     process.send([so.generation, ...codes]);
   `;
   const ended = await runProgram(program, { cwd });
-  const { code } = refused;
-  t.match(ended, { ...exitedCleanly, messages: [[1, code, true, code, true]] });
+  t.match(ended, exitedCleanly);
+  t.same(ended.messages, [[1, refused.code, refused.code]]);
 });
 
 t.test('functions that verify() kept throw', async (t) => {
@@ -213,12 +218,12 @@ t.test('swapSync() refuses a candidate whose verify() left calls in flight', asy
     const verify = ({ pass }: typeof so.functions) => {
       calls.push(pass(gate.words));
     };
-    t.throws(() => so.swapSync({ verify }), { ...refused, message: /in flight/ });
+    t.throws(() => so.swapSync({ verify }), refused);
     await gate.arrival();
     t.same([so.functions.version(), so.functions.count()], ['build 1111', 2]);
     gate.open();
     t.same(await Promise.all(calls), [2222]);
-    await until(() => loaded().length === 1);
+    await until('the candidate is unmapped', () => loaded().length === 1);
   });
   t.same(log, ['begin 2222', 'end 2222']);
   t.equal(so.swapSync().generation, 2);
@@ -286,14 +291,5 @@ t.test("image: 'direct': verify() gets a private copy", async (t) => {
   });
   t.same(versions, ['build 2222', 'build 1111']);
   t.equal(so.functions.version(), 'build 2222');
-  so.close();
-});
-
-t.test('a verify() that is no function is refused', async (t) => {
-  const so = openOne(t);
-  const wrong = { verify: 'yes' as never };
-  t.throws(() => so.swapSync(wrong), { code: 'ERR_INVALID_ARG_TYPE' });
-  await t.rejects(so.swap(wrong), { code: 'ERR_INVALID_ARG_TYPE' });
-  t.equal(so.generation, 1);
   so.close();
 });

@@ -17,17 +17,14 @@ import { fileURLToPath } from 'node:url';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { buildIdOf, compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
-import {
-  isMissing,
-  noReplacements,
-  type ReplacementTool,
-  shell,
-  tools,
-} from '../fixtures/replacement-tools.js';
-import { quiet, versionOf, Watched } from '../fixtures/watched.js';
+import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
+import { shell } from '../fixtures/replacement-tools.js';
+import { until } from '../fixtures/until.js';
+import { soon, versionOf, Watched, Witness } from '../fixtures/watched.js';
 
-const builds = twoBuilds(t.testdir());
+const directory = t.testdir({ witness: {} });
+const builds = twoBuilds(directory);
+const witness = new Witness(builds, join(directory, 'witness'));
 const mainThread = `self/task/${process.pid}`;
 
 /** What a process or a thread has read so far, proc(5). */
@@ -37,53 +34,16 @@ function bytesRead(whose: string): number {
 
 const noThreadIo = !existsSync(`/proc/${mainThread}/io`) && 'the kernel does not count I/O';
 
-async function replace(tool: ReplacementTool, directory: string): Promise<void> {
-  if (typeof tool.replace === 'string') shell(directory, tool.replace);
-  else await tool.replace(directory);
-}
-
-for (const tool of tools) {
-  t.test(`${tool.name}: one swap, and the new code`, { skip: isMissing(tool) }, async (t) => {
-    const directory = t.testdir();
-    copyBuilds(builds, directory);
-    if (tool.setup !== undefined) shell(directory, tool.setup);
-    const watched = new Watched(join(directory, tool.path ?? 'so.so'));
-    t.equal(watched.line, 1111);
-    await replace(tool, directory);
-    await watched.swapped(1);
-    await sleep(quiet);
-    t.same(watched.counts, [1, 0], 'one swap, nothing refused');
-    t.equal(watched.line, tool.after ?? 2222);
-    t.equal(watched.so.status(), 'current');
-    watched.so.close();
-  });
-}
-
-for (const tool of noReplacements) {
-  t.test(`${tool.name}: no swap`, async (t) => {
-    const directory = t.testdir();
-    const { so, two } = copyBuilds(builds, directory);
-    const watched = new Watched(so);
-    await replace(tool, directory);
-    await sleep(quiet);
-    t.same(watched.counts, [0, 0]);
-    t.equal(watched.line, 1111);
-    copyFileSync(two, so);
-    await watched.swapped(1);
-    t.equal(watched.line, 2222, 'the watch goes on');
-    watched.so.close();
-  });
-}
-
 t.test('a file that vanishes is waited for', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
   const watched = new Watched(so);
   unlinkSync(so);
-  await sleep(quiet);
-  t.same(watched.counts, [0, 0]);
+  await witness.passed();
+  t.same(watched.events, []);
   t.equal(watched.line, 1111, 'the old code goes on');
   renameSync(two, so);
-  await watched.swapped(1);
+  await watched.told(1);
+  t.same(watched.events, [2]);
   t.equal(watched.line, 2222);
   watched.so.close();
 });
@@ -95,18 +55,22 @@ t.test('a directory that vanishes is waited for, and watched when it is back', a
   shell(directory, 'mkdir -p app/lib; cp so1.so app/lib/so.so');
   const watched = new Watched(path);
   rmSync(join(directory, 'app'), { recursive: true });
-  await sleep(quiet);
-  t.same(watched.counts, [0, 0]);
-  shell(directory, 'mkdir app; sleep 0.1; mkdir app/lib; sleep 0.1; cp so2.so app/lib/so.so');
-  await watched.swapped(1);
+  await witness.passed();
+  shell(directory, 'mkdir app');
+  await witness.passed();
+  shell(directory, 'mkdir app/lib');
+  await witness.passed();
+  t.same(watched.events, []);
+  shell(directory, 'cp so2.so app/lib/so.so');
+  await watched.told(1);
   t.equal(watched.line, 2222);
   copyFileSync(one, path);
-  await watched.swapped(2);
+  await watched.told(2);
   t.equal(watched.line, 1111);
   renameSync(two, path);
-  await watched.swapped(3);
+  await watched.told(3);
   t.equal(watched.line, 2222);
-  t.same(watched.counts, [3, 0]);
+  t.same(watched.events, [2, 3, 4]);
   watched.so.close();
 });
 
@@ -128,35 +92,30 @@ t.test('a symbolic link is followed through every hop, also after it was flipped
   ];
   for (const [index, [commands, line]] of steps.entries()) {
     shell(directory, commands);
-    await watched.swapped(index + 1);
+    await watched.told(index + 1);
     t.equal(watched.line, line, commands);
   }
-  await sleep(quiet);
-  t.same(watched.counts, [steps.length, 0]);
+  await witness.passed();
+  t.same(watched.events, [2, 3, 4, 5, 6]);
   watched.so.close();
 });
 
-t.test('a refused candidate is told once, and tried again when it changes', async (t) => {
+t.test('a refused candidate is reported once, and tried again when it changes', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
   const watched = new Watched(so);
   writeFileSync(so, 'rubbish');
-  await watched.refused(1);
-  await sleep(quiet);
-  t.same(watched.counts, [0, 1]);
+  await watched.told(1);
+  await witness.passed();
+  t.same(watched.events, ['ERR_SOSWAP_NOT_ELF']);
   writeFileSync(so, 'other rubbish');
-  await watched.refused(2);
+  await watched.told(2);
   t.equal(watched.line, 1111, 'the old code goes on');
   writeFileSync(so, readFileSync(two).subarray(0, 5000));
-  await watched.refused(3);
-  t.match(watched.refusals, [
-    { code: 'ERR_SOSWAP_NOT_ELF', path: so },
-    { code: 'ERR_SOSWAP_NOT_ELF' },
-    { code: 'ERR_SOSWAP_TRUNCATED' },
-  ]);
+  await watched.told(3);
   copyFileSync(two, so);
-  await watched.swapped(1);
-  await sleep(quiet);
-  t.same(watched.counts, [1, 3]);
+  await watched.told(4);
+  await witness.passed();
+  t.same(watched.events, ['ERR_SOSWAP_NOT_ELF', 'ERR_SOSWAP_NOT_ELF', 'ERR_SOSWAP_TRUNCATED', 2]);
   t.equal(watched.line, 2222);
   watched.so.close();
 });
@@ -165,7 +124,7 @@ t.test('what was replaced between open() and watch() is swapped', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, versionOf);
   renameSync(two, path);
-  const swapped = once(so, 'swap', { signal: AbortSignal.timeout(30_000) });
+  const swapped = once(so, 'swap', soon());
   using _watch = so.watch({ persistent: true });
   await swapped;
   t.equal(so.functions.version?.(), 'build 2222');
@@ -175,67 +134,66 @@ t.test('what was replaced between open() and watch() is swapped', async (t) => {
 t.test('a change during a swap is swapped after it, and no change twice', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, versionOf);
-  let swaps = 0;
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const started = new Promise<void>((resolve) => {
-    so.watch({
-      settle: 10,
-      persistent: true,
-      swap: {
-        verify: async () => {
-          resolve();
-          await opened;
-        },
-      },
-    });
-  });
-  so.on('swap', () => swaps++);
+  const { promise: opened, resolve: open } = promiseApart();
+  let verified = 0;
+  const verify = async () => {
+    verified++;
+    await opened;
+  };
+  so.watch({ settle: 10, persistent: true, swap: { verify } });
+  const generations: number[] = [];
+  so.on('swap', ({ generation }) => generations.push(generation));
   renameSync(two, path);
-  await started;
+  await until('the swap has begun', () => verified === 1);
   copyFileSync(one, path);
-  await sleep(quiet);
-  t.equal(swaps, 0);
+  await witness.passed();
+  t.same([verified, generations], [1, []], 'one swap at a time');
   open();
-  while (swaps < 2) await once(so, 'swap', { signal: AbortSignal.timeout(30_000) });
-  await sleep(quiet);
-  t.equal(swaps, 2);
+  await until('there are two swaps', () => generations.length >= 2);
+  await witness.passed();
+  t.same([verified, generations], [2, [2, 3]]);
   t.equal(so.functions.version?.(), 'build 1111');
   so.close();
 });
+
+function promiseApart() {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
 
 t.test('a swap that the program makes itself is not made again', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   const watched = new Watched(path, 10);
   renameSync(two, path);
-  await watched.so.swap({ verify: () => sleep(quiet) });
-  await sleep(quiet);
-  t.same(watched.counts, [1, 0]);
+  await watched.so.swap({ verify: () => witness.passed() });
+  await witness.passed();
+  t.same(watched.events, [2]);
   t.equal(watched.line, 2222);
   watched.so.close();
 });
 
-t.test('closing the handle or the watch ends the watch', async (t) => {
-  for (const what of ['handle', 'watch'] as const) {
-    const { so: path, two } = copyBuilds(builds, t.testdir(what === 'watch' ? { x: '' } : {}));
+for (const what of ['the handle', 'the watch']) {
+  t.test(`closing ${what} ends the watch`, async (t) => {
+    const { so: path, two } = copyBuilds(builds, t.testdir());
     const so = SoHandle.open(path, versionOf);
-    const told: unknown[] = [];
-    so.on('swap', (report) => told.push(report));
-    so.on('refused', (error) => told.push(error));
+    const events: unknown[] = [];
+    so.on('swap', ({ generation }) => events.push(generation));
+    so.on('refused', ({ code }) => events.push(code));
     const watch = so.watch({ settle: 10 });
     copyFileSync(two, path);
-    if (what === 'watch') watch.close();
+    if (what === 'the watch') watch.close();
     else so.close();
-    await sleep(quiet);
+    await witness.passed();
     writeFileSync(path, 'rubbish');
-    await sleep(quiet);
-    t.same(told, [], what);
+    await witness.passed();
+    t.same(events, []);
     watch.close(); // does nothing more
     so.close();
-  }
-});
+  });
+}
 
 t.test('a closed handle cannot be watched, and options are checked', async (t) => {
   const so = SoHandle.open(builds.one);
@@ -259,7 +217,7 @@ t.test('a watch keeps the process alive only if it is persistent', async (t) => 
   const cwd = t.testdir();
   copyBuilds(builds, cwd);
   t.match(await runProgram(program('', 60_000), { cwd }), { ...exitedCleanly, stdout: '' });
-  t.match(await runProgram(program('{ persistent: true }', quiet), { cwd }), {
+  t.match(await runProgram(program('{ persistent: true }', 100), { cwd }), {
     ...exitedCleanly,
     stdout: 'still alive\n',
   });
@@ -269,10 +227,10 @@ t.test('two handles that watch the same file swap once each', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
   const both = [new Watched(so), new Watched(so, 80)];
   copyFileSync(two, so);
-  await Promise.all(both.map((each) => each.swapped(1)));
-  await sleep(quiet);
+  await Promise.all(both.map((each) => each.told(1)));
+  await witness.passed();
   for (const watched of both) {
-    t.same(watched.counts, [1, 0]);
+    t.same(watched.events, [2]);
     t.equal(watched.line, 2222);
     t.equal(watched.so.image?.buildId, buildIdOf(two));
     watched.so.close();
@@ -303,29 +261,31 @@ t.test('where no directory can be watched, the file is looked at every second', 
   copyBuilds(builds, cwd);
   const program = `
     import { once } from 'node:events';
-    import { copyFileSync, renameSync } from 'node:fs';
+    import { copyFileSync, renameSync, utimesSync } from 'node:fs';
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('./so.so', { version: { return: 'string' } });
-    let swaps = 0;
-    so.on('swap', () => swaps++);
-    so.on('refused', process.send);
+    // It is looked at after the first, settles later, and so comes to its swap after all that the first does.
+    copyFileSync('so1.so', 'witness.so');
+    const witness = SoHandle.open('./witness.so');
+    const events = [];
+    so.on('swap', ({ generation }) => events.push(generation, so.functions.version()));
+    so.on('refused', ({ code }) => events.push(code));
     so.watch({ settle: 10, persistent: true });
+    witness.watch({ settle: 100, persistent: true });
     copyFileSync('so2.so', 'so.so');
     await once(so, 'swap');
-    process.send(so.functions.version());
-    renameSync('so1.so', 'so.so');
-    await once(so, 'swap');
-    process.send(so.functions.version());
-    await new Promise((done) => setTimeout(done, 1500));
-    process.send(swaps);
-    so.close(); // and nothing keeps the process alive
+    utimesSync('so.so', 1, 1); // which is no replacement
+    renameSync('so2.so', 'witness.so');
+    await once(witness, 'swap');
+    process.send(events);
+    so.close();
+    witness.close(); // and nothing keeps the process alive
   `;
   const faults = compile('faults.c', join(cwd, 'faults.so'));
   const env = { LD_PRELOAD: faults, SOSWAP_TEST_NO_INOTIFY: '1' };
-  t.match(await runProgram(program, { cwd, env }), {
-    ...exitedCleanly,
-    messages: ['build 2222', 'build 1111', 2],
-  });
+  const ended = await runProgram(program, { cwd, env });
+  t.match(ended, exitedCleanly);
+  t.same(ended.messages, [[2, 'build 2222']]);
 });
 
 t.test('a touched file is compared on another thread', { skip: noThreadIo }, async (t) => {
@@ -337,15 +297,18 @@ t.test('a touched file is compared on another thread', { skip: noThreadIo }, asy
   const watched = new Watched(path, 10);
   const before = [bytesRead('self'), bytesRead(mainThread)] as const;
   utimesSync(path, 1, 1);
-  while (bytesRead('self') < before[0] + size) await sleep(10);
+  await until('the file is read', () => bytesRead('self') >= before[0] + size);
   t.ok(bytesRead(mainThread) < before[1] + size / 2, 'this thread went on');
-  await sleep(quiet);
-  t.same(watched.counts, [0, 0], 'the bytes are the same');
+  await witness.passed();
+  t.same(watched.events, [], 'the bytes are the same');
+  copyFileSync(builds.two, path);
+  await watched.told(1);
+  t.same(watched.events, [2]);
   watched.so.close();
 });
 
 t.test('a file that is touched again and again by its writers is not swapped', async (t) => {
-  const { so: path } = copyBuilds(builds, t.testdir());
+  const { so: path, two } = copyBuilds(builds, t.testdir());
   const watched = new Watched(path, 10);
   for (let round = 0; round < 20; round++) {
     // It has the same bytes, but is open for writing when the watch comes to look.
@@ -354,13 +317,15 @@ t.test('a file that is touched again and again by its writers is not swapped', a
     await sleep(30);
     await file.close();
   }
-  await sleep(quiet);
-  t.same(watched.counts, [0, 0]);
+  await witness.passed();
+  t.same(watched.events, []);
+  renameSync(two, path);
+  await watched.told(1);
+  t.same(watched.events, [2]);
   watched.so.close();
 });
 
 t.test('a storm of replacements by two writers ends on the last version', async (t) => {
-  const root = fileURLToPath(new URL('..', import.meta.url));
   const campaign = fileURLToPath(new URL('campaigns/storm.js', import.meta.url));
   const ended = await runNode([campaign, '--json', '--replacements', '60'], { cwd: root });
   t.match(ended, exitedCleanly);

@@ -2,12 +2,18 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
+import {
+  exitedCleanly,
+  importHeld,
+  importUntil,
+  root,
+  runNode,
+  runProgram,
+} from '../fixtures/child.js';
 
 const directory = t.testdir();
 const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
 const two = compile('gate.c', `${directory}/so2.so`, '-DLINE=2222');
-const root = fileURLToPath(new URL('..', import.meta.url));
 
 // The same in long: see there.
 const campaign = fileURLToPath(new URL('campaigns/workers.js', import.meta.url));
@@ -30,7 +36,7 @@ for (const [storage, env] of Object.entries(storages)) {
 
 /** The beginning of every program below. */
 const begin = (path: string) => `
-  import { copyFileSync, readdirSync, readlinkSync, renameSync } from 'node:fs';
+  import { copyFileSync, renameSync } from 'node:fs';
   import { once } from 'node:events';
   import { setImmediate as nextTurn } from 'node:timers/promises';
   import { isMainThread, parentPort, threadId, Worker } from 'node:worker_threads';
@@ -47,9 +53,8 @@ const begin = (path: string) => `
     version: { return: 'string' },
   };
   const newGate = () => new Int32Array(new SharedArrayBuffer(8));
-  const arrival = async (gate) => {
-    while (Atomics.load(gate, 0) === 0) await nextTurn();
-  };
+  ${importUntil}
+  const arrival = (gate) => until('a call has come to the gate', () => Atomics.load(gate, 0) > 0);
   const open = (gate) => Atomics.store(gate, 1, 1);
 `;
 
@@ -111,34 +116,31 @@ for (const [activity, text] of Object.entries(activities)) {
         const so = SoHandle.open(path, definitions);
         ${text}
       }
+      ${importHeld}
       replace(0);
-      const descriptors = () =>
-        readdirSync('/proc/self/fd').flatMap((number) => {
-          try {
-            return [number + ' ' + readlinkSync('/proc/self/fd/' + number)];
-          } catch {
-            return []; // that of the folder itself
-          }
-        });
-      const before = descriptors();
+      const first = SoHandle.open(path, definitions);
+      await first.swap({ order: 'open-first' }); // the threads of the pool stay
+      first.close();
+      const before = held();
       const so = SoHandle.open(path, definitions);
-      for (let round = 0; round < 12; round++) {
+      for (let round = 0; round < 6; round++) {
         const workers = [1, 2].map(() => new Worker('./program.mjs', { execArgv: [] }));
         await Promise.all(workers.map((worker) => once(worker, 'message')));
-        for (let turn = 0; turn < 50 * round; turn++) await nextTurn();
+        for (let turn = 0; turn < 100 * round; turn++) await nextTurn();
         await Promise.all(workers.map((worker) => worker.terminate()));
       }
       replace(1);
       so.swapSync();
       const seen = [so.functions.version(), loaded().length];
       so.close(); // with the last handle goes what is kept for its next swap
-      const left = descriptors().filter((each) => !before.includes(each));
-      process.send([...seen, left]);
+      process.send([...seen, before, held()]);
     `;
     writeFileSync(`${cwd}/program.mjs`, program);
     const ended = await runNode(['program.mjs'], { cwd, env: { TMPDIR: temporary } });
     t.match(ended, exitedCleanly);
-    t.same(ended.messages, [['build 2222', 1, []]]);
+    const [[version, images, before, after]] = ended.messages as [unknown[]];
+    t.same([version, images], ['build 2222', 1]);
+    t.same(after, before, 'nothing is left');
     t.same(readdirSync(temporary), []);
   });
 }
@@ -169,7 +171,7 @@ t.test('a worker is terminated while a call of it waits in native code', async (
         so.swap({ order: state }).catch(() => {});
         so.functions.pass(gate).catch(() => {});
       }
-      if (state === 'open-first') while (so.generation === 1) await nextTurn();
+      if (state === 'open-first') await until('it is swapped', () => so.generation === 2);
       parentPort.postMessage(gate);
       setInterval(() => {}, 1000);
     }
@@ -185,13 +187,13 @@ const states: Record<string, string> = {
   'a swap() that waits, and calls that wait for it': `
     let verified = false;
     so.swap({ verify: () => { verified = true; } });
-    while (!verified) await nextTurn();
+    await until('the candidate is verified', () => verified);
     await nextTurn();
     for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
   `,
   'an open-first swap() whose old image has calls': `
     so.swap({ order: 'open-first' });
-    while (so.generation === 1) await nextTurn();
+    await until('it is swapped', () => so.generation === 2);
     for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
   `,
   'a verify() that is not done': `
@@ -210,19 +212,25 @@ const states: Record<string, string> = {
     await nextTurn();
   `,
 };
-const ends: [string, string, object][] = [
-  ['process.exit()', 'process.exit(7);', { code: 7, signal: null, stderr: '' }],
+const ends: [string, string, object, (typeof storages)[string][]][] = [
+  [
+    'process.exit()',
+    'process.exit(7);',
+    { code: 7, signal: null, stderr: '' },
+    Object.values(storages),
+  ],
   [
     'an uncaught error',
     'throw new Error("the end");',
     { code: 1, signal: null, stderr: /^Error: the end$/m },
+    [storages['in a private file']!],
   ],
 ];
 for (const [state, text] of Object.entries(states)) {
-  for (const [end, last, expected] of ends) {
+  for (const [end, last, expected, environments] of ends) {
     t.test(`a program ends by ${end} with ${state}`, async (t) => {
       const cwd = t.testdir();
-      for (const env of Object.values(storages)) {
+      for (const env of environments) {
         const temporary = `${cwd}/tmp${Object.keys(env).length}`;
         mkdirSync(temporary);
         const program = `

@@ -1,10 +1,10 @@
-// Swaps two builds back and forth, calls a function after each swap, and tells what is left behind.
+// Swaps two builds back and forth, calls a function after each swap, and prints what the process holds.
 //
 //   npm run build
 //   node --expose-gc --max-semi-space-size=1 test/campaigns/swaps.js
 //   … test/campaigns/swaps.js --swaps 1000000 --order open-first
 //
-// Prints a line of figures at each tenth of the way, with --json all of them as one array at the end.
+// Prints a line of figures at each tenth of the way, with --json all of them as one array at the end, in more detail.
 // Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of
 // memory. --max-semi-space-size=1 keeps V8's young generation at its first size, which would otherwise
 // grow in steps of megabytes.
@@ -16,7 +16,8 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { SoHandle } from 'soswap';
+import { loaded, SoHandle } from 'soswap';
+import { held } from '../../fixtures/held.js';
 
 const { values } = parseArgs({
   options: {
@@ -48,15 +49,14 @@ function flip(round) {
 }
 
 /** What this process holds, after the garbage of JavaScript is gone. */
-async function held() {
+async function sampled() {
   gc();
   await setImmediate(); // Node frees the native part of what was collected
-  const maps = readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n');
   return {
     rssKiB: Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]),
+    mappings: readFileSync('/proc/self/maps', 'utf8').trimEnd().split('\n').length,
     descriptors: readdirSync('/proc/self/fd').length,
-    mappings: maps.length,
-    libraryMappings: maps.filter((line) => /soswap|so\.so|so\d+\.so|memfd/.test(line)).length,
+    exact: { ...held(), images: loaded().length },
   };
 }
 
@@ -85,11 +85,11 @@ for (let round = 1; round <= swaps; round++) {
     const sample = {
       swaps: round,
       retained,
-      ...(await held()),
+      ...(await sampled()),
       microseconds: Math.round(microseconds),
     };
     samples.push(sample);
-    if (!values.json) console.log(JSON.stringify(sample));
+    if (!values.json) console.log(JSON.stringify({ ...sample, exact: undefined }));
   }
 }
 so.close();

@@ -7,7 +7,7 @@
 // Prints figures, with --json as one object. Exits with 1 at the first wrong value.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
+import { held } from '../../fixtures/held.js';
 
 const definitions = {
   count: { return: 'int32' },
@@ -43,7 +44,7 @@ async function main() {
     builds.map((build, index) => [buildIdOf(build), [1111, 2222][index]]),
   );
 
-  const before = await held();
+  const before = await sampled();
   const started = process.hrtime.bigint();
   const jobs = Array.from({ length: Number(values.workers) }, () =>
     runWorker({ path, builds, lines, swaps: Number(values.swaps) }),
@@ -63,9 +64,10 @@ async function main() {
       p99: Math.round(pauses[Math.floor(pauses.length * 0.99)]),
     },
     before,
-    after: await held(),
+    after: await sampled(),
   };
-  console.log(values.json ? JSON.stringify(figures) : figures);
+  if (values.json) console.log(JSON.stringify(figures));
+  else console.dir(figures, { depth: 4 });
 }
 
 function runWorker(data) {
@@ -124,15 +126,10 @@ function check(round, seen, expected) {
 }
 
 /** What this process holds. */
-async function held() {
+async function sampled() {
   globalThis.gc?.();
   await setImmediate();
-  const maps = readFileSync('/proc/self/maps', 'utf8').split('\n');
-  return {
-    images: loaded().length,
-    descriptors: readdirSync('/proc/self/fd').length,
-    libraryMappings: maps.filter((line) => /r-xp .*memfd:so/.test(line)).length,
-  };
+  return { ...held(), images: loaded().length };
 }
 
 function compile(directory, line) {
