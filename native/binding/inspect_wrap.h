@@ -2,7 +2,7 @@
 
 #include <napi.h>
 
-#include "binding/inspected_snapshot.h"
+#include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
 

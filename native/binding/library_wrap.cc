@@ -60,7 +60,7 @@ struct SnapshotRequest {
   std::string file;
   std::string path;
   SnapshotOptions options;
-  std::optional<Needs> needs;
+  std::optional<Requirements> needs;
 };
 
 // (file, slots, bindNow, leaving)
@@ -239,7 +239,7 @@ Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
       info.Env(),
       [request = ToImageRequest(info, *objects_), names = SlotsWrap::Get(info[4]).Names()] {
         auto image = request.Open();
-        image->FindSymbols(names->symbols);
+        image->FindSymbols(names->names);
         return image;
       },
       [objects = objects_](Napi::Env env, std::shared_ptr<Image> image) {

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "binding/id_table.h"
-#include "binding/inspected_snapshot.h"
 #include "core/image/image.h"
+#include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
 

@@ -17,11 +17,11 @@ Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
   return slots_.back().get();
 }
 
-std::shared_ptr<const SlotNames> SlotTable::Names() {
+std::shared_ptr<const RequestedSymbols> SlotTable::Names() {
   if (names_ == nullptr) {
-    auto names = std::make_shared<SlotNames>();
+    auto names = std::make_shared<RequestedSymbols>();
     for (const auto& slot : slots_) {
-      names->symbols.push_back(slot->symbol);
+      names->names.push_back(slot->symbol);
       names->optional.push_back(slot->optional);
     }
     names_ = std::move(names);

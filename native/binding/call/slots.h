@@ -10,6 +10,7 @@
 
 #include "binding/call/signature.h"
 #include "core/image/image.h"
+#include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
 
@@ -26,12 +27,6 @@ struct Slot {
   void* address = nullptr;  // null: there is nothing to call, ThrowUnavailable() says why
 };
 
-// The names of a table's slots, in their order. Any thread.
-struct SlotNames {
-  std::vector<std::string> symbols;
-  std::vector<bool> optional;
-};
-
 // All slots of one SoHandle and the image they point into. Used on one JavaScript thread only.
 class SlotTable final : public std::enable_shared_from_this<SlotTable> {
  public:
@@ -46,8 +41,8 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   // Adds a slot that points into the current image. Its address is null if the symbol is absent.
   Slot* Add(std::string symbol, Signature signature, bool optional);
 
-  // As long as no slot is added it is the same list.
-  std::shared_ptr<const SlotNames> Names();
+  // The symbols of all slots, in their order. Returns one list until a slot is added.
+  std::shared_ptr<const RequestedSymbols> Names();
 
   // Points all slots at `image`, or changes nothing and returns the names that it lacks and that
   // are not optional. The names of absent optional symbols go into `absent`.
@@ -82,7 +77,7 @@ class SlotTable final : public std::enable_shared_from_this<SlotTable> {
   State state_ = State::kUnloaded;
   std::shared_ptr<Image> image_;
   std::vector<std::unique_ptr<Slot>> slots_;  // none is ever removed
-  std::shared_ptr<const SlotNames> names_;
+  std::shared_ptr<const RequestedSymbols> names_;
   CallCount calls_without_image_;  // of functions at a bare address
   CallCount* calls_ = &calls_without_image_;
   bool held_ = false;

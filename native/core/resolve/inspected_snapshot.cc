@@ -1,4 +1,4 @@
-#include "binding/inspected_snapshot.h"
+#include "core/resolve/inspected_snapshot.h"
 
 #include <chrono>
 #include <cstddef>
@@ -60,18 +60,18 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
       InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
 }
 
-Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs) {
-  const Resolution resolution(taken.path, taken.elf.facts(), needs.leaving);
+Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements) {
+  const Resolution resolution(taken.path, taken.elf.facts(), requirements.closing_image);
   resolution.ThrowIfMissing();
   Resolved resolved;
-  for (size_t index = 0; index < needs.names->symbols.size(); ++index) {
-    const std::string& symbol = needs.names->symbols[index];
-    if (!needs.names->optional[index] && !taken.elf.Defines(symbol) &&
-        !resolution.Provides(symbol)) {
-      resolved.missing.push_back(symbol);
+  const RequestedSymbols& symbols = *requirements.symbols;
+  for (size_t index = 0; index < symbols.names.size(); ++index) {
+    const std::string& name = symbols.names[index];
+    if (!symbols.optional[index] && !taken.elf.Defines(name) && !resolution.Provides(name)) {
+      resolved.missing.push_back(name);
     }
   }
-  if (needs.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
+  if (requirements.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
   resolved.hazards = resolution.DependencyHazards();
   resolved.replaced = resolution.Replaced();
   return resolved;

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "binding/call/slots.h"
 #include "core/copy/snapshot.h"
 #include "core/elf/file.h"
 #include "core/loader/unload.h"
@@ -20,7 +19,8 @@ struct InspectedSnapshot {
   UnloadFacts unload;
 };
 
-// What a snapshot is kept in, and how it may differ from the file; lib/native/addon.ts: SnapshotOptions.
+// What a snapshot is kept in, and how it may differ from the file; lib/native/addon.ts:
+// SnapshotOptions.
 struct SnapshotOptions {
   bool in_private_file;
   bool allow_writer;  // take it even if somebody has the file open for writing
@@ -36,24 +36,30 @@ struct SnapshotOptions {
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const SnapshotOptions& options);
 
-// What an image of a snapshot has to provide, and what it will find.
-struct Needs {
-  std::shared_ptr<const SlotNames> names;
-  bool bind_now;        // every symbol that the library imports has to be there
-  std::string leaving;  // the loader's name of the image that is closed before
+// The symbols that somebody wants to call or read in an image.
+struct RequestedSymbols {
+  std::vector<std::string> names;
+  std::vector<bool> optional;  // for each name: the image may lack it
 };
 
-// What the file and its dependencies tell about the symbols.
+// What an image of a snapshot must provide, and what will be closed before it is opened.
+struct Requirements {
+  std::shared_ptr<const RequestedSymbols> symbols;
+  bool bind_now;              // every symbol that the library imports must be defined
+  std::string closing_image;  // the loader's name of the image that is closed first; empty for none
+};
+
+// What the library and its dependencies provide.
 struct Resolved {
-  std::vector<std::string> missing;
-  std::vector<UndefinedSymbol> undefined;
-  std::vector<RetainReason> hazards;
-  std::vector<std::string> replaced;
+  std::vector<std::string> missing;        // requested symbols that are not optional
+  std::vector<UndefinedSymbol> undefined;  // imports; only with bind_now
+  std::vector<RetainReason> hazards;       // of unmapping the dependencies
+  std::vector<std::string> replaced;       // loaded dependencies whose file is another one now
 };
 
-// Looks for what is needed, without loading anything. Any thread. Throws Error if a dependency is
+// Checks the requirements without loading anything. Any thread. Throws Error if a dependency is
 // missing.
-Resolved Resolve(const InspectedSnapshot& taken, const Needs& needs);
+Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements);
 
 // Whether the file has the bytes that a snapshot was made of, given the same options. Any thread.
 // Throws Error, kChangedWhileRead: somebody is writing the file.
