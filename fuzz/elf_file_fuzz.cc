@@ -45,9 +45,16 @@ void TouchSymbols(const soswap::ElfFile& file) {
 
 void Edit(const soswap::ElfFile& file) {
   std::vector<std::byte> copy(file.bytes().begin(), file.bytes().end());
-  if (soswap::DemoteUniqueSymbols(file, copy) != file.UniqueSymbols().size()) __builtin_trap();
-  soswap::ClearNoDelete(file, copy);
-  soswap::BindSymbolically(file, copy);
+  const auto edited = soswap::ElfFile::Parse(copy, "copy");
+  soswap::DemoteUniqueSymbols(edited, copy);
+  if (!edited.UniqueSymbols().empty()) __builtin_trap();
+  soswap::ClearNoDelete(edited, copy);
+  try {
+    soswap::ShortenNeededFromOrigin(edited, copy);
+    soswap::BindSymbolically(edited, copy);
+  } catch (const soswap::Error& error) {
+    Count(error.subject().size());
+  }
   // Tables may overlap, so that an edited file need not be one that is accepted.
   try {
     TouchSymbols(soswap::ElfFile::Parse(copy, "copy"));

@@ -43,7 +43,7 @@ import { filePath } from './library-path.js';
 export async function install(source: string | URL, destination: string | URL): Promise<void> {
   const from = filePath('source', source);
   const to = filePath('destination', destination);
-  const candidate = await Candidate.takeAsync(plainSource(from, { verbatim: true }));
+  const candidate = await Candidate.takeAsync(plainSource(from, { extent: 'whole', edits: [] }));
   try {
     const { descriptor, size } = candidate.facts;
     await replace(descriptor, size, from, await resolveLinks(to));

@@ -1,6 +1,11 @@
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { checkOptions, flag, oneOf } from '../internal/options.js';
-import { type NativeLibrary, native, type SnapshotOptions } from '../native/addon.js';
+import {
+  type CopyEdit,
+  type NativeLibrary,
+  native,
+  type SnapshotOptions,
+} from '../native/addon.js';
 import { type UnloadPolicy, unloadPolicy } from '../swap/plan.js';
 import { RetainedImages, retainedLimit } from './retained-images.js';
 
@@ -65,16 +70,15 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   const debugInfo = flag('options.debugInfo', options.debugInfo);
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
   const direct = image === 'direct';
+  const edits = [...neededEdits];
+  if (!direct && unique === 'global') edits.push('demote-unique-symbols');
+  if (!direct && scope === 'global') edits.push('bind-symbolically');
+  if (!direct && unload === 'always') edits.push('clear-nodelete');
   return {
     path,
     library: new native.Library(
       path,
-      copyOptions({
-        debugInfo,
-        demoteUnique: !direct && unique === 'global',
-        clearNoDelete: !direct && unload === 'always',
-        symbolic: !direct && scope === 'global',
-      }),
+      copyOptions({ extent: debugInfo ? 'whole' : 'loadable', edits }),
     ),
     mode:
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
@@ -96,16 +100,16 @@ export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): 
   };
 }
 
+/** Without these some libraries do not load from a copy. */
+const neededEdits: readonly CopyEdit[] = ['shorten-needed-from-origin'];
+
 function copyOptions(options: Partial<SnapshotOptions>): SnapshotOptions {
   return {
     // For tests, and for systems that forbid executable memfds in a way that shows too late.
-    inPrivateFile: process.env.SOSWAP_SNAPSHOT === 'file',
+    storage: process.env.SOSWAP_SNAPSHOT === 'file' ? 'file' : 'memory',
+    extent: 'loadable',
     allowWriter: false,
-    demoteUnique: false,
-    clearNoDelete: false,
-    symbolic: false,
-    debugInfo: false,
-    verbatim: false,
+    edits: neededEdits,
     ...options,
   };
 }

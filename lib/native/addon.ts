@@ -7,21 +7,27 @@ import type { SoDependency, SoExport, SoImport } from '../facts/inspect.js';
 import { SoError } from '../internal/errors.js';
 import type { RetainReason } from '../swap/report.js';
 
-/** What a snapshot is kept in, and how it may differ from the file: core/copy/snapshot.h, core/elf/edit.h. */
+/** A change of the private copy before it is loaded; native/core/elf/edit.h. */
+export type CopyEdit =
+  /** STB_GNU_UNIQUE symbols become STB_GLOBAL. */
+  | 'demote-unique-symbols'
+  /** DF_1_NODELETE is cleared, but never for Go. */
+  | 'clear-nodelete'
+  /** DF_SYMBOLIC is set: the image binds to its own symbols before those of older global images. */
+  | 'bind-symbolically'
+  /** DT_NEEDED entries that begin at $ORIGIN ask for the bare name, which loading a snapshot relies on. */
+  | 'shorten-needed-from-origin';
+
+/** How a file becomes a private copy; native/core/copy/copy_plan.h. */
 export interface SnapshotOptions {
-  readonly inPrivateFile: boolean;
+  /** A file in memory, or one without a name in `$TMPDIR`. */
+  readonly storage: 'memory' | 'file';
+  /** `loadable` leaves out what only debuggers read, where that is much. */
+  readonly extent: 'loadable' | 'whole';
   /** Take the file even if somebody has it open for writing. */
   readonly allowWriter: boolean;
-  /** STB_GNU_UNIQUE symbols become STB_GLOBAL. */
-  readonly demoteUnique: boolean;
-  /** DF_1_NODELETE is cleared, but never for Go. */
-  readonly clearNoDelete: boolean;
-  /** DF_SYMBOLIC is set: the image binds to its own symbols before those of older global images. */
-  readonly symbolic: boolean;
-  /** Copy what only debuggers read, however much it is. */
-  readonly debugInfo: boolean;
-  /** Copy every byte, and change none. */
-  readonly verbatim: boolean;
+  /** Applied in this order. */
+  readonly edits: readonly CopyEdit[];
 }
 
 /** What a snapshot tells of the file that it was taken from. */

@@ -19,17 +19,20 @@ namespace {
 
 constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
 
-SnapshotOptions ToSnapshotOptions(const Napi::Value& value) {
-  const auto flag = [options = value.As<Napi::Object>()](const char* name) {
-    return options.Get(name).ToBoolean().Value();
+CopyPlan ToCopyPlan(const Napi::Value& value) {
+  const auto options = value.As<Napi::Object>();
+  const auto text = [&](const char* name) {
+    return std::string(options.Get(name).As<Napi::String>());
   };
-  return {.in_private_file = flag("inPrivateFile"),
-          .allow_writer = flag("allowWriter"),
-          .demote_unique = flag("demoteUnique"),
-          .clear_no_delete = flag("clearNoDelete"),
-          .symbolic = flag("symbolic"),
-          .debug_info = flag("debugInfo"),
-          .verbatim = flag("verbatim")};
+  CopyPlan plan;
+  if (text("storage") == "file") plan.storage = Snapshot::Storage::kPrivateFile;
+  if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
+  plan.allow_writer = options.Get("allowWriter").ToBoolean();
+  const auto edits = options.Get("edits").As<Napi::Array>();
+  for (uint32_t index = 0; index < edits.Length(); ++index) {
+    plan.edits.push_back(EditNamed(std::string(edits.Get(index).As<Napi::String>())));
+  }
+  return plan;
 }
 
 // lib/native/addon.ts: Resolution; null if there is nothing to tell.
@@ -59,14 +62,14 @@ Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
 struct SnapshotRequest {
   std::string file;
   std::string path;
-  SnapshotOptions options;
+  CopyPlan plan;
   std::optional<Requirements> needs;
 };
 
 // (file, slots, bindNow, leaving)
 SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
-                                  const SnapshotOptions& options) {
-  SnapshotRequest request{info[0].As<Napi::String>(), path, options, std::nullopt};
+                                  const CopyPlan& plan) {
+  SnapshotRequest request{info[0].As<Napi::String>(), path, plan, std::nullopt};
   if (!info[1].IsUndefined()) {
     request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
                      info[3].As<Napi::String>()};
@@ -81,7 +84,7 @@ struct TakenSnapshot {
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
-  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.options), {}};
+  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
   if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
   return taken;
 }
@@ -175,21 +178,21 @@ std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
 LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<LibraryWrap>(info),
       path_(info[0].As<Napi::String>()),
-      options_(ToSnapshotOptions(info[1])) {
+      plan_(ToCopyPlan(info[1])) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
 }
 
 // takeSnapshot(file, slots, bindNow, leaving)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const SnapshotRequest request = ToSnapshotRequest(info, path_, options_);
+  const SnapshotRequest request = ToSnapshotRequest(info, path_, plan_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
 // takeSnapshotAsync(file, slots, bindNow, leaving): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
-      info.Env(), [request = ToSnapshotRequest(info, path_, options_)] { return Take(request); },
+      info.Env(), [request = ToSnapshotRequest(info, path_, plan_)] { return Take(request); },
       [objects = objects_](Napi::Env env, TakenSnapshot taken) {
         return AddSnapshot(env, *objects, std::move(taken));
       });
@@ -205,7 +208,7 @@ Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::StillInFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return Translating(env, [&] {
-    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]), path_, options_);
+    const bool still = soswap::StillInFile(*objects_->snapshots.Get(info[0]), path_, plan_);
     return Napi::Boolean::New(env, still);
   });
 }
@@ -214,8 +217,8 @@ Napi::Value LibraryWrap::StillInFile(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::StillInFileAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(),
-      [taken = objects_->snapshots.Get(info[0]), path = path_, options = options_] {
-        return soswap::StillInFile(*taken, path, options);
+      [taken = objects_->snapshots.Get(info[0]), path = path_, plan = plan_] {
+        return soswap::StillInFile(*taken, path, plan);
       },
       [](Napi::Env env, bool still) { return Napi::Boolean::New(env, still); });
 }

@@ -48,7 +48,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   std::shared_ptr<Image> TakeIdleImage(const Napi::Value& id);
 
   const std::string path_;
-  const SnapshotOptions options_;
+  const CopyPlan plan_;
   std::shared_ptr<LibraryObjects> objects_ = std::make_shared<LibraryObjects>();
 };
 

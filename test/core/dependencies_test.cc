@@ -16,6 +16,7 @@
 
 #include "core/base/error.h"
 #include "core/copy/snapshot.h"
+#include "core/elf/edit.h"
 #include "core/elf/file.h"
 #include "core/loader/loaded_objects.h"
 #include "core/resolve/resolution.h"

@@ -1,8 +1,10 @@
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "core/elf/edit.h"
 #include "elf_bytes.h"
@@ -10,7 +12,10 @@
 using soswap::BindSymbolically;
 using soswap::ClearNoDelete;
 using soswap::DemoteUniqueSymbols;
+using soswap::EditNamed;
 using soswap::ElfFile;
+using soswap::Error;
+using soswap::Fault;
 using soswap::test::ElfBytes;
 using soswap::test::Judge;
 using soswap::test::Workshop;
@@ -60,8 +65,9 @@ TEST_CASE("a library unloads once its unique symbols are global") {
   const Workshop workshop;
   const std::string path = workshop.Compile("library.so", kUniqueSource);
   ElfBytes bytes(path);
-  CHECK(DemoteUniqueSymbols(Parse(bytes), bytes.editable()) == 1);
-  CHECK(DemoteUniqueSymbols(Parse(bytes), bytes.editable()) == 0);
+  CHECK(Parse(bytes).UniqueSymbols() == std::vector<std::string>{"shared"});
+  DemoteUniqueSymbols(Parse(bytes), bytes.editable());
+  CHECK(Parse(bytes).UniqueSymbols().empty());
   CHECK(Judge(bytes).reason == "");
   CHECK(Parse(bytes).Defines("shared"));
   bytes.Save(workshop / "edited.so");
@@ -75,8 +81,8 @@ TEST_CASE("a library unloads once DF_1_NODELETE is cleared") {
   const std::string path =
       workshop.Compile("library.so", "int answer(void) { return 42; }", "-Wl,-z,nodelete");
   ElfBytes bytes(path);
-  CHECK(ClearNoDelete(Parse(bytes), bytes.editable()));
-  CHECK_FALSE(ClearNoDelete(Parse(bytes), bytes.editable()));
+  CHECK(Parse(bytes).facts().flags.no_delete);
+  ClearNoDelete(Parse(bytes), bytes.editable());
   CHECK_FALSE(Parse(bytes).facts().flags.no_delete);
   bytes.Save(workshop / "edited.so");
   CHECK(Unloads(workshop / "edited.so", "answer"));
@@ -90,7 +96,7 @@ TEST_CASE("a library binds to itself once it is symbolic") {
     ElfBytes bytes(path);
     CHECK_NOTHROW(bytes.DynamicOf(DT_FLAGS));
     CHECK(Ask(workshop, path) == 1);
-    CHECK(BindSymbolically(Parse(bytes), bytes.editable()));
+    BindSymbolically(Parse(bytes), bytes.editable());
     CHECK(Parse(bytes).facts().flags.symbolic);
     bytes.Save(workshop / "edited.so");
     CHECK(Ask(workshop, workshop / "edited.so") == 2);
@@ -100,12 +106,20 @@ TEST_CASE("a library binds to itself once it is symbolic") {
     ElfBytes bytes(path);
     CHECK_THROWS(bytes.DynamicOf(DT_FLAGS));
     CHECK(Ask(workshop, path) == 1);
-    CHECK(BindSymbolically(Parse(bytes), bytes.editable()));
+    BindSymbolically(Parse(bytes), bytes.editable());
     CHECK(bytes.Dynamic(DT_SYMBOLIC) == 0);
-    CHECK(BindSymbolically(Parse(bytes), bytes.editable()));
+    BindSymbolically(Parse(bytes), bytes.editable());
     bytes.Save(workshop / "edited.so");
     CHECK(Ask(workshop, workshop / "edited.so") == 2);
   }
+}
+
+TEST_CASE("DF_1_NODELETE of a Go library is kept") {
+  const Workshop workshop;
+  ElfBytes bytes(workshop.Compile("library.so", "void crosscall2(void) {}", "-Wl,-z,nodelete"));
+  REQUIRE(Parse(bytes).facts().is_go);
+  ClearNoDelete(Parse(bytes), bytes.editable());
+  CHECK(Parse(bytes).facts().flags.no_delete);
 }
 
 TEST_CASE("a library without room for DT_SYMBOLIC is left alone") {
@@ -120,8 +134,23 @@ TEST_CASE("a library without room for DT_SYMBOLIC is left alone") {
   }
   REQUIRE(Judge(bytes).reason == "");
   const ElfBytes before = bytes;
-  CHECK_FALSE(BindSymbolically(Parse(bytes), bytes.editable()));
+  try {
+    BindSymbolically(Parse(bytes), bytes.editable());
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.fault() == Fault::kMalformed);
+    CHECK(error.subject() == "library.so");
+  }
   CHECK(std::equal(before.span().begin(), before.span().end(), bytes.span().begin()));
+}
+
+TEST_CASE("an edit is found by its name") {
+  const Workshop workshop;
+  ElfBytes bytes(
+      workshop.Compile("library.so", "int answer(void) { return 42; }", "-Wl,-z,nodelete"));
+  EditNamed("clear-nodelete")(Parse(bytes), bytes.editable());
+  CHECK_FALSE(Parse(bytes).facts().flags.no_delete);
+  CHECK_THROWS_AS(EditNamed("clear"), std::invalid_argument);
 }
 
 TEST_CASE("an edit never leaves the copy") {

@@ -2,13 +2,30 @@
 
 #include <elf.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <string>
+
+#include "core/elf/string_tokens.h"
 
 namespace soswap {
 namespace {
+
+struct NamedEdit {
+  std::string_view name;
+  void (*apply)(const ElfFile& file, std::span<std::byte> copy);
+};
+
+constexpr std::array kNamedEdits{
+    NamedEdit{"demote-unique-symbols", DemoteUniqueSymbols},
+    NamedEdit{"clear-nodelete", ClearNoDelete},
+    NamedEdit{"bind-symbolically", BindSymbolically},
+    NamedEdit{"shorten-needed-from-origin", ShortenNeededFromOrigin},
+};
 
 template <typename T>
 void Write(std::span<std::byte> copy, std::uint64_t offset, const T& value) {
@@ -28,42 +45,59 @@ void WriteDynamic(const ElfFile& file, std::span<std::byte> copy, std::size_t in
 
 }  // namespace
 
-std::size_t DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy) {
-  std::size_t demoted = 0;
+Edit EditNamed(std::string_view name) {
+  const auto* const found = std::find_if(kNamedEdits.begin(), kNamedEdits.end(),
+                                         [&](const NamedEdit& edit) { return edit.name == name; });
+  if (found == kNamedEdits.end())
+    throw std::invalid_argument("no edit is called " + std::string(name));
+  return found->apply;
+}
+
+void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy) {
   for (std::size_t i = 1; i < file.symbols().count(); ++i) {
     Elf64_Sym symbol = file.symbols().At(i);
     if (!elf::IsUnique(symbol)) continue;
     symbol.st_info =
         static_cast<unsigned char>(ELF64_ST_INFO(STB_GLOBAL, ELF64_ST_TYPE(symbol.st_info)));
     Write(copy, file.symbols_offset() + i * sizeof(symbol), symbol);
-    ++demoted;
   }
-  return demoted;
 }
 
-bool ClearNoDelete(const ElfFile& file, std::span<std::byte> copy) {
-  bool cleared = false;
+void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy) {
+  if (file.facts().is_go) return;
   for (std::size_t i = 0; i < file.dynamic().count(); ++i) {
     const Elf64_Dyn entry = file.dynamic().At(i);
     if (entry.d_tag != DT_FLAGS_1 || (entry.d_un.d_val & DF_1_NODELETE) == 0) continue;
     WriteDynamic(file, copy, i, DT_FLAGS_1, entry.d_un.d_val & ~std::uint64_t{DF_1_NODELETE});
-    cleared = true;
   }
-  return cleared;
 }
 
-bool BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
+void BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
   const elf::Dynamic& dynamic = file.dynamic();
-  if (dynamic.Has(DT_SYMBOLIC)) return true;
+  if (dynamic.Has(DT_SYMBOLIC)) return;
   if (const auto flags = dynamic.IndexOf(DT_FLAGS)) {
     WriteDynamic(file, copy, *flags, DT_FLAGS, dynamic.At(*flags).d_un.d_val | DF_SYMBOLIC);
-    return true;
+    return;
   }
   // The first terminator can be given up when another follows.
   const std::size_t end = dynamic.count();
-  if (end + 1 >= dynamic.capacity() || dynamic.At(end + 1).d_tag != DT_NULL) return false;
+  if (end + 1 >= dynamic.capacity() || dynamic.At(end + 1).d_tag != DT_NULL) {
+    throw Error(Fault::kMalformed, "load", file.subject(),
+                "its dynamic section has no room for DT_SYMBOLIC, which scope 'global' needs");
+  }
   WriteDynamic(file, copy, end, DT_SYMBOLIC, 0);
-  return true;
+}
+
+void ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy) {
+  for (std::size_t i = 0; i < file.dynamic().count(); ++i) {
+    const Elf64_Dyn entry = file.dynamic().At(i);
+    if (entry.d_tag != DT_NEEDED) continue;
+    const std::string_view name = file.symbols().strings().At(entry.d_un.d_val);
+    const std::size_t slash = name.rfind('/');
+    if (slash == std::string_view::npos || !UsesOrigin(name)) continue;
+    // The end of a string in the table is a string too.
+    WriteDynamic(file, copy, i, DT_NEEDED, entry.d_un.d_val + slash + 1);
+  }
 }
 
 void DropSectionHeaders(std::span<std::byte> copy) {

@@ -1,27 +1,41 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
+#include <string_view>
 
 #include "core/elf/file.h"
 
 namespace soswap {
 
-// Edits of a private copy of the bytes that `file` was parsed from, before it is loaded. `copy` may
-// be the very bytes that were parsed; the facts of `file` stay as they were.
+// A change of a private copy before it is loaded. `file` was parsed from the bytes of `copy`, and
+// `copy` may be the very memory that was parsed: then the tables of `file` show the change, and its
+// facts do not. An edit that needs more than the file, an address say, is a lambda that holds it.
+// Throws Error if the file has no room for the change, std::out_of_range if `copy` is too short.
+using Edit = std::function<void(const ElfFile& file, std::span<std::byte> copy)>;
+
+// The edit that lib/native/addon.ts: CopyEdit calls by this name. Throws std::invalid_argument if
+// there is none.
+Edit EditNamed(std::string_view name);
 
 // Makes every defined STB_GNU_UNIQUE symbol STB_GLOBAL, so that the loader neither binds it to an
-// older image's data nor keeps the image for ever. Returns how many there were.
-std::size_t DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy);
+// older image's data nor keeps the image for ever.
+void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy);
 
-// Clears DF_1_NODELETE. Returns whether it was set.
-bool ClearNoDelete(const ElfFile& file, std::span<std::byte> copy);
+// Clears DF_1_NODELETE, but not of a Go library, whose threads never end.
+void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy);
 
-// Sets DF_SYMBOLIC: the object looks for its own symbols in itself first. Returns false when
-// the dynamic section has no room for it.
-bool BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
+// Sets DF_SYMBOLIC: the object looks for its own symbols in itself first. Throws Error (kMalformed)
+// if the dynamic section has no room for it.
+void BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
 
-// For a copy without what the section headers describe: makes it a file without sections.
+// Makes DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") ask for the bare name, under
+// which LoadSnapshot() offers the file.
+void ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy);
+
+// Makes the copy a file without sections. No edit of choice: the section headers of a copy that
+// lacks the bytes they describe must go.
 void DropSectionHeaders(std::span<std::byte> copy);
 
 }  // namespace soswap

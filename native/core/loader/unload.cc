@@ -1,8 +1,11 @@
 #include "core/loader/unload.h"
 
+#include <elf.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "core/loader/loaded_objects.h"
@@ -54,7 +57,8 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
 
 UnloadFacts UnloadFactsOf(const ElfFile& elf) {
   UnloadFacts facts;
-  facts.no_delete = elf.facts().flags.no_delete;
+  const uint64_t flags = elf.dynamic().Find(DT_FLAGS_1).value_or(0);
+  facts.no_delete = (flags & DF_1_NODELETE) != 0;
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {

@@ -26,6 +26,7 @@ struct UnloadFacts {
   std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
 };
 
+// Reads the bytes as they are now: edits count.
 UnloadFacts UnloadFactsOf(const ElfFile& elf);
 
 // Whether the loader is sure to keep an image of it.

@@ -1,9 +1,7 @@
 #include "core/resolve/dependencies.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 
-#include <cstring>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -11,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/path.h"
+#include "core/elf/string_tokens.h"
 #include "core/loader/stub_object.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/resolution.h"
@@ -82,22 +81,6 @@ bool NeedsAnchor(const ElfFacts& facts) {
     if (UsesOrigin(name)) return true;
   }
   return false;
-}
-
-std::size_t ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy) {
-  std::size_t changed = 0;
-  for (std::size_t i = 0; i < file.dynamic().count(); ++i) {
-    Elf64_Dyn entry = file.dynamic().At(i);
-    if (entry.d_tag != DT_NEEDED) continue;
-    const std::string_view name = file.symbols().strings().At(entry.d_un.d_val);
-    const std::size_t slash = name.rfind('/');
-    if (slash == std::string_view::npos || !UsesOrigin(name)) continue;
-    // The end of a string in the table is a string too.
-    entry.d_un.d_val += slash + 1;
-    std::memcpy(copy.data() + file.dynamic_offset() + i * sizeof(entry), &entry, sizeof(entry));
-    ++changed;
-  }
-  return changed;
 }
 
 void* LoadSnapshot(const std::string& path, const ElfFacts& facts, const std::string& loader_name,

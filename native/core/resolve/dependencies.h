@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstddef>
-#include <span>
 #include <string>
 
 #include "core/elf/file.h"
@@ -14,11 +12,6 @@ namespace soswap {
 
 // Whether the loader needs help to find the dependencies of a snapshot of this library. Any thread.
 bool NeedsAnchor(const ElfFacts& facts);
-
-// Lets DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") ask for the bare name, under
-// which LoadSnapshot() offers the file. To be called before it is loaded; `copy` may be
-// the bytes that were parsed. Returns how many there were, usually none.
-std::size_t ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy);
 
 // dlopen(3) of a snapshot, with the dependencies that its file at `path` has. `loader_name` is the
 // snapshot's, `mode` as in dlopen(3). The caller owns the handle.

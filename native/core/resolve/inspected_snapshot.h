@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/copy/copy_plan.h"
 #include "core/copy/snapshot.h"
 #include "core/elf/file.h"
 #include "core/loader/unload.h"
@@ -15,26 +16,18 @@ namespace soswap {
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
-  ElfFile elf;  // reads the snapshot's bytes
-  UnloadFacts unload;
-};
-
-// What a snapshot is kept in, and how it may differ from the file; lib/native/addon.ts:
-// SnapshotOptions.
-struct SnapshotOptions {
-  bool in_private_file;
-  bool allow_writer;  // take it even if somebody has the file open for writing
-  bool demote_unique;
-  bool clear_no_delete;
-  bool symbolic;
-  bool debug_info;  // copy what only debuggers read, however much it is
-  bool verbatim;    // copy every byte, and change none
+  ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
+  UnloadFacts unload;  // of the edited copy
 };
 
 // Copies, inspects and edits, in this order. `path` is the file, `origin` the path that the
 // library goes by. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
-                                                const SnapshotOptions& options);
+                                                const CopyPlan& plan);
+
+// Checks whether the file has the bytes that a snapshot was made of, by the same plan. Any thread.
+// Throws Error, kChangedWhileRead: somebody is writing the file.
+bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan);
 
 // The symbols that somebody wants to call or read in an image.
 struct RequestedSymbols {
@@ -60,10 +53,5 @@ struct Resolved {
 // Checks the requirements without loading anything. Any thread. Throws Error if a dependency is
 // missing.
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements);
-
-// Whether the file has the bytes that a snapshot was made of, given the same options. Any thread.
-// Throws Error, kChangedWhileRead: somebody is writing the file.
-bool StillInFile(const InspectedSnapshot& taken, const std::string& path,
-                 const SnapshotOptions& options);
 
 }  // namespace soswap

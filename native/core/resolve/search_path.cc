@@ -5,45 +5,10 @@
 #include <algorithm>
 #include <climits>
 
+#include "core/elf/string_tokens.h"
 #include "core/resolve/library_search.h"
 
 namespace soswap {
-namespace {
-
-constexpr std::string_view kOrigin = "ORIGIN";
-
-bool ContinuesName(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-// The length of the token that begins at `at`, with its dollar sign and braces; 0 if it is another
-// one. Measured: $ORIGINS and ${ORIGIN are plain text.
-size_t TokenLength(std::string_view text, size_t at, std::string_view name) {
-  const std::string_view rest = text.substr(at + 1);
-  if (rest.starts_with('{')) {
-    const bool matches =
-        rest.substr(1).starts_with(name) && rest.substr(1 + name.size()).starts_with('}');
-    return matches ? name.size() + std::string_view("${}").size() : 0;
-  }
-  const bool longer = rest.size() > name.size() && ContinuesName(rest[name.size()]);
-  return rest.starts_with(name) && !longer ? name.size() + 1 : 0;
-}
-
-std::string Replace(std::string_view text, std::string_view name, const std::string& value) {
-  std::string result;
-  for (size_t at = 0; at < text.size();) {
-    const size_t length = text[at] == '$' ? TokenLength(text, at, name) : 0;
-    if (length == 0) {
-      result += text[at++];
-    } else {
-      result += value;
-      at += length;
-    }
-  }
-  return result;
-}
-
-}  // namespace
 
 std::string OriginOf(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -54,21 +19,10 @@ std::string OriginOf(const std::string& path) {
   return std::string(getcwd(current, sizeof current) != nullptr ? current : "") + "/" + directory;
 }
 
-bool UsesOrigin(std::string_view text) {
-  for (size_t at = text.find('$'); at != std::string_view::npos; at = text.find('$', at + 1)) {
-    if (TokenLength(text, at, kOrigin) != 0) return true;
-  }
-  return false;
-}
-
-std::string ReplaceOrigin(std::string_view text, const std::string& origin) {
-  return Replace(text, kOrigin, origin);
-}
-
 std::string ExpandTokens(std::string_view text, const std::string& origin) {
   const LoaderPaths& loader = GetLoaderPaths();
-  const std::string located = ReplaceOrigin(text, origin);
-  return Replace(Replace(located, "LIB", loader.lib), "PLATFORM", loader.platform);
+  const std::string located = ReplaceToken(ReplaceOrigin(text, origin), "LIB", loader.lib);
+  return ReplaceToken(located, "PLATFORM", loader.platform);
 }
 
 std::vector<std::string> ExpandSearchPath(std::string_view path, const std::string& origin) {

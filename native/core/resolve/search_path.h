@@ -13,13 +13,7 @@ namespace soswap {
 // absolute but otherwise as it is written. Measured: the loader follows no symbolic link here.
 std::string OriginOf(const std::string& path);
 
-// Whether $ORIGIN or ${ORIGIN} occurs in it.
-bool UsesOrigin(std::string_view text);
-
-// $ORIGIN replaced, the other tokens left to the loader.
-std::string ReplaceOrigin(std::string_view text, const std::string& origin);
-
-// All tokens replaced.
+// Replaces all tokens; see core/elf/string_tokens.h.
 std::string ExpandTokens(std::string_view text, const std::string& origin);
 
 // The directories of a DT_RPATH or DT_RUNPATH, tokens replaced. An empty one is the current

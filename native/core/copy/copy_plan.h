@@ -1,0 +1,18 @@
+#pragma once
+
+#include <vector>
+
+#include "core/copy/snapshot.h"
+#include "core/elf/edit.h"
+
+namespace soswap {
+
+// How a file becomes a private copy; lib/native/addon.ts: SnapshotOptions.
+struct CopyPlan {
+  Snapshot::Storage storage = Snapshot::Storage::kMemory;
+  Snapshot::Extent extent = Snapshot::Extent::kLoadable;
+  bool allow_writer = false;  // take the file even if somebody has it open for writing
+  std::vector<Edit> edits;    // in this order
+};
+
+}  // namespace soswap
