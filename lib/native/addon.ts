@@ -187,7 +187,7 @@ interface Addon {
   isLoaded(loaderName: string): boolean;
   /** The path that dlopen(3) finds for a bare name. */
   findLibrary(name: string): string;
-  /** The descriptor of a file in memory, without a name. It is closed with the thread at the latest. */
+  /** The descriptor of a file without a name, in memory if the system allows it. It is closed with the thread at the latest. */
   openMemoryFile(): number;
   closeMemoryFile(descriptor: number): void;
   /** The kernel ends this process when the thread that started it ends, and after `seconds`. */

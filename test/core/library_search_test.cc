@@ -161,7 +161,7 @@ TEST_CASE("LD_LIBRARY_PATH counts as it was when the process began") {
 
 TEST_CASE("child: a snapshot is loaded" * doctest::skip()) {
   const std::string path = std::getenv("EXPECTED");
-  const auto snapshot = Snapshot::Take(path, Snapshot::Storage::kMemory);
+  const auto snapshot = Snapshot::Take(path, soswap::Storage::kMemory);
   void* handle = dlopen(snapshot->NewLoaderName().c_str(), RTLD_LAZY);
   REQUIRE(handle != nullptr);
   CHECK(FindLibrary("libsearched.so") == path);

@@ -35,8 +35,8 @@ using soswap::test::WriteText;
 
 namespace {
 
-constexpr auto kMemory = Snapshot::Storage::kMemory;
-constexpr auto kPrivateFile = Snapshot::Storage::kPrivateFile;
+constexpr auto kMemory = soswap::Storage::kMemory;
+constexpr auto kPrivateFile = soswap::Storage::kPrivateFile;
 
 std::string TextOf(const Snapshot& snapshot) {
   const auto bytes = snapshot.bytes();

@@ -17,7 +17,6 @@ namespace soswap {
 // A private copy of a file's bytes that nobody else can change. Any thread.
 class Snapshot final {
  public:
-  using Storage = SnapshotMemory::Storage;
   enum class Extent {
     kLoadable,  // without what is for debuggers, where that is megabytes
     kWhole,

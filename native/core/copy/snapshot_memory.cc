@@ -2,14 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <mutex>
@@ -50,51 +48,6 @@ Pool& ThePool() {
 }
 
 size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
-
-// Linux maps a memfd executable unless a security policy forbids it.
-bool CanMapExecutable(int fd) {
-  void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-  if (address == MAP_FAILED) return false;
-  munmap(address, PageSize());
-  return true;
-}
-
-FileDescriptor CreateMemory(const std::string& name) {
-  constexpr size_t kLongestName = 200;  // memfd_create(2) takes 249 bytes
-  FileDescriptor fd(
-      memfd_create(name.substr(0, kLongestName).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return fd;
-  // The kernel counts only those who came through open(2) as writers, and IsUnused() asks it
-  // whether we are the only one.
-  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
-  FileDescriptor counted(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  return counted.valid() ? std::move(counted) : std::move(fd);
-}
-
-FileDescriptor CreatePrivateFile() {
-  const char* directory = std::getenv("TMPDIR");
-  std::string name = directory != nullptr && *directory != '\0' ? directory : "/tmp";
-  FileDescriptor fd(open(name.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (fd.valid()) return fd;
-  name += "/soswap-XXXXXX";
-  fd = FileDescriptor(mkostemp(name.data(), O_CLOEXEC));
-  if (fd.valid()) unlink(name.c_str());
-  return fd;
-}
-
-FileDescriptor CreateStorage(const std::string& name, const std::string& path,
-                             SnapshotMemory::Storage storage) {
-  if (storage == SnapshotMemory::Storage::kMemory) {
-    FileDescriptor memory = CreateMemory(name);
-    if (memory.valid() && CanMapExecutable(memory.get())) return memory;
-  }
-  FileDescriptor file = CreatePrivateFile();
-  if (!file.valid()) ThrowSystemError(path, "no private file in $TMPDIR", errno);
-  if (!CanMapExecutable(file.get())) {
-    ThrowSystemError(path, "$TMPDIR does not allow executable files", errno);
-  }
-  return file;
-}
 
 // Nobody can change the size, or write but through a mapping that is there already. F_SEAL_WRITE
 // would forbid our own. A private file takes no seal: there only the missing name keeps others
@@ -166,7 +119,7 @@ SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storag
     : name_(std::move(name)),
       capacity_(capacity),
       storage_(storage),
-      fd_(CreateStorage(name_, path, storage)) {
+      fd_(CreateUnnamedFile(path, storage, FileUse::kCode)) {
   if (ftruncate(fd_.get(), static_cast<off_t>(capacity_)) != 0) {
     ThrowSystemError(path, "ftruncate", errno);
   }

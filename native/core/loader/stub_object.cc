@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -17,6 +16,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/base/unnamed_file.h"
 
 namespace soswap {
 namespace {
@@ -132,10 +132,10 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
 }
 
 FileDescriptor Store(const std::vector<std::byte>& bytes) {
-  FileDescriptor file(memfd_create("soswap-dependencies", MFD_CLOEXEC));
-  if (!file.valid() ||
-      write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-    throw Error(Fault::kSystem, "create", "memfd", std::strerror(errno));
+  constexpr const char* kName = "soswap-dependencies";
+  FileDescriptor file = CreateUnnamedFile(kName, Storage::kMemory, FileUse::kData);
+  if (write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+    throw Error(Fault::kSystem, "write", kName, std::strerror(errno));
   }
   return file;
 }

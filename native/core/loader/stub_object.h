@@ -20,8 +20,7 @@ struct StubRequest {
 class StubObject final {
  public:
   // `mode` as in dlopen(3); it holds for what the stub needs too. When the loader refuses, loaded()
-  // is false and refusal() has its text. Throws Error (kSystem) when there is no memory file to be
-  // had.
+  // is false and refusal() has its text. Throws Error (kSystem) if no file can be created for it.
   StubObject(const StubRequest& request, int mode);
 
   StubObject(const StubObject&) = delete;

@@ -24,8 +24,7 @@ struct LoaderPaths {
   std::string platform;                      // what $PLATFORM stands for; empty if unknown
 };
 
-// Any thread. Asks the loader once; the first call throws Error (kSystem) where memfd_create(2) is
-// denied.
+// Any thread. Asks the loader once; the first call throws Error (kSystem) if StubObject does.
 const LoaderPaths& GetLoaderPaths();
 
 // The file that dlopen(3), called by the main program, would load for a name without a slash: an
