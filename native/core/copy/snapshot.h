@@ -48,9 +48,8 @@ class Snapshot final {
 
   int descriptor() const noexcept { return memory_->descriptor(); }
 
-  // A name for dlopen(3) that opens this snapshot. Every call returns a name that this process has
-  // never given to the loader, because dlopen compares the name with those of all loaded objects
-  // first and would return an older image that carries it.
+  // A name for dlopen(3) that opens this snapshot: a new one at every call, see
+  // core/base/loader_name.h.
   std::string NewLoaderName() const;
 
   // Whether the same parts of both were copied, and hold the same bytes.

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <iterator>
 #include <mutex>
@@ -17,6 +16,7 @@
 #include "core/base/error.h"
 #include "core/base/page.h"
 #include "core/base/path.h"
+#include "core/copy/lease.h"
 
 // Linux 5.1; the headers of older C libraries lack it.
 #ifndef F_SEAL_FUTURE_WRITE
@@ -148,16 +148,8 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
   if (offset <= allocated_) allocated_ = offset + size;
 }
 
-// A write lease is granted only while no other open file leads to the same inode, and every mapping
-// holds the open file that it was made from (fcntl(2) F_SETLEASE; measured: a mapping that a forked
-// child has inherited counts too).
-bool SnapshotMemory::IsUnused() const noexcept {
-  // Whoever opens it in this very moment makes the kernel signal us; SIGURG is ignored by default,
-  // the usual SIGIO would end the process.
-  if (fcntl(fd_.get(), F_SETSIG, SIGURG) != 0) return false;
-  if (fcntl(fd_.get(), F_SETLEASE, F_WRLCK) != 0) return false;
-  fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
-  return true;
-}
+// Every mapping holds the open file that it was made from (measured: a mapping that a forked child
+// has inherited counts too).
+bool SnapshotMemory::IsUnused() const noexcept { return Lease(fd_.get(), F_WRLCK).held(); }
 
 }  // namespace soswap

@@ -8,6 +8,7 @@
 
 #include "core/base/page.h"
 #include "core/elf/file.h"
+#include "core/elf/machine.h"
 #include "core/elf/notes.h"
 #include "core/elf/relocations.h"
 
@@ -15,19 +16,10 @@ namespace soswap {
 namespace {
 
 using elf::Defect;
+using elf::kOwnByteOrder;
+using elf::kOwnMachine;
 using elf::Malformed;
 using elf::View;
-
-#if defined(__x86_64__)
-constexpr std::uint16_t kOwnMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint16_t kOwnMachine = EM_AARCH64;
-#else
-#error "soswap runs on x86-64 and AArch64"
-#endif
-
-constexpr unsigned char kOwnByteOrder =
-    std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
 
 // The loader copies the program headers to the stack of the thread that loads.
 constexpr std::size_t kMostProgramHeaders = 4096;
@@ -142,7 +134,8 @@ class ElfFile::Parser final {
     ReadFlags();
     ReadNotes();
     elf::CheckStartup({file_.memory_, file_.dynamic_, file_.symbols_, RangeOf(dynamic_header_),
-                       LoadedProgramHeaders(), relro_, tls_.has_value()});
+                       LoadedProgramHeaders(), relro_, tls_.has_value(),
+                       file_.facts_.flags.text_relocations, file_.facts_.flags.bind_now});
   }
 
  private:

@@ -117,6 +117,7 @@ class Symbols final {
   }
 
  private:
+  std::uint64_t gnu_chain_size() const noexcept;
   void AdmitBeyond(const Memory& memory, std::size_t index);
   void ReadGnuHash(const Memory& memory, std::uint64_t address);
   void ReadSysvHash(const Memory& memory, std::uint64_t address);

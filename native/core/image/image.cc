@@ -6,19 +6,11 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
 #include "core/resolve/dependencies.h"
 
 namespace soswap {
-namespace {
-
-// dlerror(3) keeps one text per thread, and the next dl call replaces it: read it at once.
-std::string LoaderText() {
-  const char* text = dlerror();
-  return text != nullptr ? text : "the loader gives no reason";
-}
-
-}  // namespace
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                    const ElfFacts& elf, int mode) {

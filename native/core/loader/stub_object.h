@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/base/file_descriptor.h"
+#include "core/loader/dl.h"
 
 namespace soswap {
 
@@ -25,10 +26,10 @@ class StubObject final {
 
   StubObject(const StubObject&) = delete;
   StubObject& operator=(const StubObject&) = delete;
-  ~StubObject();
+  ~StubObject() = default;
 
   bool loaded() const noexcept { return handle_ != nullptr; }
-  void* handle() const noexcept { return handle_; }
+  void* handle() const noexcept { return handle_.get(); }
   const std::string& loader_name() const noexcept { return loader_name_; }
   const std::string& refusal() const noexcept { return refusal_; }
 
@@ -36,7 +37,7 @@ class StubObject final {
   FileDescriptor file_;
   std::string loader_name_;
   std::string refusal_;
-  void* handle_ = nullptr;
+  LoaderHandle handle_;
 };
 
 }  // namespace soswap

@@ -1,6 +1,5 @@
 #include "core/resolve/resolution.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,20 +20,9 @@ void Append(std::vector<std::string>& list, const std::vector<std::string>& more
   list.insert(list.end(), more.begin(), more.end());
 }
 
-std::optional<uintptr_t> AddressOf(void* handle, const elf::Import& import) {
-  dlerror();
-  void* address = nullptr;
-#if defined(__GLIBC__)
-  if (!import.version.empty()) {
-    address = dlvsym(handle, import.name.data(), import.version.data());
-  } else
-#endif
-  {
-    address = dlsym(handle, import.name.data());
-  }
-  // A symbol may have the address null.
-  if (address == nullptr && dlerror() != nullptr) return std::nullopt;
-  return reinterpret_cast<uintptr_t>(address);
+std::optional<void*> AddressOf(const LoaderHandle& handle, const elf::Import& import) {
+  return FindSymbol(handle.get(), import.name.data(),
+                    import.version.empty() ? "" : import.version.data());
 }
 
 }  // namespace
@@ -108,7 +96,7 @@ class Resolution::Walk final {
   const LoadedObject* UseLoaded(const std::string& name) {
     const LoadedObject* object = loaded_.Find(name);
     if (object == nullptr) return nullptr;
-    if (Handle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
+    if (LoaderHandle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
       into_.loaded_.push_back(std::move(handle));
     }
     return object;
@@ -126,8 +114,6 @@ class Resolution::Walk final {
   std::deque<Asker> queue_;
   std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that have their object
 };
-
-void Resolution::HandleCloser::operator()(void* handle) const noexcept { dlclose(handle); }
 
 Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std::string& leaving)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
@@ -189,16 +175,17 @@ bool Resolution::Provides(const std::string& symbol) const {
 }
 
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {
-  const auto address = AddressOf(global_.get(), import);
-  if (!address) return false;
+  const auto found = AddressOf(global_, import);
+  if (!found) return false;
+  const auto address = reinterpret_cast<uintptr_t>(*found);
   return std::none_of(leaving_.begin(), leaving_.end(), [&](const auto& object) {
-    return *address >= object->start && *address < object->end;
+    return address >= object->start && address < object->end;
   });
 }
 
 bool Resolution::ProvidedByLoaded(const elf::Import& import) const {
-  return std::any_of(loaded_.begin(), loaded_.end(), [&](const Handle& handle) {
-    return AddressOf(handle.get(), import).has_value();
+  return std::any_of(loaded_.begin(), loaded_.end(), [&](const LoaderHandle& handle) {
+    return AddressOf(handle, import).has_value();
   });
 }
 
