@@ -107,13 +107,6 @@ void SnapshotMemory::GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth
   pool.spares.erase(pool.spares.begin(), first);
 }
 
-size_t SnapshotMemory::Spare() {
-  const std::lock_guard lock(ThePool().mutex);
-  size_t bytes = 0;
-  for (const auto& spare : ThePool().spares) bytes += spare->capacity_;
-  return bytes;
-}
-
 SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storage,
                                const std::string& path)
     : name_(std::move(name)),

@@ -30,9 +30,6 @@ class SnapshotMemory final {
   // Any thread.
   static void GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it);
 
-  // What is kept for that, in bytes of address space.
-  static size_t Spare();
-
   SnapshotMemory(const SnapshotMemory&) = delete;
   SnapshotMemory& operator=(const SnapshotMemory&) = delete;
   ~SnapshotMemory();

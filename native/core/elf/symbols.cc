@@ -128,10 +128,6 @@ std::string_view Versions::NameOf(std::size_t symbol) const {
                                                                  : std::string_view();
 }
 
-bool Versions::Hidden(std::size_t symbol) const {
-  return Exist() && (IndexOf(symbol) & kHiddenVersion) != 0;
-}
-
 bool Versions::FoundByDlsym(std::size_t symbol) const {
   if (!Exist()) return true;
   const std::uint16_t index = IndexOf(symbol);

@@ -336,23 +336,22 @@ Lookup SearchLibrary(const std::string& name, std::span<const std::string> direc
   return lookup;
 }
 
-Lookup LookUpLibrary(const std::string& name) {
-  if (name.empty()) return {};
-  if (auto path = FindLoaded(name)) return {.path = std::move(path), .looked_in = {}};
-  const LoaderPaths& paths = GetLoaderPaths();
-  Directories directories = paths.program_rpath;
-  directories.insert(directories.end(), paths.environment.begin(), paths.environment.end());
-  directories.insert(directories.end(), paths.program_runpath.begin(), paths.program_runpath.end());
-  return SearchLibrary(name, directories);
-}
-
 std::string FindLibrary(const std::string& name) {
-  Lookup lookup = LookUpLibrary(name);
-  if (lookup.path) return *std::move(lookup.path);
-  throw Error(Fault::kNotFound, "find", name, Describe(lookup.looked_in));
+  Lookup lookup;
+  if (!name.empty()) {
+    if (auto path = FindLoaded(name)) return *std::move(path);
+    const LoaderPaths& paths = GetLoaderPaths();
+    Directories directories = paths.program_rpath;
+    directories.insert(directories.end(), paths.environment.begin(), paths.environment.end());
+    directories.insert(directories.end(), paths.program_runpath.begin(),
+                       paths.program_runpath.end());
+    lookup = SearchLibrary(name, directories);
+    if (lookup.path) return *std::move(lookup.path);
+  }
+  throw Error(Fault::kNotFound, "find", name, DescribeSearch(lookup.looked_in));
 }
 
-std::string Describe(std::span<const std::string> looked_in) {
+std::string DescribeSearch(std::span<const std::string> looked_in) {
   if (looked_in.empty()) return "there is nowhere to look";
   std::string text = "looked in ";
   for (const std::string& place : looked_in) {

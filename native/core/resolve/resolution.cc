@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <unordered_set>
 #include <utility>
 
@@ -23,6 +24,19 @@ void Append(std::vector<std::string>& list, const std::vector<std::string>& more
 std::optional<void*> AddressOf(const LoaderHandle& handle, const elf::Import& import) {
   return FindSymbol(handle.get(), import.name.data(),
                     import.version.empty() ? "" : import.version.data());
+}
+
+// "it needs 'libx.so', which is missing (looked in /a, /b); '/a/liby.so' needs …"
+std::string Describe(std::span<const MissingDependency> missing, const std::string& path) {
+  std::string text;
+  for (const MissingDependency& each : missing) {
+    if (!text.empty()) text += "; ";
+    text += each.needed_by == path ? "it" : "'" + each.needed_by + "'";
+    text += " needs '" + each.name + "', ";
+    text += each.defect.empty() ? "which is missing (" + DescribeSearch(each.looked_in) + ")"
+                                : "but " + each.defect;
+  }
+  return text;
 }
 
 }  // namespace
@@ -208,18 +222,6 @@ std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const
   add(library.symbols(), path_);
   for (const auto& file : files_) add(file->symbols(), file->path());
   return undefined;
-}
-
-std::string Describe(std::span<const MissingDependency> missing, const std::string& path) {
-  std::string text;
-  for (const MissingDependency& each : missing) {
-    if (!text.empty()) text += "; ";
-    text += each.needed_by == path ? "it" : "'" + each.needed_by + "'";
-    text += " needs '" + each.name + "', ";
-    text += each.defect.empty() ? "which is missing (" + Describe(each.looked_in) + ")"
-                                : "but " + each.defect;
-  }
-  return text;
 }
 
 }  // namespace soswap

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -99,8 +98,5 @@ class Resolution final {
   // Loaded dependencies, direct or not, that the main program does not need itself.
   std::vector<std::string> beside_;
 };
-
-// "needs 'libx.so' (looked in /a, /b); '/a/liby.so' needs …"
-std::string Describe(std::span<const MissingDependency> missing, const std::string& path);
 
 }  // namespace soswap
