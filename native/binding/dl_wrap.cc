@@ -10,16 +10,14 @@
 #include "binding/call/bound_table.h"
 #include "binding/call/signature.h"
 #include "binding/js_error.h"
+#include "core/loader/dl.h"
 
 namespace soswap {
 namespace {
 
 [[noreturn]] void ThrowLoaderText(Napi::Env env, const std::string& path,
                                   const std::string& symbol) {
-  const char* text = dlerror();
-  throw Napi::Error(
-      env, MakeSoError(env, "ERR_SOSWAP_LOADER",
-                       text != nullptr ? text : "the loader gives no reason", path, symbol));
+  throw Napi::Error(env, MakeSoError(env, "ERR_SOSWAP_LOADER", LoaderText(), path, symbol));
 }
 
 void* ToPointer(const Napi::Value& value) {

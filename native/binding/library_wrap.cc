@@ -25,7 +25,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
     return std::string(options.Get(name).As<Napi::String>());
   };
   CopyPlan plan;
-  if (text("storage") == "file") plan.storage = Snapshot::Storage::kPrivateFile;
+  if (text("storage") == "file") plan.storage = Storage::kPrivateFile;
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();

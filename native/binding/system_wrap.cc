@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 
 #include "binding/addon_data.h"
 #include "binding/js_error.h"
+#include "core/base/unnamed_file.h"
 #include "core/resolve/library_search.h"
 
 namespace soswap {
@@ -49,13 +49,12 @@ Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
 
 // openMemoryFile(): the descriptor of a file that has no name.
 Napi::Value OpenMemoryFile(const Napi::CallbackInfo& info) {
-  FileDescriptor file(memfd_create("soswap", MFD_CLOEXEC));
-  if (!file.valid()) {
-    throw Napi::Error::New(info.Env(), std::string("memfd_create: ") + std::strerror(errno));
-  }
+  Napi::Env env = info.Env();
+  FileDescriptor file = Translating(
+      env, [] { return CreateUnnamedFile("soswap-report", Storage::kMemory, FileUse::kData); });
   const int descriptor = file.get();
-  info.Env().GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
-  return Napi::Number::New(info.Env(), descriptor);
+  env.GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
+  return Napi::Number::New(env, descriptor);
 }
 
 // closeMemoryFile(descriptor)

@@ -59,7 +59,7 @@ bool IsLoaded(const std::string& name) { return LoadedObjects::List().Find(name)
 struct Candidate {
   explicit Candidate(const std::string& file)
       : path(file),
-        snapshot(Snapshot::Take(file, Snapshot::Storage::kMemory)),
+        snapshot(Snapshot::Take(file, soswap::Storage::kMemory)),
         elf(ElfFile::Parse(snapshot->bytes(), file)) {
     ShortenNeededFromOrigin(elf, snapshot->editable());
   }

@@ -31,7 +31,7 @@ ImageOrigin OriginAt(const std::string& path) {
 }
 
 std::shared_ptr<Image> OpenImage(const std::string& path) {
-  auto snapshot = Snapshot::Take(path, Snapshot::Storage::kMemory);
+  auto snapshot = Snapshot::Take(path, soswap::Storage::kMemory);
   const ElfFile elf = ElfFile::Parse(snapshot->bytes(), path);
   ImageOrigin origin = OriginAt(path);
   origin.unload = UnloadFactsOf(elf);

@@ -48,7 +48,7 @@ TEST_CASE("a plan without edits changes no byte") {
   const auto path = workshop.Compile("lib.so", kSource, "-Wl,-z,nodelete");
   CopyPlan plan;
   plan.extent = Snapshot::Extent::kWhole;
-  for (const auto storage : {Snapshot::Storage::kMemory, Snapshot::Storage::kPrivateFile}) {
+  for (const auto storage : {soswap::Storage::kMemory, soswap::Storage::kPrivateFile}) {
     plan.storage = storage;
     const auto taken = TakeSnapshot(path, path, plan);
     CHECK(TextOf(*taken) == ReadText(path));

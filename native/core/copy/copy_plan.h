@@ -9,7 +9,7 @@ namespace soswap {
 
 // How a file becomes a private copy; lib/native/addon.ts: SnapshotOptions.
 struct CopyPlan {
-  Snapshot::Storage storage = Snapshot::Storage::kMemory;
+  Storage storage = Storage::kMemory;
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;
   bool allow_writer = false;  // take the file even if somebody has it open for writing
   std::vector<Edit> edits;    // in this order

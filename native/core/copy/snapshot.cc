@@ -1,48 +1,18 @@
 #include "core/copy/snapshot.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/loader_name.h"
 #include "core/base/page.h"
+#include "core/copy/lease.h"
 
 namespace soswap {
 namespace {
-
-// A read lease, fcntl(2) F_SETLEASE: granted only while nobody has the file open for writing, and
-// as long as it is held, whoever wants to has to wait. Only the file's owner and root may ask for
-// one.
-class ReadLease final {
- public:
-  explicit ReadLease(int fd) noexcept : fd_(fd) {
-    // Whoever has to wait makes the kernel signal us; SIGURG is ignored by default, the usual SIGIO
-    // would end the process.
-    if (fcntl(fd_, F_SETSIG, SIGURG) != 0) return;
-    held_ = fcntl(fd_, F_SETLEASE, F_RDLCK) == 0;
-    refused_ = !held_ && errno == EAGAIN;
-  }
-  ReadLease(const ReadLease&) = delete;
-  ReadLease& operator=(const ReadLease&) = delete;
-  ~ReadLease() {
-    if (held_) fcntl(fd_, F_SETLEASE, F_UNLCK);
-  }
-
-  bool held() const noexcept { return held_; }
-  // Somebody has the file open for writing.
-  bool refused() const noexcept { return refused_; }
-
- private:
-  int fd_;
-  bool held_ = false;
-  bool refused_ = false;
-};
 
 [[noreturn]] void ThrowChanged(const std::string& path) {
   throw Error(Fault::kChangedWhileRead, "take a snapshot of", path,
@@ -76,7 +46,7 @@ std::shared_ptr<Snapshot> Snapshot::Take(const std::string& path, Storage storag
 std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, Storage storage,
                                                        Extent extent) {
   const FileDescriptor file = OpenForReading(path);
-  const ReadLease lease(file.get());
+  const Lease lease(file.get(), F_RDLCK);
   const FileIdentity before = Identify(file.get(), path);
   const bool may_change_unseen = !lease.held() && IsYoung(before);
   std::shared_ptr<Snapshot> snapshot(
@@ -127,20 +97,8 @@ void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
 }
 
 std::string Snapshot::NewLoaderName() const {
-  // Process-wide: a descriptor number comes back after close(2), a number from here never does. Its
-  // bits are spelled into the path, "/" for 0 and "./" for 1, which lead the kernel to the same
-  // file. The address keeps two copies of this addon in one process apart.
-  static std::atomic<uint64_t> next{1};
   named_ = true;
-  constexpr int kPageBits = 12;
-  constexpr int kCopyBits = 16;
-  constexpr uint64_t kCopyMask = (1 << kCopyBits) - 1;
-  const uint64_t copy = (reinterpret_cast<uintptr_t>(&next) >> kPageBits) & kCopyMask;
-  uint64_t number = next.fetch_add(1, std::memory_order_relaxed) << kCopyBits | copy;
-  // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
-  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
-  for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
-  return name + std::to_string(descriptor());
+  return soswap::NewLoaderName(descriptor());
 }
 
 bool Snapshot::SameBytesAs(const Snapshot& other) const noexcept {

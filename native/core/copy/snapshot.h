@@ -17,7 +17,6 @@ namespace soswap {
 // A private copy of a file's bytes that nobody else can change. Any thread.
 class Snapshot final {
  public:
-  using Storage = SnapshotMemory::Storage;
   enum class Extent {
     kLoadable,  // without what is for debuggers, where that is megabytes
     kWhole,
@@ -49,9 +48,8 @@ class Snapshot final {
 
   int descriptor() const noexcept { return memory_->descriptor(); }
 
-  // A name for dlopen(3) that opens this snapshot. Every call returns a name that this process has
-  // never given to the loader, because dlopen compares the name with those of all loaded objects
-  // first and would return an older image that carries it.
+  // A name for dlopen(3) that opens this snapshot: a new one at every call, see
+  // core/base/loader_name.h.
   std::string NewLoaderName() const;
 
   // Whether the same parts of both were copied, and hold the same bytes.

@@ -2,14 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <mutex>
@@ -19,6 +16,7 @@
 #include "core/base/error.h"
 #include "core/base/page.h"
 #include "core/base/path.h"
+#include "core/copy/lease.h"
 
 // Linux 5.1; the headers of older C libraries lack it.
 #ifndef F_SEAL_FUTURE_WRITE
@@ -50,51 +48,6 @@ Pool& ThePool() {
 }
 
 size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
-
-// Linux maps a memfd executable unless a security policy forbids it.
-bool CanMapExecutable(int fd) {
-  void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-  if (address == MAP_FAILED) return false;
-  munmap(address, PageSize());
-  return true;
-}
-
-FileDescriptor CreateMemory(const std::string& name) {
-  constexpr size_t kLongestName = 200;  // memfd_create(2) takes 249 bytes
-  FileDescriptor fd(
-      memfd_create(name.substr(0, kLongestName).c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return fd;
-  // The kernel counts only those who came through open(2) as writers, and IsUnused() asks it
-  // whether we are the only one.
-  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
-  FileDescriptor counted(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  return counted.valid() ? std::move(counted) : std::move(fd);
-}
-
-FileDescriptor CreatePrivateFile() {
-  const char* directory = std::getenv("TMPDIR");
-  std::string name = directory != nullptr && *directory != '\0' ? directory : "/tmp";
-  FileDescriptor fd(open(name.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (fd.valid()) return fd;
-  name += "/soswap-XXXXXX";
-  fd = FileDescriptor(mkostemp(name.data(), O_CLOEXEC));
-  if (fd.valid()) unlink(name.c_str());
-  return fd;
-}
-
-FileDescriptor CreateStorage(const std::string& name, const std::string& path,
-                             SnapshotMemory::Storage storage) {
-  if (storage == SnapshotMemory::Storage::kMemory) {
-    FileDescriptor memory = CreateMemory(name);
-    if (memory.valid() && CanMapExecutable(memory.get())) return memory;
-  }
-  FileDescriptor file = CreatePrivateFile();
-  if (!file.valid()) ThrowSystemError(path, "no private file in $TMPDIR", errno);
-  if (!CanMapExecutable(file.get())) {
-    ThrowSystemError(path, "$TMPDIR does not allow executable files", errno);
-  }
-  return file;
-}
 
 // Nobody can change the size, or write but through a mapping that is there already. F_SEAL_WRITE
 // would forbid our own. A private file takes no seal: there only the missing name keeps others
@@ -154,19 +107,12 @@ void SnapshotMemory::GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth
   pool.spares.erase(pool.spares.begin(), first);
 }
 
-size_t SnapshotMemory::Spare() {
-  const std::lock_guard lock(ThePool().mutex);
-  size_t bytes = 0;
-  for (const auto& spare : ThePool().spares) bytes += spare->capacity_;
-  return bytes;
-}
-
 SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storage,
                                const std::string& path)
     : name_(std::move(name)),
       capacity_(capacity),
       storage_(storage),
-      fd_(CreateStorage(name_, path, storage)) {
+      fd_(CreateUnnamedFile(path, storage, FileUse::kCode)) {
   if (ftruncate(fd_.get(), static_cast<off_t>(capacity_)) != 0) {
     ThrowSystemError(path, "ftruncate", errno);
   }
@@ -195,16 +141,8 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
   if (offset <= allocated_) allocated_ = offset + size;
 }
 
-// A write lease is granted only while no other open file leads to the same inode, and every mapping
-// holds the open file that it was made from (fcntl(2) F_SETLEASE; measured: a mapping that a forked
-// child has inherited counts too).
-bool SnapshotMemory::IsUnused() const noexcept {
-  // Whoever opens it in this very moment makes the kernel signal us; SIGURG is ignored by default,
-  // the usual SIGIO would end the process.
-  if (fcntl(fd_.get(), F_SETSIG, SIGURG) != 0) return false;
-  if (fcntl(fd_.get(), F_SETLEASE, F_WRLCK) != 0) return false;
-  fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
-  return true;
-}
+// Every mapping holds the open file that it was made from (measured: a mapping that a forked child
+// has inherited counts too).
+bool SnapshotMemory::IsUnused() const noexcept { return Lease(fd_.get(), F_WRLCK).held(); }
 
 }  // namespace soswap

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/base/file_descriptor.h"
+#include "core/base/unnamed_file.h"
 
 namespace soswap {
 
@@ -20,11 +21,6 @@ namespace soswap {
 // any more, in whichever process: not the loader, not a debugger, not a child.
 class SnapshotMemory final {
  public:
-  enum class Storage {
-    kMemory,       // memfd_create(2)
-    kPrivateFile,  // in $TMPDIR
-  };
-
   // Room for `size` bytes of the file at `path`. They hold anything. Any thread. Throws Error:
   // kSystem.
   static std::unique_ptr<SnapshotMemory> Borrow(const std::string& path, uint64_t size,
@@ -33,9 +29,6 @@ class SnapshotMemory final {
   // Frees the memory, or, if that is `worth_it` and safe, keeps it for the next one who borrows.
   // Any thread.
   static void GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it);
-
-  // What is kept for that, in bytes of address space.
-  static size_t Spare();
 
   SnapshotMemory(const SnapshotMemory&) = delete;
   SnapshotMemory& operator=(const SnapshotMemory&) = delete;

@@ -53,9 +53,13 @@ FileIdentity Identify(int file, const std::string& path) {
           .ctime_ns = Nanoseconds(status.st_ctim)};
 }
 
-FileDescriptor OpenForReading(const std::string& path) {
+FileDescriptor TryOpenForReading(const std::string& path) noexcept {
   // O_NONBLOCK: a FIFO without a writer must not hold us. A regular file does not care.
-  FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  return FileDescriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+}
+
+FileDescriptor OpenForReading(const std::string& path) {
+  FileDescriptor fd = TryOpenForReading(path);
   if (!fd.valid()) ThrowFileError(path, errno);
   return fd;
 }

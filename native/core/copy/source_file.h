@@ -24,6 +24,9 @@ struct FileIdentity {
 // kUnreadable, and kChangedWhileRead while somebody has a write lease on the file.
 FileDescriptor OpenForReading(const std::string& path);
 
+// The same, but returns an invalid descriptor, with the reason in errno.
+FileDescriptor TryOpenForReading(const std::string& path) noexcept;
+
 // Throws Error: kNotAFile, unless it is a regular file, and kUnreadable.
 FileIdentity Identify(int file, const std::string& path);
 

@@ -1,13 +1,8 @@
 #include "core/elf/dynamic.h"
 
-#include <features.h>
-
-#ifdef __GLIBC__
-#include <gnu/libc-version.h>
-#endif
-
-#include <charconv>
 #include <string>
+
+#include "core/base/glibc.h"
 
 namespace soswap::elf {
 
@@ -44,18 +39,11 @@ Strings::Strings(View table) : table_(table) {
   }
 }
 
-void RequireGlibc([[maybe_unused]] unsigned minor, [[maybe_unused]] const char* what) {
-#ifdef __GLIBC__
-  const std::string_view version = ::gnu_get_libc_version();
-  const std::string_view prefix = "2.";
-  unsigned running = minor;
-  if (version.starts_with(prefix)) {
-    std::from_chars(version.data() + prefix.size(), version.data() + version.size(), running);
-  }
-  if (running >= minor) return;
+void RequireGlibc(unsigned minor, const char* what) {
+  const auto running = GlibcMinor();
+  if (!running || *running >= minor) return;
   throw Defect(Fault::kLoader, std::string(what) + " needs glibc 2." + std::to_string(minor) +
-                                   ", this process runs " + std::string(version));
-#endif
+                                   ", this process runs 2." + std::to_string(*running));
 }
 
 }  // namespace soswap::elf

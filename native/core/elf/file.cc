@@ -2,8 +2,6 @@
 
 #include <elf.h>
 
-#include <algorithm>
-
 namespace soswap {
 namespace {
 
@@ -36,40 +34,7 @@ ElfBinding BindingOf(const Elf64_Sym& symbol) {
 
 }  // namespace
 
-std::vector<ElfRange> ElfFile::LoadedRanges() const {
-  std::vector<ElfRange> parts{{0, sizeof(Elf64_Ehdr)}, program_headers_};
-  for (const elf::Segment& segment : memory_.segments()) {
-    if (segment.file_size > 0) parts.push_back({segment.offset, segment.file_size});
-  }
-  std::sort(parts.begin(), parts.end(),
-            [](const ElfRange& a, const ElfRange& b) { return a.offset < b.offset; });
-  std::vector<ElfRange> merged;
-  for (const ElfRange& part : parts) {
-    if (merged.empty() || part.offset > merged.back().offset + merged.back().size) {
-      merged.push_back(part);
-      continue;
-    }
-    ElfRange& last = merged.back();
-    last.size = std::max(last.size, part.offset + part.size - last.offset);
-  }
-  return merged;
-}
-
 bool ElfFile::Defines(std::string_view name) const { return symbols_.Find(name).has_value(); }
-
-std::optional<std::uint64_t> ElfFile::ValueOf(std::string_view name) const {
-  const auto index = symbols_.Find(name);
-  if (!index) return std::nullopt;
-  return symbols_.At(*index).st_value;
-}
-
-bool ElfFile::Imports(std::string_view name) const {
-  for (std::size_t i = 1; i < symbols_.count(); ++i) {
-    const Elf64_Sym symbol = symbols_.At(i);
-    if (symbol.st_shndx == SHN_UNDEF && symbols_.NameOf(symbol) == name) return true;
-  }
-  return false;
-}
 
 std::vector<ElfExport> ElfFile::Exports() const {
   std::vector<ElfExport> exports;
@@ -80,9 +45,8 @@ std::vector<ElfExport> ElfFile::Exports() const {
     const std::string_view version = symbols_.versions().NameOf(i);
     // Linkers define each version itself as a symbol of that name.
     if (symbol.st_shndx == SHN_ABS && name == version) continue;
-    exports.push_back({std::string(name), symbol.st_value, symbol.st_size, TypeOf(symbol),
-                       BindingOf(symbol), std::string(version),
-                       version.empty() || !symbols_.versions().Hidden(i)});
+    exports.push_back({std::string(name), symbol.st_size, TypeOf(symbol), BindingOf(symbol),
+                       std::string(version)});
   }
   return exports;
 }

@@ -18,8 +18,6 @@ namespace soswap {
 // DT_FLAGS, DT_FLAGS_1 and the older tags that mean the same.
 struct ElfFlags {
   bool no_delete = false;         // DF_1_NODELETE
-  bool global = false;            // DF_1_GLOBAL
-  bool no_open = false;           // DF_1_NOOPEN
   bool symbolic = false;          // DF_SYMBOLIC, DT_SYMBOLIC
   bool text_relocations = false;  // DF_TEXTREL, DT_TEXTREL
   bool bind_now = false;          // DF_BIND_NOW, DF_1_NOW, DT_BIND_NOW
@@ -36,9 +34,7 @@ struct ElfFacts {
   ElfFlags flags;
   bool has_tls = false;  // PT_TLS: each thread gets a copy of the object's thread-local variables
   bool is_go = false;    // built by the Go toolchain, whose runtime cannot be unmapped
-  std::uint64_t loaded_size = 0;     // bytes of the file, from its start, that the loader may touch
-  std::uint64_t described_size = 0;  // the same and the section headers, which only tools read
-  std::uint64_t memory_size = 0;     // bytes of address space an image takes
+  std::uint64_t memory_size = 0;  // bytes of address space an image takes
 };
 
 enum class ElfBinding { kGlobal, kWeak, kUnique };
@@ -46,24 +42,16 @@ enum class ElfType { kNone, kObject, kFunction, kThreadLocal, kIndirectFunction 
 
 struct ElfExport {
   std::string name;
-  std::uint64_t value = 0;  // relative to the base address; for kThreadLocal, to the PT_TLS block
   std::uint64_t size = 0;
   ElfType type = ElfType::kNone;
   ElfBinding binding = ElfBinding::kGlobal;
-  std::string version;          // empty when it has none
-  bool default_version = true;  // name@@version, or no version at all; false for name@version
+  std::string version;  // empty when it has none
 };
 
 struct ElfImport {
   std::string name;
   bool weak = false;
   std::string version;  // empty when any will do
-};
-
-// A stretch of the file.
-struct ElfRange {
-  std::uint64_t offset = 0;
-  std::uint64_t size = 0;
 };
 
 // A shared object that the dynamic loader can be trusted with: whatever dlopen(3) follows without
@@ -78,19 +66,10 @@ class ElfFile final {
 
   const std::string& subject() const noexcept { return subject_; }
   const ElfFacts& facts() const noexcept { return facts_; }
-  std::span<const std::byte> bytes() const noexcept { return bytes_; }
-
-  // The parts of the file that a copy must have for the loader: ascending, not overlapping.
-  std::vector<ElfRange> LoadedRanges() const;
 
   // Whether dlsym(3) on a handle of this object finds the name in the object itself, not in one it
   // needs. Constant time when the object has a hash table, which all but the oddest have.
   bool Defines(std::string_view name) const;
-  // The address of that definition relative to the base address.
-  std::optional<std::uint64_t> ValueOf(std::string_view name) const;
-  // Whether the object asks others for the name. Walks all symbols.
-  bool Imports(std::string_view name) const;
-
   // Each of these walks all symbols.
   std::vector<ElfExport> Exports() const;
   std::vector<ElfImport> Imports() const;
@@ -114,7 +93,6 @@ class ElfFile final {
   elf::Memory memory_;
   elf::Dynamic dynamic_;
   elf::Symbols symbols_;
-  ElfRange program_headers_;
   std::uint64_t symbols_offset_ = 0;
   std::uint64_t dynamic_offset_ = 0;
 };

@@ -8,6 +8,7 @@
 
 #include "core/base/page.h"
 #include "core/elf/file.h"
+#include "core/elf/machine.h"
 #include "core/elf/notes.h"
 #include "core/elf/relocations.h"
 
@@ -15,19 +16,10 @@ namespace soswap {
 namespace {
 
 using elf::Defect;
+using elf::kOwnByteOrder;
+using elf::kOwnMachine;
 using elf::Malformed;
 using elf::View;
-
-#if defined(__x86_64__)
-constexpr std::uint16_t kOwnMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint16_t kOwnMachine = EM_AARCH64;
-#else
-#error "soswap runs on x86-64 and AArch64"
-#endif
-
-constexpr unsigned char kOwnByteOrder =
-    std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
 
 // The loader copies the program headers to the stack of the thread that loads.
 constexpr std::size_t kMostProgramHeaders = 4096;
@@ -142,7 +134,8 @@ class ElfFile::Parser final {
     ReadFlags();
     ReadNotes();
     elf::CheckStartup({file_.memory_, file_.dynamic_, file_.symbols_, RangeOf(dynamic_header_),
-                       LoadedProgramHeaders(), relro_, tls_.has_value()});
+                       LoadedProgramHeaders(), relro_, tls_.has_value(),
+                       file_.facts_.flags.text_relocations, file_.facts_.flags.bind_now});
   }
 
  private:
@@ -169,13 +162,13 @@ class ElfFile::Parser final {
       Malformed("e_phentsize is " + std::to_string(header_.e_phentsize) + ", not " +
                 std::to_string(sizeof(Elf64_Phdr)));
     }
-    file_.program_headers_ = {header_.e_phoff, header_.e_phnum * sizeof(Elf64_Phdr)};
+    program_headers_ = {header_.e_phoff, header_.e_phnum * sizeof(Elf64_Phdr)};
     const std::uint64_t end =
-        EndOf(header_.e_phoff, file_.program_headers_.size, "the program header table");
+        EndOf(header_.e_phoff, program_headers_.size, "the program header table");
     if (end > view_.size()) Truncated(view_.size(), end);
-    const View table = view_.Part(header_.e_phoff, file_.program_headers_.size);
+    const View table = view_.Part(header_.e_phoff, program_headers_.size);
     for (std::size_t i = 0; i < header_.e_phnum; ++i) headers_.push_back(table.At<Elf64_Phdr>(i));
-    file_.facts_.loaded_size = std::max<std::uint64_t>(end, sizeof(Elf64_Ehdr));
+    loaded_size_ = std::max<std::uint64_t>(end, sizeof(Elf64_Ehdr));
   }
 
   void MapSegments() {
@@ -187,26 +180,20 @@ class ElfFile::Parser final {
       }
       const std::uint64_t end = EndOf(header.p_offset, header.p_filesz, "a PT_LOAD");
       if (header.p_filesz > 0) {
-        file_.facts_.loaded_size = std::max(file_.facts_.loaded_size, end);
+        loaded_size_ = std::max(loaded_size_, end);
       }
       segments.push_back(
           {header.p_offset, header.p_filesz, header.p_vaddr, header.p_memsz, header.p_flags});
     }
     if (segments.empty()) Malformed("nothing to load: no PT_LOAD");
-    if (file_.facts_.loaded_size > view_.size()) {
-      Truncated(view_.size(), file_.facts_.loaded_size);
+    if (loaded_size_ > view_.size()) {
+      Truncated(view_.size(), loaded_size_);
     }
     file_.memory_ = elf::Memory(file_.bytes_, std::move(segments));
     const elf::Segment& first = file_.memory_.segments().front();
     const elf::Segment& last = file_.memory_.segments().back();
     file_.facts_.memory_size =
         PageCeiling(last.address + last.memory_size) - PageFloor(first.address);
-    const std::uint64_t sections = std::uint64_t{header_.e_shnum} * header_.e_shentsize;
-    std::uint64_t sections_end = 0;
-    if (header_.e_shoff == 0 || __builtin_add_overflow(header_.e_shoff, sections, &sections_end)) {
-      sections_end = 0;
-    }
-    file_.facts_.described_size = std::max(file_.facts_.loaded_size, sections_end);
   }
 
   // At most one header of this type; empty ones do not count.
@@ -303,23 +290,23 @@ class ElfFile::Parser final {
 
   // Where the loader finds the program headers in memory, for those who walk the loaded objects.
   elf::Range LoadedProgramHeaders() const {
-    const ElfRange& table = file_.program_headers_;
+    const elf::Range& table = program_headers_;
     for (const elf::Segment& segment : file_.memory_.segments()) {
-      if (!elf::Range{segment.offset, segment.file_size}.Contains(table.offset, table.size))
+      if (!elf::Range{segment.offset, segment.file_size}.Contains(table.start, table.size))
         continue;
       if ((segment.flags & PF_R) == 0) Malformed("the program headers cannot be read");
-      return {segment.address + (table.offset - segment.offset), table.size};
+      return {segment.address + (table.start - segment.offset), table.size};
     }
     return {};
   }
 
   // Unwinders walk the table that this header points at.
   void CheckOwnTable(const Elf64_Phdr& header) const {
-    const std::uint64_t size = file_.program_headers_.size;
+    const std::uint64_t size = program_headers_.size;
     file_.memory_.Read(header.p_vaddr, size, "PT_PHDR");
     const std::uint64_t offset = file_.memory_.FileOffset(header.p_vaddr, "PT_PHDR");
-    if (std::memcmp(file_.bytes_.data() + offset,
-                    file_.bytes_.data() + file_.program_headers_.offset, size) != 0) {
+    if (std::memcmp(file_.bytes_.data() + offset, file_.bytes_.data() + program_headers_.start,
+                    size) != 0) {
       Malformed("PT_PHDR is not the address of the program headers");
     }
   }
@@ -372,8 +359,6 @@ class ElfFile::Parser final {
     const std::uint64_t flags_1 = dynamic.Find(DT_FLAGS_1).value_or(0);
     ElfFlags& facts = file_.facts_.flags;
     facts.no_delete = (flags_1 & DF_1_NODELETE) != 0;
-    facts.global = (flags_1 & DF_1_GLOBAL) != 0;
-    facts.no_open = (flags_1 & DF_1_NOOPEN) != 0;
     facts.symbolic = (flags & DF_SYMBOLIC) != 0 || dynamic.Has(DT_SYMBOLIC);
     facts.text_relocations = (flags & DF_TEXTREL) != 0 || dynamic.Has(DT_TEXTREL);
     facts.bind_now =
@@ -396,6 +381,8 @@ class ElfFile::Parser final {
   View view_;
   Elf64_Ehdr header_{};
   std::vector<Elf64_Phdr> headers_;
+  elf::Range program_headers_;     // in the file
+  std::uint64_t loaded_size_ = 0;  // bytes of the file, from its start, that the loader may touch
   Elf64_Phdr dynamic_header_{};
   std::optional<Elf64_Phdr> tls_;
   elf::Range relro_;

@@ -81,8 +81,9 @@ struct Target {
 
 class Checker final {
  public:
-  explicit Checker(const Startup& startup) : startup_(startup) {
-    ReadFlags();
+  explicit Checker(const Startup& startup)
+      : startup_(startup), relro_{PageFloor(startup.relro.start), 0} {
+    relro_.size = PageFloor(startup.relro.start + startup.relro.size) - relro_.start;
     FindTargets();
     FindGuarded();
     tables_.emplace_back(startup, DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ, "DT_PREINIT_ARRAY");
@@ -106,19 +107,9 @@ class Checker final {
   const Dynamic& dynamic() const { return startup_.dynamic; }
   const Memory& memory() const { return startup_.memory; }
 
-  void ReadFlags() {
-    const std::uint64_t flags = dynamic().Find(DT_FLAGS).value_or(0);
-    const std::uint64_t flags_1 = dynamic().Find(DT_FLAGS_1).value_or(0);
-    changes_text_ = dynamic().Has(DT_TEXTREL) || (flags & DF_TEXTREL) != 0;
-    binds_now_ =
-        dynamic().Has(DT_BIND_NOW) || (flags & DF_BIND_NOW) != 0 || (flags_1 & DF_1_NOW) != 0;
-    relro_ = {PageFloor(startup_.relro.start), 0};
-    relro_.size = PageFloor(startup_.relro.start + startup_.relro.size) - relro_.start;
-  }
-
   void FindTargets() {
     for (const Segment& segment : memory().segments()) {
-      if (changes_text_ || (segment.flags & PF_W) != 0) targets_.emplace_back(segment);
+      if (startup_.changes_text || (segment.flags & PF_W) != 0) targets_.emplace_back(segment);
     }
   }
 
@@ -126,7 +117,7 @@ class Checker final {
   // the base address to the dynamic section, and leaves two addresses in DT_PLTGOT.
   void FindGuarded() {
     guarded_.push_back(startup_.dynamic_section);
-    if (dynamic().Has(DT_JMPREL) && !binds_now_) {
+    if (dynamic().Has(DT_JMPREL) && !startup_.binds_now) {
       guarded_.push_back({dynamic().Find(DT_PLTGOT).value_or(0), 3 * sizeof(Elf64_Addr)});
     }
     const std::size_t changed = guarded_.size();
@@ -242,7 +233,7 @@ class Checker final {
     if (!dynamic().Has(DT_PLTREL) && !dynamic().Has(DT_JMPREL)) return;
     dynamic().Require(DT_PLTREL, "DT_PLTREL");
     dynamic().Require(DT_JMPREL, "DT_JMPREL");
-    if (!binds_now_) {
+    if (!startup_.binds_now) {
       const std::uint64_t got = dynamic().Require(DT_PLTGOT, "DT_PLTGOT");
       if (!memory().Holds(got, 3 * sizeof(Elf64_Addr), PF_R | PF_W)) {
         Malformed("DT_PLTGOT lies outside writable memory");
@@ -268,7 +259,7 @@ class Checker final {
     if (effect != Effect::kCall && effect != Effect::kIndirect && effect != Effect::kThread) {
       Malformed("DT_JMPREL holds a relocation that is not for a call");
     }
-    if (!binds_now_ && effect == Effect::kCall && relro_.Contains(entry.r_offset, 1)) {
+    if (!startup_.binds_now && effect == Effect::kCall && relro_.Contains(entry.r_offset, 1)) {
       Malformed("a slot that is bound lazily lies in PT_GNU_RELRO");
     }
   }
@@ -449,8 +440,6 @@ class Checker final {
   }
 
   const Startup& startup_;
-  bool changes_text_ = false;
-  bool binds_now_ = false;
   Range relro_;
   std::vector<Range> guarded_;
   std::vector<CallTable> tables_;

@@ -19,6 +19,8 @@ struct Startup {
   Range program_headers;  // empty when they are not loaded
   Range relro;
   bool has_tls = false;
+  bool changes_text = false;  // relocations may change any segment
+  bool binds_now = false;
 };
 
 void CheckStartup(const Startup& startup);

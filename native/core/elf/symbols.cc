@@ -128,10 +128,6 @@ std::string_view Versions::NameOf(std::size_t symbol) const {
                                                                  : std::string_view();
 }
 
-bool Versions::Hidden(std::size_t symbol) const {
-  return Exist() && (IndexOf(symbol) & kHiddenVersion) != 0;
-}
-
 bool Versions::FoundByDlsym(std::size_t symbol) const {
   if (!Exist()) return true;
   const std::uint16_t index = IndexOf(symbol);
@@ -270,11 +266,15 @@ void Symbols::AdmitBeyond(const Memory& memory, std::size_t index) {
   for (; count_ <= index; ++count_) Check(memory, count_);
 }
 
+std::uint64_t Symbols::gnu_chain_size() const noexcept {
+  const std::uint64_t first = gnu_hash_->first_symbol;
+  return count_ > first ? (count_ - first) * sizeof(std::uint32_t) : 0;
+}
+
 std::uint64_t Symbols::gnu_hash_size() const noexcept {
   if (!gnu_hash_) return 0;
-  const std::size_t chain = count_ > gnu_hash_->first_symbol ? count_ - gnu_hash_->first_symbol : 0;
   return 4 * sizeof(std::uint32_t) + gnu_hash_->bloom.size() + gnu_hash_->buckets.size() +
-         chain * sizeof(std::uint32_t);
+         gnu_chain_size();
 }
 
 std::uint64_t Symbols::sysv_hash_size() const noexcept {
@@ -289,11 +289,9 @@ Symbols Symbols::CopyTo(std::vector<std::vector<std::byte>>& tables) const {
   copy.versions_ = versions_.CopyTo(tables, count_, strings_, copy.strings_);
   const auto copy_of = [&](const View& view) { return view.CopyTo(tables, view.size()); };
   if (gnu_hash_) {
-    const std::size_t chain =
-        count_ > gnu_hash_->first_symbol ? count_ - gnu_hash_->first_symbol : 0;
     copy.gnu_hash_->bloom = copy_of(gnu_hash_->bloom);
     copy.gnu_hash_->buckets = copy_of(gnu_hash_->buckets);
-    copy.gnu_hash_->chain = gnu_hash_->chain.CopyTo(tables, chain * sizeof(std::uint32_t));
+    copy.gnu_hash_->chain = gnu_hash_->chain.CopyTo(tables, gnu_chain_size());
   }
   if (sysv_hash_) {
     copy.sysv_hash_->buckets = copy_of(sysv_hash_->buckets);

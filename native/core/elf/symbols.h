@@ -22,7 +22,6 @@ class Versions final {
 
   // The version of a symbol: a reserved one (local, global) has no name.
   std::string_view NameOf(std::size_t symbol) const;
-  bool Hidden(std::size_t symbol) const;
   // dlsym(3) takes a symbol without a version, or its default version.
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol, bool is_defined) const;
@@ -117,6 +116,7 @@ class Symbols final {
   }
 
  private:
+  std::uint64_t gnu_chain_size() const noexcept;
   void AdmitBeyond(const Memory& memory, std::size_t index);
   void ReadGnuHash(const Memory& memory, std::uint64_t address);
   void ReadSysvHash(const Memory& memory, std::uint64_t address);

@@ -7,19 +7,11 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
 #include "core/resolve/dependencies.h"
 
 namespace soswap {
-namespace {
-
-// dlerror(3) keeps one text per thread, and the next dl call replaces it: read it at once.
-std::string LoaderText() {
-  const char* text = dlerror();
-  return text != nullptr ? text : "the loader gives no reason";
-}
-
-}  // namespace
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                    const ElfFacts& elf, int mode) {
@@ -82,12 +74,7 @@ void Image::FindSymbols(const std::vector<std::string>& names) {
 }
 
 std::optional<void*> Image::Symbol(const std::string& name) const {
-  void* address = dlsym(handle_.get(), name.c_str());
-  if (address != nullptr) return address;
-  dlerror();  // may have the text of an earlier failure
-  address = dlsym(handle_.get(), name.c_str());
-  if (address == nullptr && dlerror() != nullptr) return std::nullopt;
-  return address;
+  return FindSymbol(handle_.get(), name.c_str());
 }
 
 std::vector<RetainReason> Image::Close() {

@@ -9,7 +9,7 @@
 
 #include "core/copy/snapshot.h"
 #include "core/image/loaded_images.h"
-#include "core/loader/handle.h"
+#include "core/loader/dl.h"
 
 namespace soswap {
 

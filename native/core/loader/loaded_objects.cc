@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/loader_name.h"
 #include "core/base/path.h"
 
 namespace soswap {
@@ -223,8 +224,7 @@ std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
   const LoadedObjects objects = LoadedObjects::List();
   std::vector<const LoadedObject*> wanted;
   for (const auto& object : objects.all()) {
-    // A snapshot is not a file that anybody can replace.
-    if (object->name.starts_with("/proc/")) continue;
+    if (IsLoaderNameOfDescriptor(object->name)) continue;
     if (std::find(names.begin(), names.end(), object->name) != names.end()) {
       wanted.push_back(object.get());
     }

@@ -1,14 +1,10 @@
 #include "core/loader/stub_object.h"
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
-#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -17,22 +13,14 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/base/loader_name.h"
+#include "core/base/unnamed_file.h"
+#include "core/elf/machine.h"
 
 namespace soswap {
 namespace {
 
-#if defined(__x86_64__)
-constexpr Elf64_Half kMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr Elf64_Half kMachine = EM_AARCH64;
-#else
-#error "soswap knows x86-64 and aarch64"
-#endif
-
-constexpr unsigned char kByteOrder =
-    std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
-
-// The largest page of the machines above, so that the file suits a kernel with any page size.
+// The largest page of all supported machines, so that the file suits a kernel with any page size.
 constexpr uint64_t kLargestPage = 65536;
 
 // The fixed part of the file; the dynamic section and the strings follow.
@@ -82,10 +70,10 @@ Elf64_Ehdr MakeHeader() {
   Elf64_Ehdr header{};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);
   header.e_ident[EI_CLASS] = ELFCLASS64;
-  header.e_ident[EI_DATA] = kByteOrder;
+  header.e_ident[EI_DATA] = elf::kOwnByteOrder;
   header.e_ident[EI_VERSION] = EV_CURRENT;
   header.e_type = ET_DYN;
-  header.e_machine = kMachine;
+  header.e_machine = elf::kOwnMachine;
   header.e_version = EV_CURRENT;
   header.e_phoff = offsetof(Head, segments);
   header.e_ehsize = sizeof(Elf64_Ehdr);
@@ -132,40 +120,20 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
 }
 
 FileDescriptor Store(const std::vector<std::byte>& bytes) {
-  FileDescriptor file(memfd_create("soswap-dependencies", MFD_CLOEXEC));
-  if (!file.valid() ||
-      write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-    throw Error(Fault::kSystem, "create", "memfd", std::strerror(errno));
+  constexpr const char* kName = "soswap-dependencies";
+  FileDescriptor file = CreateUnnamedFile(kName, Storage::kMemory, FileUse::kData);
+  if (write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+    throw Error(Fault::kSystem, "write", kName, std::strerror(errno));
   }
   return file;
-}
-
-// Never the same twice, as Snapshot::NewLoaderName, and never one of its names: those have no dot
-// before "fd".
-std::string NewLoaderName(int fd) {
-  static std::atomic<uint32_t> next{1};
-  constexpr int kPageBits = 12;
-  constexpr uint64_t kCopyMask = 0xffff;
-  constexpr int kCounterBits = 32;
-  uint64_t number = ((reinterpret_cast<uintptr_t>(&next) >> kPageBits) & kCopyMask) << kCounterBits;
-  number |= next.fetch_add(1, std::memory_order_relaxed);
-  std::string name = "/proc/" + std::to_string(getpid()) + "/./fd/";
-  for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
-  return name + std::to_string(fd);
 }
 
 }  // namespace
 
 StubObject::StubObject(const StubRequest& request, int mode)
     : file_(Store(MakeFile(request))), loader_name_(NewLoaderName(file_.get())) {
-  handle_ = dlopen(loader_name_.c_str(), mode);
-  if (handle_ != nullptr) return;
-  const char* text = dlerror();
-  refusal_ = text != nullptr ? text : "the loader gives no reason";
-}
-
-StubObject::~StubObject() {
-  if (handle_ != nullptr) dlclose(handle_);
+  handle_.reset(dlopen(loader_name_.c_str(), mode));
+  if (handle_ == nullptr) refusal_ = LoaderText();
 }
 
 }  // namespace soswap

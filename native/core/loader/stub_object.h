@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/base/file_descriptor.h"
+#include "core/loader/dl.h"
 
 namespace soswap {
 
@@ -20,16 +21,15 @@ struct StubRequest {
 class StubObject final {
  public:
   // `mode` as in dlopen(3); it holds for what the stub needs too. When the loader refuses, loaded()
-  // is false and refusal() has its text. Throws Error (kSystem) when there is no memory file to be
-  // had.
+  // is false and refusal() has its text. Throws Error (kSystem) if no file can be created for it.
   StubObject(const StubRequest& request, int mode);
 
   StubObject(const StubObject&) = delete;
   StubObject& operator=(const StubObject&) = delete;
-  ~StubObject();
+  ~StubObject() = default;
 
   bool loaded() const noexcept { return handle_ != nullptr; }
-  void* handle() const noexcept { return handle_; }
+  void* handle() const noexcept { return handle_.get(); }
   const std::string& loader_name() const noexcept { return loader_name_; }
   const std::string& refusal() const noexcept { return refusal_; }
 
@@ -37,7 +37,7 @@ class StubObject final {
   FileDescriptor file_;
   std::string loader_name_;
   std::string refusal_;
-  void* handle_ = nullptr;
+  LoaderHandle handle_;
 };
 
 }  // namespace soswap

@@ -1,7 +1,5 @@
 #include "core/resolve/dependencies.h"
 
-#include <dlfcn.h>
-
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/path.h"
 #include "core/elf/string_tokens.h"
+#include "core/loader/dl.h"
 #include "core/loader/stub_object.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/resolution.h"
@@ -66,11 +65,6 @@ std::string InWordsOfTheReader(std::string text, const std::string& name, const 
   const Resolution resolution(path, facts);
   resolution.ThrowIfMissing();
   throw Error(Fault::kLoader, "load", path, text);
-}
-
-std::string LoaderText() {
-  const char* text = dlerror();
-  return text != nullptr ? text : "the loader gives no reason";
 }
 
 }  // namespace

@@ -1,14 +1,10 @@
 #include "core/resolve/library_search.h"
 
-#include <dlfcn.h>
 #include <elf.h>
-#include <fcntl.h>
 #include <link.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include <climits>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -16,26 +12,23 @@
 #include <iterator>
 #include <string_view>
 
-#if defined(__GLIBC__)
-#include <gnu/libc-version.h>
-#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
 #include "core/base/error.h"
 #include "core/base/file_descriptor.h"
+#include "core/base/glibc.h"
+#include "core/base/loader_name.h"
+#include "core/base/path.h"
+#include "core/copy/source_file.h"
+#include "core/elf/machine.h"
+#include "core/loader/dl.h"
 #include "core/loader/stub_object.h"
 #include "core/resolve/loader_cache.h"
 
 namespace soswap {
 namespace {
-
-#if defined(__x86_64__)
-constexpr Elf64_Half kThisMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr Elf64_Half kThisMachine = EM_AARCH64;
-#endif
 
 using Directories = std::vector<std::string>;
 
@@ -45,12 +38,8 @@ constexpr const char* kCachePath = "/etc/ld.so.cache";
 
 // glibc 2.33 was the first to look into glibc-hwcaps.
 bool LoaderKnowsSubdirectories() {
-  constexpr long kMajor = 2;
-  constexpr long kMinor = 33;
-  char* end = nullptr;
-  const long major = std::strtol(gnu_get_libc_version(), &end, 10);
-  const long minor = *end == '.' ? std::strtol(end + 1, nullptr, 10) : 0;
-  return major > kMajor || (major == kMajor && minor >= kMinor);
+  constexpr unsigned kFirst = 33;
+  return GlibcMinor().value_or(kFirst) >= kFirst;
 }
 
 #if defined(__x86_64__)
@@ -187,13 +176,12 @@ void SplitProgramPath(const Directories& all, const ElfW(Dyn) * dynamic, LoaderP
 }
 
 void AskForProgramPath(LoaderPaths& paths) {
-  void* program = dlopen(nullptr, RTLD_LAZY);
+  const LoaderHandle program(dlopen(nullptr, RTLD_LAZY));
   if (program == nullptr) return;
   link_map* map = nullptr;
-  if (dlinfo(program, RTLD_DI_LINKMAP, &map) == 0 && map->l_ld != nullptr) {
-    SplitProgramPath(SearchDirectoriesOf(program), map->l_ld, paths);
+  if (dlinfo(program.get(), RTLD_DI_LINKMAP, &map) == 0 && map->l_ld != nullptr) {
+    SplitProgramPath(SearchDirectoriesOf(program.get()), map->l_ld, paths);
   }
-  dlclose(program);
 }
 
 LoaderPaths ReadLoaderPaths() {
@@ -205,13 +193,14 @@ LoaderPaths ReadLoaderPaths() {
 
 // The loader reads it anew for each search, and so do we: ldconfig may have run.
 std::vector<std::byte> ReadCache() {
-  const FileDescriptor file(open(kCachePath, O_RDONLY | O_CLOEXEC));
-  struct stat status {};
-  if (!file.valid() || fstat(file.get(), &status) != 0 || status.st_size <= 0) return {};
-  std::vector<std::byte> bytes(static_cast<size_t>(status.st_size));
-  const ssize_t count = read(file.get(), bytes.data(), bytes.size());
-  bytes.resize(count > 0 ? static_cast<size_t>(count) : 0);
-  return bytes;
+  try {
+    const FileDescriptor file = OpenForReading(kCachePath);
+    std::vector<std::byte> bytes(Identify(file.get(), kCachePath).size);
+    bytes.resize(ReadAt(file.get(), bytes.data(), bytes.size(), 0, kCachePath));
+    return bytes;
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 #else
@@ -269,16 +258,15 @@ std::vector<std::byte> ReadCache() { return {}; }
 
 std::string Absolute(const std::string& directory) {
   if (directory.starts_with('/')) return directory;
-  std::array<char, PATH_MAX> current;
-  if (getcwd(current.data(), current.size()) == nullptr) return directory;
-  if (directory.empty() || directory == ".") return current.data();
-  return std::string(current.data()) + "/" + directory;
+  std::string current = CurrentDirectory();
+  if (current.empty()) return directory;
+  return directory.empty() || directory == "." ? current : std::move(current) + "/" + directory;
 }
 
 // Measured: the loader passes over a file that it cannot open and an ELF file of another word size
 // or machine. With anything else it stops and reports what is wrong with the file.
 bool LoaderStopsAt(const std::string& path) {
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const FileDescriptor file = TryOpenForReading(path);
   if (!file.valid()) return false;
   Elf64_Ehdr header{};
   if (read(file.get(), &header, sizeof(header)) != static_cast<ssize_t>(sizeof(header)) ||
@@ -286,7 +274,7 @@ bool LoaderStopsAt(const std::string& path) {
     return true;
   }
   if (header.e_ident[EI_CLASS] != ELFCLASS64) return false;
-  return header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine == kThisMachine;
+  return header.e_ident[EI_DATA] != elf::kOwnByteOrder || header.e_machine == elf::kOwnMachine;
 }
 
 std::optional<std::string> FindIn(const std::string& directory, const std::string& name) {
@@ -321,13 +309,12 @@ bool FindInCache(const std::string& name, Lookup& lookup) {
 // The file of a loaded object with this name. A snapshot carries a name in /proc, and a relative
 // name belongs to a current directory that may have changed: both are left to the search.
 std::optional<std::string> FindLoaded(const std::string& name) {
-  void* handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+  const LoaderHandle handle(dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD));
   if (handle == nullptr) return std::nullopt;
   link_map* map = nullptr;
   std::string path;
-  if (dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) path = map->l_name;
-  dlclose(handle);
-  if (!path.starts_with('/') || path.starts_with("/proc/") || !LoaderStopsAt(path)) {
+  if (dlinfo(handle.get(), RTLD_DI_LINKMAP, &map) == 0) path = map->l_name;
+  if (!path.starts_with('/') || IsLoaderNameOfDescriptor(path) || !LoaderStopsAt(path)) {
     return std::nullopt;
   }
   return path;
@@ -349,23 +336,22 @@ Lookup SearchLibrary(const std::string& name, std::span<const std::string> direc
   return lookup;
 }
 
-Lookup LookUpLibrary(const std::string& name) {
-  if (name.empty()) return {};
-  if (auto path = FindLoaded(name)) return {.path = std::move(path), .looked_in = {}};
-  const LoaderPaths& paths = GetLoaderPaths();
-  Directories directories = paths.program_rpath;
-  directories.insert(directories.end(), paths.environment.begin(), paths.environment.end());
-  directories.insert(directories.end(), paths.program_runpath.begin(), paths.program_runpath.end());
-  return SearchLibrary(name, directories);
-}
-
 std::string FindLibrary(const std::string& name) {
-  Lookup lookup = LookUpLibrary(name);
-  if (lookup.path) return *std::move(lookup.path);
-  throw Error(Fault::kNotFound, "find", name, Describe(lookup.looked_in));
+  Lookup lookup;
+  if (!name.empty()) {
+    if (auto path = FindLoaded(name)) return *std::move(path);
+    const LoaderPaths& paths = GetLoaderPaths();
+    Directories directories = paths.program_rpath;
+    directories.insert(directories.end(), paths.environment.begin(), paths.environment.end());
+    directories.insert(directories.end(), paths.program_runpath.begin(),
+                       paths.program_runpath.end());
+    lookup = SearchLibrary(name, directories);
+    if (lookup.path) return *std::move(lookup.path);
+  }
+  throw Error(Fault::kNotFound, "find", name, DescribeSearch(lookup.looked_in));
 }
 
-std::string Describe(std::span<const std::string> looked_in) {
+std::string DescribeSearch(std::span<const std::string> looked_in) {
   if (looked_in.empty()) return "there is nowhere to look";
   std::string text = "looked in ";
   for (const std::string& place : looked_in) {

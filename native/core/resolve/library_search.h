@@ -24,18 +24,14 @@ struct LoaderPaths {
   std::string platform;                      // what $PLATFORM stands for; empty if unknown
 };
 
-// Any thread. Asks the loader once; the first call throws Error (kSystem) where memfd_create(2) is
-// denied.
+// Any thread. Asks the loader once; the first call throws Error (kSystem) if StubObject does.
 const LoaderPaths& GetLoaderPaths();
 
-// The file that dlopen(3), called by the main program, would load for a name without a slash: an
-// object that is loaded under this name, or else the first that a search finds. Nothing is loaded
-// and no code of the library runs. A file for another machine is passed over, as the loader does;
-// the first other file of that name ends the search even if the loader would then refuse it. Any
-// thread.
-Lookup LookUpLibrary(const std::string& name);
-
-// The same as an absolute path. Throws Error (kNotFound) that tells where it was looked for.
+// The absolute path of the file that dlopen(3), called by the main program, would load for a name
+// without a slash: an object that is loaded under this name, or else the first that a search finds.
+// Nothing is loaded and no code of the library runs. A file for another machine is passed over, as
+// the loader does; the first other file of that name ends the search even if the loader would then
+// refuse it. Any thread. Throws Error (kNotFound) that says where it searched.
 std::string FindLibrary(const std::string& name);
 
 // The search alone, in these directories, then in the loader's cache and the standard directories.
@@ -43,6 +39,6 @@ std::string FindLibrary(const std::string& name);
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories);
 
 // "looked in /a, /etc/ld.so.cache, /lib"
-std::string Describe(std::span<const std::string> looked_in);
+std::string DescribeSearch(std::span<const std::string> looked_in);
 
 }  // namespace soswap

@@ -1,12 +1,12 @@
 #include "core/resolve/resolution.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <unordered_set>
 #include <utility>
 
@@ -21,20 +21,22 @@ void Append(std::vector<std::string>& list, const std::vector<std::string>& more
   list.insert(list.end(), more.begin(), more.end());
 }
 
-std::optional<uintptr_t> AddressOf(void* handle, const elf::Import& import) {
-  dlerror();
-  void* address = nullptr;
-#if defined(__GLIBC__)
-  if (!import.version.empty()) {
-    address = dlvsym(handle, import.name.data(), import.version.data());
-  } else
-#endif
-  {
-    address = dlsym(handle, import.name.data());
+std::optional<void*> AddressOf(const LoaderHandle& handle, const elf::Import& import) {
+  return FindSymbol(handle.get(), import.name.data(),
+                    import.version.empty() ? "" : import.version.data());
+}
+
+// "it needs 'libx.so', which is missing (looked in /a, /b); '/a/liby.so' needs …"
+std::string Describe(std::span<const MissingDependency> missing, const std::string& path) {
+  std::string text;
+  for (const MissingDependency& each : missing) {
+    if (!text.empty()) text += "; ";
+    text += each.needed_by == path ? "it" : "'" + each.needed_by + "'";
+    text += " needs '" + each.name + "', ";
+    text += each.defect.empty() ? "which is missing (" + DescribeSearch(each.looked_in) + ")"
+                                : "but " + each.defect;
   }
-  // A symbol may have the address null.
-  if (address == nullptr && dlerror() != nullptr) return std::nullopt;
-  return reinterpret_cast<uintptr_t>(address);
+  return text;
 }
 
 }  // namespace
@@ -108,7 +110,7 @@ class Resolution::Walk final {
   const LoadedObject* UseLoaded(const std::string& name) {
     const LoadedObject* object = loaded_.Find(name);
     if (object == nullptr) return nullptr;
-    if (Handle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
+    if (LoaderHandle handle{dlopen(object->name.c_str(), RTLD_LAZY | RTLD_NOLOAD)}) {
       into_.loaded_.push_back(std::move(handle));
     }
     return object;
@@ -126,8 +128,6 @@ class Resolution::Walk final {
   std::deque<Asker> queue_;
   std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that have their object
 };
-
-void Resolution::HandleCloser::operator()(void* handle) const noexcept { dlclose(handle); }
 
 Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std::string& leaving)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
@@ -189,16 +189,17 @@ bool Resolution::Provides(const std::string& symbol) const {
 }
 
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {
-  const auto address = AddressOf(global_.get(), import);
-  if (!address) return false;
+  const auto found = AddressOf(global_, import);
+  if (!found) return false;
+  const auto address = reinterpret_cast<uintptr_t>(*found);
   return std::none_of(leaving_.begin(), leaving_.end(), [&](const auto& object) {
-    return *address >= object->start && *address < object->end;
+    return address >= object->start && address < object->end;
   });
 }
 
 bool Resolution::ProvidedByLoaded(const elf::Import& import) const {
-  return std::any_of(loaded_.begin(), loaded_.end(), [&](const Handle& handle) {
-    return AddressOf(handle.get(), import).has_value();
+  return std::any_of(loaded_.begin(), loaded_.end(), [&](const LoaderHandle& handle) {
+    return AddressOf(handle, import).has_value();
   });
 }
 
@@ -221,18 +222,6 @@ std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const
   add(library.symbols(), path_);
   for (const auto& file : files_) add(file->symbols(), file->path());
   return undefined;
-}
-
-std::string Describe(std::span<const MissingDependency> missing, const std::string& path) {
-  std::string text;
-  for (const MissingDependency& each : missing) {
-    if (!text.empty()) text += "; ";
-    text += each.needed_by == path ? "it" : "'" + each.needed_by + "'";
-    text += " needs '" + each.name + "', ";
-    text += each.defect.empty() ? "which is missing (" + Describe(each.looked_in) + ")"
-                                : "but " + each.defect;
-  }
-  return text;
 }
 
 }  // namespace soswap

@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "core/elf/file.h"
+#include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
 #include "core/loader/unload.h"
 #include "core/resolve/dependency_file.h"
@@ -82,10 +82,6 @@ class Resolution final {
   std::vector<std::string> LoadedBeside() const;
 
   class Walk;
-  struct HandleCloser {
-    void operator()(void* handle) const noexcept;
-  };
-  using Handle = std::unique_ptr<void, HandleCloser>;
 
   bool ProvidedGlobally(const elf::Import& import) const;
   bool ProvidedByLoaded(const elf::Import& import) const;
@@ -93,17 +89,14 @@ class Resolution final {
   std::string path_;
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
   // in the process as long as the caller: glibc takes that for a dependency.
-  Handle global_;
+  LoaderHandle global_;
   LoadedObjects::Objects leaving_;
-  std::vector<Handle> loaded_;  // dependencies that are in the process
+  std::vector<LoaderHandle> loaded_;  // dependencies that are in the process
   std::vector<std::shared_ptr<const DependencyFile>> files_;  // and those that are not
   std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
   // Loaded dependencies, direct or not, that the main program does not need itself.
   std::vector<std::string> beside_;
 };
-
-// "needs 'libx.so' (looked in /a, /b); '/a/liby.so' needs …"
-std::string Describe(std::span<const MissingDependency> missing, const std::string& path);
 
 }  // namespace soswap

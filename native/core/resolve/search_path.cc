@@ -1,10 +1,8 @@
 #include "core/resolve/search_path.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <climits>
 
+#include "core/base/path.h"
 #include "core/elf/string_tokens.h"
 #include "core/resolve/library_search.h"
 
@@ -15,8 +13,7 @@ std::string OriginOf(const std::string& path) {
   std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
   if (directory.empty()) return "/";
   if (directory.starts_with('/')) return directory;
-  char current[PATH_MAX];
-  return std::string(getcwd(current, sizeof current) != nullptr ? current : "") + "/" + directory;
+  return CurrentDirectory() + "/" + directory;
 }
 
 std::string ExpandTokens(std::string_view text, const std::string& origin) {

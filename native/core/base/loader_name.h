@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace soswap {
+
+// Names by which dlopen(3) opens a file that has no path of its own, through its descriptor.
+// dlopen compares a name with those of all loaded objects first, and would return an older image
+// that carries it: so no name is ever given out twice in one process, although descriptor numbers
+// come back. Any thread.
+std::string NewLoaderName(int descriptor);
+
+// Whether the name is one of these, and not the path of a file that somebody can replace.
+inline bool IsLoaderNameOfDescriptor(std::string_view name) { return name.starts_with("/proc/"); }
+
+}  // namespace soswap
