@@ -1,13 +1,20 @@
-import { openSync, readSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, readSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compileAction } from '../fixtures/build.js';
 
-/** Where the copy that an image is mapped from says that its section headers are. */
+/** The section header offset in the ELF header of the copy that an image is mapped from. */
 const sectionHeadersOf = ({ image }: SoHandle): bigint => {
+  const base = image!.base.toString(16).padStart(8, '0');
+  const mappings = readFileSync('/proc/self/maps', 'utf8').split('\n');
+  const inode = mappings.find((line) => line.startsWith(`${base}-`))?.split(/ +/)[4];
+  const copy = readdirSync('/proc/self/fd').find((name) => {
+    const status = statSync(`/proc/self/fd/${name}`, { bigint: true, throwIfNoEntry: false });
+    return `${status?.ino}` === inode;
+  });
   const header = Buffer.alloc(64);
-  readSync(openSync(image!.mappedFrom, 'r'), header, 0, 64, 0);
+  readSync(Number(copy), header, 0, 64, 0);
   return header.readBigUInt64LE(0x28); // e_shoff
 };
 

@@ -16,10 +16,10 @@ export interface ImageInfo {
   readonly buildId: string | null;
   /** Address that the image is loaded at: the difference between its addresses and those in the file. */
   readonly base: bigint;
-  /** What the loader mapped: `snapshot`, a private copy, or with `image: 'direct'` the path of the file. */
+  /** The file that the loader mapped: `snapshot`, a private copy, or with `image: 'direct'` the path of the file. */
   readonly mappedFrom: string;
   /** Called by JSON.stringify(): the 64-bit fields become strings of decimal digits. */
-  toJSON(): Json<Omit<ImageInfo, 'toJSON'>>;
+  readonly toJSON: () => Json<Omit<ImageInfo, 'toJSON'>>;
 }
 
 /** Why an old image is still mapped. */

@@ -37,7 +37,7 @@ export interface SwapReport {
   /** Microseconds from the call of `swap()` to its end, waiting included. */
   readonly totalMicroseconds: number;
   /** Called by JSON.stringify(): 64-bit fields become strings of decimal digits. */
-  toJSON(): Json<Omit<SwapReport, 'toJSON'>>;
+  readonly toJSON: () => Json<Omit<SwapReport, 'toJSON'>>;
 }
 
 /** Makes a report that JSON.stringify() can write. */
