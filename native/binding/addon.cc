@@ -16,7 +16,11 @@ void Initialize(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new soswap::AddonData());
+  auto* data = new soswap::AddonData();
+  env.SetInstanceData(data);
+  // Hooks run the last one first: by then every work on another thread has ended, whose hook was
+  // added when it began, and no finalizer has run yet.
+  env.AddCleanupHook([owned = data->owned] { owned->CloseAll(); });
   exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");
   soswap::LibraryWrap::Init(env, exports);
   soswap::SlotsWrap::Init(env, exports);

@@ -2,8 +2,10 @@
 
 #include <napi.h>
 
+#include <memory>
 #include <unordered_map>
 
+#include "binding/owned_objects.h"
 #include "core/base/file_descriptor.h"
 #include "core/base/work_threads.h"
 
@@ -12,6 +14,8 @@ namespace soswap {
 // What one environment (the main thread or a worker) keeps; freed with it.
 struct AddonData {
   Napi::FunctionReference so_error;
+  // Shared with the wraps, whose finalizers may run after this is gone.
+  std::shared_ptr<OwnedObjects> owned = std::make_shared<OwnedObjects>();
   // By number. A worker may be terminated before its JavaScript gets to closing them.
   std::unordered_map<int, FileDescriptor> memory_files;
   WorkThreads threads;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding/addon_data.h"
 #include "binding/call/slots_wrap.h"
 #include "binding/convert_js.h"
 #include "binding/inspect_wrap.h"
@@ -178,9 +179,13 @@ std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
 LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<LibraryWrap>(info),
       path_(info[0].As<Napi::String>()),
-      plan_(ToCopyPlan(info[1])) {
+      plan_(ToCopyPlan(info[1])),
+      owned_(info.Env().GetInstanceData<AddonData>()->owned) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
+  owned_->Add(objects_);
 }
+
+LibraryWrap::~LibraryWrap() { owned_->Remove(objects_); }
 
 // takeSnapshot(file, slots, bindNow, leaving)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {

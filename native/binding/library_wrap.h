@@ -5,17 +5,11 @@
 #include <memory>
 #include <string>
 
-#include "binding/id_table.h"
+#include "binding/owned_objects.h"
 #include "core/image/image_request.h"
 #include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
-
-// What one handle has taken and loaded.
-struct LibraryObjects {
-  IdTable<InspectedSnapshot> snapshots;
-  IdTable<Image> images;
-};
 
 // Reads lib/native/types.ts: ImageRequest. Throws a TypeError if there is no such snapshot.
 ImageRequest ToImageRequest(const Napi::Array& request, const LibraryObjects& objects);
@@ -32,6 +26,9 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   static std::shared_ptr<LibraryObjects> Get(const Napi::Value& value);
 
   explicit LibraryWrap(const Napi::CallbackInfo& info);
+  LibraryWrap(const LibraryWrap&) = delete;
+  LibraryWrap& operator=(const LibraryWrap&) = delete;
+  ~LibraryWrap() override;
 
  private:
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
@@ -56,6 +53,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   const std::string path_;
   const CopyPlan plan_;
   std::shared_ptr<LibraryObjects> objects_ = std::make_shared<LibraryObjects>();
+  std::shared_ptr<OwnedObjects> owned_;
 };
 
 }  // namespace soswap

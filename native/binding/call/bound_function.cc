@@ -293,13 +293,16 @@ napi_value CreateBoundFunction(napi_env env, std::shared_ptr<BoundTable> table, 
                            &value) != napi_ok) {
     return nullptr;
   }
-  using Owner = std::shared_ptr<BoundTable>;
-  auto owner = std::make_unique<Owner>(std::move(table));
-  const auto free_owner = [](napi_env, void* data, void*) { delete static_cast<Owner*>(data); };
-  if (napi_add_finalizer(env, value, owner.get(), free_owner, nullptr, nullptr) != napi_ok) {
+  using TableReference = std::shared_ptr<BoundTable>;
+  auto reference = std::make_unique<TableReference>(std::move(table));
+  const auto drop_reference = [](napi_env, void* data, void*) {
+    delete static_cast<TableReference*>(data);
+  };
+  if (napi_add_finalizer(env, value, reference.get(), drop_reference, nullptr, nullptr) !=
+      napi_ok) {
     return nullptr;
   }
-  static_cast<void>(owner.release());
+  static_cast<void>(reference.release());
 
   napi_value count;
   napi_create_uint32(env, static_cast<uint32_t>(slot->signature.argument_types.size()), &count);

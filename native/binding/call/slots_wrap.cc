@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "binding/addon_data.h"
 #include "binding/call/bound_function.h"
 #include "binding/call/signature.h"
 #include "binding/convert_js.h"
@@ -38,9 +39,13 @@ BoundTable& SlotsWrap::Get(const Napi::Value& value) {
 SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SlotsWrap>(info),
       table_(std::make_shared<BoundTable>(info[0].As<Napi::String>())),
-      library_(LibraryWrap::Get(info[1])) {
+      library_(LibraryWrap::Get(info[1])),
+      owned_(info.Env().GetInstanceData<AddonData>()->owned) {
   info.This().As<Napi::Object>().TypeTag(&kTag);
+  owned_->Add(table_);
 }
+
+SlotsWrap::~SlotsWrap() { owned_->Remove(table_); }
 
 // bind(symbol, signature, optional): a new function, or null where the symbol is absent now.
 Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {

@@ -19,6 +19,9 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   static BoundTable& Get(const Napi::Value& value);
 
   explicit SlotsWrap(const Napi::CallbackInfo& info);
+  SlotsWrap(const SlotsWrap&) = delete;
+  SlotsWrap& operator=(const SlotsWrap&) = delete;
+  ~SlotsWrap() override;
 
  private:
   Napi::Value Bind(const Napi::CallbackInfo& info);
@@ -32,6 +35,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
 
   std::shared_ptr<BoundTable> table_;
   std::shared_ptr<LibraryObjects> library_;
+  std::shared_ptr<OwnedObjects> owned_;
   uint32_t running_ = 0;  // the number of the image that the slots point at
   bool exchanging_ = false;
   ExchangeResult last_;
