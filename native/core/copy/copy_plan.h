@@ -7,7 +7,7 @@
 
 namespace soswap {
 
-// How a file becomes a private copy; lib/native/addon.ts: SnapshotOptions.
+// How a file becomes a private copy; lib/native/types.ts: SnapshotOptions.
 struct CopyPlan {
   Storage storage = Storage::kMemory;
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;

@@ -15,7 +15,7 @@ namespace soswap {
 // Throws Error if the file has no room for the change, std::out_of_range if `copy` is too short.
 using Edit = std::function<void(const ElfFile& file, std::span<std::byte> copy)>;
 
-// The edit that lib/native/addon.ts: CopyEdit calls by this name. Throws std::invalid_argument if
+// The edit that lib/native/types.ts: CopyEdit calls by this name. Throws std::invalid_argument if
 // there is none.
 Edit EditNamed(std::string_view name);
 
