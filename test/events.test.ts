@@ -5,7 +5,7 @@ import { type SoError, SoHandle, type SwapReport } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { soon } from '../fixtures/watched.js';
+import { soon } from '../fixtures/until.js';
 
 const builds = twoBuilds(t.testdir());
 
