@@ -12,7 +12,6 @@ t.teardown(() => so.close());
 
 /** Opens and closes the library with definitions of any kind. */
 const open = (definitions: unknown) => SoHandle.open(library, definitions as never).close();
-const wrongType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
 const wrongValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
 
 const names = [
@@ -56,27 +55,6 @@ t.test('no other type is known', async (t) => {
     message: /cannot be 'void'; a function without arguments has an empty array/,
   });
   t.throws(() => open({ noop: { arguments: Array(3) } }), wrongValue, 'holes');
-});
-
-t.test('a definition has a form', async (t) => {
-  for (const definition of [undefined, null, 'void', 1, [], () => 1]) {
-    t.throws(() => open({ noop: definition }), { ...wrongType, message: /"noop"/ });
-  }
-  for (const types of ['int32', { length: 1, 0: 'int32' }, undefined, null, 1]) {
-    t.throws(() => open({ noop: { arguments: types } }), {
-      ...wrongValue,
-      message: /"noop\.arguments" must be an array of types/,
-    });
-  }
-  for (const flag of ['nonblocking', 'optional']) {
-    for (const value of [1, 0, 'true', null, {}]) {
-      t.throws(() => open({ noop: { [flag]: value } }), { ...wrongType, message: /a boolean/ });
-    }
-    t.doesNotThrow(() => open({ noop: { [flag]: undefined } }));
-  }
-  for (const definitions of [null, 1, 'noop', [], () => 1]) {
-    t.throws(() => open(definitions), wrongType);
-  }
 });
 
 t.test(
