@@ -44,15 +44,15 @@ t.test('no other type is known', async (t) => {
   unknown.push('int32\0', 'callback', 'boolean', 'toString', '__proto__', 'constructor');
   for (const name of [...unknown, undefined, null, 1, {}, ['int32'], new String('int32')]) {
     const of = {
-      message: /^The argument "noop\.arguments\[1\]" must be a type: bool, char, int8, /,
+      message: /noop\.arguments\[1\].*bool, char, int8, /,
     };
     t.throws(() => open({ noop: { arguments: ['int32', name] } }), { ...wrongValue, ...of });
-    const result = { message: /^The argument "noop\.return" must be a type: void, bool, char, / };
+    const result = { message: /noop\.return.*void, bool, char, / };
     t.throws(() => open({ noop: { return: name } }), { ...wrongValue, ...result });
   }
   t.throws(() => open({ noop: { arguments: ['void'] } }), {
     ...wrongValue,
-    message: /cannot be 'void'; a function without arguments has an empty array/,
+    message: /void.*empty array/,
   });
   t.throws(() => open({ noop: { arguments: Array(3) } }), wrongValue, 'holes');
 });
@@ -62,12 +62,13 @@ t.test(
   async (t) => {
     t.throws(() => open({ add: { parameters: ['int32'] } }), {
       ...wrongValue,
-      message: /"add\.parameters" is not a part of a definition; use 'arguments'/,
+      message: /add\.parameters.*'arguments'/,
     });
-    t.throws(() => open({ add: { result: 'int32' } }), { message: /use 'return'/ });
-    t.throws(() => open({ add: { async: true } }), { message: /use 'nonblocking'/ });
+    t.throws(() => open({ add: { result: 'int32' } }), { ...wrongValue, message: /'return'/ });
+    t.throws(() => open({ add: { async: true } }), { ...wrongValue, message: /'nonblocking'/ });
     t.throws(() => open({ add: { retrun: 'int32' } }), {
-      message: /known are arguments, return, nonblocking, optional/,
+      ...wrongValue,
+      message: /arguments, return, nonblocking, optional/,
     });
   },
 );
@@ -163,7 +164,7 @@ t.test('as many as 1,024 arguments arrive, also where little stack is left', asy
   t.equal(ended.stdout, '524800n\n524800n\n');
   t.throws(() => open({ noop: { arguments: Array(1025).fill('int32') } }), {
     ...wrongValue,
-    message: /"noop\.arguments\.length" must not hold more than 1024 types/,
+    message: /noop\.arguments.*1024/,
   });
 });
 

@@ -69,7 +69,7 @@ t.test("image: 'direct': NODELETE stays in the file, whatever unload says", asyn
   const path = compileAction(`${t.testdir()}/so.so`, 1111, '-Wl,-z,nodelete');
   const so = SoHandle.open(path, definitions, { image: 'direct', unload: 'always' });
   replace(path, builds.two);
-  t.throws(() => so.swapSync(), { ...stillLoaded, message: /-z nodelete/ });
+  t.throws(() => so.swapSync(), stillLoaded);
   t.equal(so.functions.version(), 'build 1111');
   so.close();
 });

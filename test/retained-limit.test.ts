@@ -28,7 +28,7 @@ t.test('no more old images stay than maxRetained.images allows', async (t) => {
 
   copyFileSync(two, path);
   for (const order of ['close-first', 'open-first'] as const) {
-    t.throws(() => so.swapSync({ order }), { ...limit, path, message: /allows 2/ });
+    t.throws(() => so.swapSync({ order }), { ...limit, path });
     await t.rejects(so.swap({ order }), limit);
   }
   t.same([so.generation, so.functions.version(), so.functions.count()], [3, 'build 1111', 2]);

