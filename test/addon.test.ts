@@ -1,11 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const here = `${process.platform}-${process.arch}`;
 
 /** The package without a binary, then with these: real ones, or text. */

@@ -128,7 +128,7 @@ t.test('a dependency without SONAME is found by the path that the linker wrote',
 });
 
 t.test(
-  'a missing dependency is named, with who needs it and where it was looked for',
+  'a missing dependency is named, with what needs it and where it was searched for',
   async (t) => {
     const cwd = t.testdir();
     const below = compile(

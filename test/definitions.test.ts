@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { exitedCleanly, runNode } from '../fixtures/child.js';
+import { exitedCleanly, root, runNode } from '../fixtures/child.js';
 
 const library = compile('calls.c', join(t.testdir(), 'calls.so'));
 const so = SoHandle.open(library);
@@ -157,7 +156,6 @@ t.test('as many as 1,024 arguments arrive, also where little stack is left', asy
     if (isMainThread) new Worker(new URL(import.meta.url));
   `;
   const file = join(directory, 'many.mjs');
-  const root = fileURLToPath(new URL('..', import.meta.url));
   writeFileSync(file, program.replace("'soswap'", JSON.stringify(import.meta.resolve('soswap'))));
   const ended = await runNode([file], { cwd: root });
   t.match(ended, exitedCleanly);

@@ -2,7 +2,7 @@ import t from 'tap';
 import { MarkdownFile } from '../fixtures/markdown.js';
 import { causes } from '../fixtures/retain.js';
 
-t.test('the table tells of every cause what becomes of the old image', async (t) => {
+t.test('the table says for every cause what becomes of the old image', async (t) => {
   const rows = new MarkdownFile('docs/old-images.md').madeTable('retain-table');
   t.same(
     rows.map(([name]) => name),

@@ -48,7 +48,7 @@ t.test('no more bytes of old images stay than maxRetained.bytes allows', async (
   so.close();
 });
 
-t.test('maxRetained does not count what is unmapped', async (t) => {
+t.test('maxRetained does not count images that are unmapped', async (t) => {
   const { so: path } = copyBuilds(plain, t.testdir());
   for (const maxRetained of [{ images: 0 }, { bytes: 0 }, { images: 0, bytes: 0 }]) {
     const so = open(path, maxRetained);

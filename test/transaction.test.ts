@@ -248,7 +248,7 @@ t.test('swapSync() refuses at once while a call is in flight', async (t) => {
   so.close();
 });
 
-t.test('swapSync() refuses while a swap() looks at its candidate', async (t) => {
+t.test('swapSync() refuses while a swap() verifies its candidate', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
   copyFileSync(two, path);

@@ -121,6 +121,10 @@ for (const [activity, text] of Object.entries(activities)) {
       const first = SoHandle.open(path, definitions);
       await first.swap({ order: 'open-first' }); // the threads of the pool stay
       first.close();
+      // With the last handle goes what is kept for its next swap, on another thread.
+      const copies = () => /memfd:so/.test(JSON.stringify(held()));
+      const gone = () => until('the private copies are gone', () => !copies());
+      await gone();
       const before = held();
       const so = SoHandle.open(path, definitions);
       for (let round = 0; round < 6; round++) {
@@ -132,7 +136,8 @@ for (const [activity, text] of Object.entries(activities)) {
       replace(1);
       so.swapSync();
       const seen = [so.functions.version(), loaded().length];
-      so.close(); // with the last handle goes what is kept for its next swap
+      so.close();
+      await gone();
       process.send([...seen, before, held()]);
     `;
     writeFileSync(`${cwd}/program.mjs`, program);

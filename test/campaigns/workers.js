@@ -6,7 +6,6 @@
 //
 // Prints figures, with --json as one object. Exits with 1 at the first wrong value.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
+import { compile } from '../../fixtures/compile.js';
 import { held } from '../../fixtures/held.js';
 
 const definitions = {
@@ -37,7 +37,9 @@ async function main() {
   });
   const directory = mkdtempSync(join(tmpdir(), 'soswap-workers-'));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
-  const builds = [1111, 2222].map((line) => compile(directory, line));
+  const builds = [1111, 2222].map((line) =>
+    compile('gate.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
+  );
   const path = join(directory, 'so.so');
   symlinkSync(builds[0], path);
   const lines = Object.fromEntries(
@@ -130,13 +132,6 @@ async function sampled() {
   globalThis.gc?.();
   await setImmediate();
   return { ...held(), images: loaded().length };
-}
-
-function compile(directory, line) {
-  const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
-  const path = join(directory, `so${line}.so`);
-  execFileSync(fixture('compile'), [fixture('gate.c'), path, `-DLINE=${line}`]);
-  return path;
 }
 
 function buildIdOf(path) {
