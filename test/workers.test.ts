@@ -121,9 +121,8 @@ for (const [activity, text] of Object.entries(activities)) {
       const first = SoHandle.open(path, definitions);
       await first.swap({ order: 'open-first' }); // the threads of the pool stay
       first.close();
-      // With the last handle goes what is kept for its next swap, on another thread.
-      const copies = () => /memfd:so/.test(JSON.stringify(held()));
-      const gone = () => until('the private copies are gone', () => !copies());
+      // With the last handle goes what is kept for its next swap.
+      const gone = () => until('the private copies are gone', () => !holdsCopies());
       await gone();
       const before = held();
       const so = SoHandle.open(path, definitions);

@@ -15,7 +15,8 @@ import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
 import { compile } from '../../fixtures/compile.js';
-import { held } from '../../fixtures/held.js';
+import { held, holdsCopies } from '../../fixtures/held.js';
+import { until } from '../../fixtures/until.js';
 
 const definitions = {
   count: { return: 'int32' },
@@ -53,6 +54,7 @@ async function main() {
   );
   const done = await Promise.all(jobs);
   const seconds = Number(process.hrtime.bigint() - started) / 1e9;
+  await until('the private copies are gone', () => !holdsCopies());
   const pauses = done.flatMap(({ pauses }) => pauses).sort((a, b) => a - b);
   const figures = {
     workers: done.length,
