@@ -1,11 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const here = `${process.platform}-${process.arch}`;
 
 /** The package without a binary, then with these: real ones, or text. */
@@ -37,15 +35,15 @@ async function importOf(directory: string) {
 const loads = { code: undefined };
 
 t.test('without a binary the import says what to do', async (t) => {
-  const message = new RegExp(`no binary .* for ${here}; npx soswap build compiles one`);
+  const message = new RegExp(`${here}.*npx soswap build`);
   t.match(await importOf(packageWith(t.testdir(), {})), { code: 'ERR_SOSWAP_ADDON', message });
 });
 
-t.test('a binary that the loader refuses is told of in its words', async (t) => {
+t.test('the error about a binary that the loader refuses has its words', async (t) => {
   const name = `prebuilds/${here}/soswap.node`;
   t.match(await importOf(packageWith(t.testdir(), { [name]: 'no ELF file' })), {
     code: 'ERR_SOSWAP_ADDON',
-    message: /does not load on this system \(.*soswap\.node.*\); npx soswap build compiles one/,
+    message: /soswap\.node.*npx soswap build/,
   });
 });
 
@@ -85,6 +83,6 @@ t.test('build names what is missing on this machine', async (t) => {
     status: 1,
     signal: null,
     stdout: '',
-    stderr: /^soswap: cannot build without g\+\+ -m64, \/absent\/cc, make, npm; .*apt-get.*\n$/,
+    stderr: /^soswap: .*g\+\+ -m64, \/absent\/cc, make, npm.*apt-get.*\n$/,
   });
 });

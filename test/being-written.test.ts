@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { soon } from '../fixtures/until.js';
 
 const builds = twoBuilds(t.testdir());
 const definitions = { action: { return: 'int32' }, count: { return: 'int32' } } as const;
@@ -21,7 +21,7 @@ t.test(
     const writer = spawn('sh', ['-c', 'exec 3<>"$0"; echo open; read line; exec 3>&-', path], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    await once(writer.stdout, 'data');
+    await once(writer.stdout, 'data', soon());
 
     t.throws(() => SoHandle.open(path), beingWritten);
     t.throws(() => so.swapSync(), beingWritten);
@@ -60,10 +60,8 @@ t.test('a file that was open for writing a moment ago is taken', async (t) => {
   t.match(await open(1e9), { code: 1, signal: null, stderr: /ERR_SOSWAP_BEING_WRITTEN/ });
 });
 
-t.test('a file with a write lease is refused, until that is given back', async (t) => {
-  const { so: path } = copyBuilds(builds, t.testdir());
-  // fcntl(2); NFS and Samba servers take one for their clients.
-  const program = `
+/** Takes a write lease, fcntl(2), and gives it back when it reads a line. NFS and Samba servers do so for their clients. */
+const lease = `
 import fcntl, os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
 file = os.open(sys.argv[1], os.O_RDONLY)
@@ -72,22 +70,29 @@ try:
 except OSError as error:
     sys.exit(str(error))
 print('held', flush=True)
-signal.sigwait([signal.SIGIO])
 sys.stdin.readline()
-  `;
-  const holder = spawn('python3', ['-c', program, path], { stdio: ['pipe', 'pipe', 'pipe'] });
-  const complaint = text(holder.stderr);
-  const closed = once(holder, 'close');
-  await Promise.race([once(holder.stdout, 'data'), closed]);
-  if (holder.exitCode !== null) {
-    t.pass(`skipped: there is no lease to be had: ${await complaint}`);
-    return;
-  }
-  t.throws(() => SoHandle.open(path), beingWritten);
-  holder.stdin.end('\n');
-  t.same(await closed, [0, null]);
-  SoHandle.open(path).close();
-});
+`;
+
+/** Why no lease can be had here; `false` if one can. */
+function noLease(): string | false {
+  const { status, stderr } = spawnSync('python3', ['-c', lease, builds.so], { encoding: 'utf8' });
+  return status !== 0 && `no lease can be had: ${stderr ?? 'there is no python3'}`;
+}
+
+t.test(
+  'a file with a write lease is refused, until that is given back',
+  { skip: noLease() },
+  async (t) => {
+    const { so: path } = copyBuilds(builds, t.testdir());
+    const holder = spawn('python3', ['-c', lease, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const closed = once(holder, 'close');
+    await once(holder.stdout, 'data', soon());
+    t.throws(() => SoHandle.open(path), beingWritten);
+    holder.stdin.end('\n');
+    t.same(await closed, [0, null]);
+    SoHandle.open(path).close();
+  },
+);
 
 t.test('a file that somebody has open for reading is taken', async (t) => {
   const { so: path } = copyBuilds(builds, t.testdir());

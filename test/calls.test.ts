@@ -213,7 +213,7 @@ t.test('the number of arguments must be right', async (t) => {
     const call = bind('noop', Array(count).fill('int32'), 'void');
     t.equal(call.length, count, 'the length of the function');
     for (const got of [0, 1, count - 1, count + 1, 20].filter((n) => n >= 0 && n !== count)) {
-      const expected = { ...wrong, message: new RegExp(`takes ${count} arguments?, not ${got}$`) };
+      const expected = { ...wrong, message: new RegExp(`\\b${count}\\b.*\\b${got}\\b`) };
       t.throws(() => call(...Array(got).fill(1)), expected, `${got} for ${count}`);
     }
   }
@@ -236,8 +236,8 @@ t.test('strings are UTF-8, whatever their length', async (t) => {
   const compare = bind('compare', ['string', 'string'], 'int32');
   t.equal(compare('a'.repeat(200), 'a'.repeat(200)), 0, 'two strings do not share a place');
   t.ok((compare('a'.repeat(200), `${'a'.repeat(199)}b`) as number) < 0);
-  t.throws(() => echo('a\0b'), { ...wrong, message: /NUL/ });
-  t.throws(() => echo(`${'a'.repeat(1000)}\0`), { ...wrong, message: /NUL/ });
+  t.throws(() => echo('a\0b'), wrong);
+  t.throws(() => echo(`${'a'.repeat(1000)}\0`), wrong);
 });
 
 t.test('a string result is copied at once, and is null for NULL', async (t) => {
@@ -300,7 +300,7 @@ t.test('detached memory is refused, resizable memory is taken', async (t) => {
     const views = [new Uint8Array(buffer), new Uint8Array(buffer, 8), new DataView(buffer, 4)];
     structuredClone(buffer, { transfer: [buffer] });
     for (const memory of [buffer, ...views]) {
-      t.throws(() => call(memory), { ...wrong, message: /not detached/ }, memory.constructor.name);
+      t.throws(() => call(memory), wrong, memory.constructor.name);
     }
   }
   const Resizable = ArrayBuffer as unknown as new (
@@ -340,37 +340,32 @@ t.test('no JavaScript runs while arguments are converted', async (t) => {
   t.same(touched, []);
 });
 
-t.test('what is wrong is told: function, position, type, and what came', async (t) => {
+t.test('the error names the function, the position, the type, and what came', async (t) => {
   const add = bind('add', ['int32', 'int32'], 'int32');
   const cases: [unknown, RegExp][] = [
-    [
-      1.5,
-      /^cannot call add\(\): argument 2 of 2 \(int32\) must be an integer from -2147483648 to /,
-    ],
-    [1.5, / 2147483647, not the number 1\.5$/],
-    ['1', /not the string '1'$/],
-    ['x'.repeat(1000), /not the string 'x{40}…'$/],
-    ['é'.repeat(1000), /not the string 'é{20}…'$/],
-    [12n, /not the bigint 12n$/],
-    [2n ** 100_000n, /not a bigint of more than 99968 bits$/],
-    [null, /not null$/],
-    [undefined, /not undefined$/],
-    [true, /not true$/],
-    [Symbol('x'), /not a symbol$/],
-    [[], /not an array$/],
-    [{}, /not an object$/],
-    [new Date(), /not a Date$/],
-    [Promise.resolve(), /not a promise$/],
-    [new Uint8Array(), /not a typed array$/],
-    [new DataView(new ArrayBuffer(1)), /not a DataView$/],
-    [new ArrayBuffer(1), /not an ArrayBuffer$/],
-    [() => 1, /not a function$/],
+    [1.5, /add\(\).*\b2 of 2\b.*int32.*-2147483648.*2147483647.*\b1\.5\b/],
+    ['1', /'1'/],
+    ['x'.repeat(1000), /'x{40}…'/],
+    ['é'.repeat(1000), /'é{20}…'/],
+    [12n, /12n/],
+    [2n ** 100_000n, /99968 bits/],
+    [null, /null/],
+    [undefined, /undefined/],
+    [true, /true/],
+    [Symbol('x'), /symbol/],
+    [[], /array/],
+    [{}, /object/],
+    [new Date(), /Date/],
+    [Promise.resolve(), /promise/i],
+    [new Uint8Array(), /typed array/],
+    [new DataView(new ArrayBuffer(1)), /DataView/],
+    [new ArrayBuffer(1), /ArrayBuffer/],
+    [() => 1, /function/],
   ];
   for (const [value, message] of cases) t.throws(() => add(1, value), { ...wrong, message });
-  t.throws(() => add('first', 'second'), { message: /argument 1 of 2/ }, 'the first mistake');
-  t.throws(() => bind('length_of', ['string'], 'uint64')(5), {
-    message: /\(string\) must be a string, Buffer, .* null or undefined, not the number 5$/,
-  });
+  t.throws(() => add('first', 'second'), { ...wrong, message: /\b1 of 2\b/ }, 'the first mistake');
+  const notText = { ...wrong, message: /string, Buffer.*null.*undefined.*\b5\b/ };
+  t.throws(() => bind('length_of', ['string'], 'uint64')(5), notText);
 });
 
 t.test('a closed handle comes before wrong arguments', async (t) => {
@@ -402,11 +397,11 @@ t.test('C++ exceptions become errors', async (t) => {
       code,
       path: throwing,
       symbol: 'throw_if',
-      message: 'throw_if() threw a C++ exception: value is 5',
+      message: /value is 5/,
     });
     t.equal(throw_if(0), 7);
-    t.throws(() => throw_int(), { code, message: 'throw_int() threw a C++ exception' });
-    t.throws(() => throw_after(1, 2, 3, 4, 5, 6, 7, 8, 9), { code, message: /: nine$/ });
+    t.throws(() => throw_int(), { code, symbol: 'throw_int' });
+    t.throws(() => throw_after(1, 2, 3, 4, 5, 6, 7, 8, 9), { code, message: /nine/ });
     t.equal(throw_after(1, 2, 3, 4, 5, 6, 7, 8, 0), 36);
   }
   t.doesNotThrow(() => handle.close(), 'no call is left in flight');

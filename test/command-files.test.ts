@@ -66,14 +66,18 @@ t.test('a file without permission to read', { skip: noUser }, async (t) => {
 
 const notRoot = !isRoot && 'needs root, to be another user';
 
-t.test("another user's process is not looked into", { skip: noUser || notRoot }, async (t) => {
-  t.match(asUser(['loaded', '--pid', `${process.pid}`]), {
-    status: 1,
-    signal: null,
-    stdout: '',
-    stderr: new RegExp(`^soswap: .*\\b${process.pid}\\b.*root.*\n$`),
-  });
-});
+t.test(
+  "the images of another user's process are not read",
+  { skip: noUser || notRoot },
+  async (t) => {
+    t.match(asUser(['loaded', '--pid', `${process.pid}`]), {
+      status: 1,
+      signal: null,
+      stdout: '',
+      stderr: new RegExp(`^soswap: .*\\b${process.pid}\\b.*root.*\n$`),
+    });
+  },
+);
 
 for (const name of ['-dash.so', 'two words.so', 'a\nb.so', `it's "$HOME" é 猫.so`, '%s\t\\.so']) {
   t.test(`a file may have the name ${JSON.stringify(name)}`, async (t) => {
@@ -92,15 +96,18 @@ for (const name of ['-dash.so', 'two words.so', 'a\nb.so', `it's "$HOME" é 猫.
   });
 }
 
-t.test('a name without a slash is looked up; a file of that name here is hinted at', async (t) => {
-  t.match(await soswap('inspect', 'so1.so'), {
-    code: 1,
-    signal: null,
-    stdout: '',
-    stderr: / \.\/so1\.so/,
-  });
-  t.match(await soswap('inspect', 'libm.so.6'), { stdout: /^\/.+\/libm\.so\.6\n/, stderr: '' });
-});
+t.test(
+  'a name without a slash is searched for as by dlopen(3), and the error hints at a file of that name here',
+  async (t) => {
+    t.match(await soswap('inspect', 'so1.so'), {
+      code: 1,
+      signal: null,
+      stdout: '',
+      stderr: / \.\/so1\.so/,
+    });
+    t.match(await soswap('inspect', 'libm.so.6'), { stdout: /^\/.+\/libm\.so\.6\n/, stderr: '' });
+  },
+);
 
 t.test('install replaces a file', async (t) => {
   const { two, so } = copyBuilds(builds, t.testdir());

@@ -4,7 +4,7 @@ import t from 'tap';
 import { outcome, rows, soswap } from '../fixtures/comparison.js';
 import { MarkdownFile } from '../fixtures/markdown.js';
 
-t.test('soswap does what the comparison says of it', async (t) => {
+t.test('soswap does what the comparison says', async (t) => {
   const root = t.testdir();
   const directories = rows.map((_, index) => join(root, String(index)));
   for (const directory of directories) mkdirSync(directory);

@@ -1,11 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
+import { root } from '../fixtures/child.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const run = (args: string[], env = {}) => {
   const options = { cwd: root, encoding: 'utf8', env: { ...process.env, ...env } } as const;
   const { status, stdout, stderr } = spawnSync('fixtures/compile', args, options);
@@ -25,11 +24,11 @@ t.test('fixtures/compile: C and C++ become libraries, and flags go to the compil
   }
 });
 
-t.test('fixtures/compile: --help tells how it is used', async (t) => {
+t.test('fixtures/compile: --help shows its usage', async (t) => {
   t.match(run(['--help']), { status: 0, stdout: /^usage: fixtures\/compile/, stderr: '' });
 });
 
-t.test('fixtures/compile: a mistake is told', async (t) => {
+t.test('fixtures/compile: a mistake is named', async (t) => {
   const directory = t.testdir();
   writeFileSync(`${directory}/poem.txt`, '');
   const output = `${directory}/out.so`;

@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { exitedCleanly, runNode } from '../fixtures/child.js';
+import { exitedCleanly, root, runNode } from '../fixtures/child.js';
 
 const library = compile('calls.c', join(t.testdir(), 'calls.so'));
 const so = SoHandle.open(library);
@@ -12,7 +11,6 @@ t.teardown(() => so.close());
 
 /** Opens and closes the library with definitions of any kind. */
 const open = (definitions: unknown) => SoHandle.open(library, definitions as never).close();
-const wrongType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
 const wrongValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
 
 const names = [
@@ -45,38 +43,17 @@ t.test('no other type is known', async (t) => {
   unknown.push('int32\0', 'callback', 'boolean', 'toString', '__proto__', 'constructor');
   for (const name of [...unknown, undefined, null, 1, {}, ['int32'], new String('int32')]) {
     const of = {
-      message: /^The argument "noop\.arguments\[1\]" must be a type: bool, char, int8, /,
+      message: /noop\.arguments\[1\].*bool, char, int8, /,
     };
     t.throws(() => open({ noop: { arguments: ['int32', name] } }), { ...wrongValue, ...of });
-    const result = { message: /^The argument "noop\.return" must be a type: void, bool, char, / };
+    const result = { message: /noop\.return.*void, bool, char, / };
     t.throws(() => open({ noop: { return: name } }), { ...wrongValue, ...result });
   }
   t.throws(() => open({ noop: { arguments: ['void'] } }), {
     ...wrongValue,
-    message: /must not be 'void'/,
+    message: /'void'/,
   });
   t.throws(() => open({ noop: { arguments: Array(3) } }), wrongValue, 'holes');
-});
-
-t.test('a definition has a form', async (t) => {
-  for (const definition of [undefined, null, 'void', 1, [], () => 1]) {
-    t.throws(() => open({ noop: definition }), { ...wrongType, message: /"noop"/ });
-  }
-  for (const types of ['int32', { length: 1, 0: 'int32' }, undefined, null, 1]) {
-    t.throws(() => open({ noop: { arguments: types } }), {
-      ...wrongValue,
-      message: /"noop\.arguments" must be an array of types/,
-    });
-  }
-  for (const flag of ['nonblocking', 'optional']) {
-    for (const value of [1, 0, 'true', null, {}]) {
-      t.throws(() => open({ noop: { [flag]: value } }), { ...wrongType, message: /a boolean/ });
-    }
-    t.doesNotThrow(() => open({ noop: { [flag]: undefined } }));
-  }
-  for (const definitions of [null, 1, 'noop', [], () => 1]) {
-    t.throws(() => open(definitions), wrongType);
-  }
 });
 
 t.test(
@@ -84,12 +61,13 @@ t.test(
   async (t) => {
     t.throws(() => open({ add: { parameters: ['int32'] } }), {
       ...wrongValue,
-      message: /"add\.parameters" .*use 'arguments'/,
+      message: /add\.parameters.*'arguments'/,
     });
-    t.throws(() => open({ add: { result: 'int32' } }), { message: /use 'return'/ });
-    t.throws(() => open({ add: { async: true } }), { message: /use 'nonblocking'/ });
+    t.throws(() => open({ add: { result: 'int32' } }), { ...wrongValue, message: /'return'/ });
+    t.throws(() => open({ add: { async: true } }), { ...wrongValue, message: /'nonblocking'/ });
     t.throws(() => open({ add: { retrun: 'int32' } }), {
-      message: /use arguments, return, nonblocking, optional/,
+      ...wrongValue,
+      message: /arguments, return, nonblocking, optional/,
     });
   },
 );
@@ -178,14 +156,13 @@ t.test('as many as 1,024 arguments arrive, also where little stack is left', asy
     if (isMainThread) new Worker(new URL(import.meta.url));
   `;
   const file = join(directory, 'many.mjs');
-  const root = fileURLToPath(new URL('..', import.meta.url));
   writeFileSync(file, program.replace("'soswap'", JSON.stringify(import.meta.resolve('soswap'))));
   const ended = await runNode([file], { cwd: root });
   t.match(ended, exitedCleanly);
   t.equal(ended.stdout, '524800n\n524800n\n');
   t.throws(() => open({ noop: { arguments: Array(1025).fill('int32') } }), {
     ...wrongValue,
-    message: /"noop\.arguments\.length" must not hold more than 1024 types/,
+    message: /noop\.arguments.*1024/,
   });
 });
 

@@ -1,12 +1,12 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { SoHandle } from 'soswap';
 import t from 'tap';
-import { crashSignals, exitedCleanly, runNode } from '../fixtures/child.js';
+import { crashSignals, exitedCleanly, main, Running, runSoswap } from '../fixtures/child.js';
 
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const directory = t.testdir({ tmp: {} });
+const TMPDIR = join(directory, 'tmp');
+const ended = await runSoswap(['demo'], { cwd: directory, env: { TMPDIR } });
 
 const haveSqlcipher = ['libsqlite3.so.0', 'libsqlcipher.so.0'].every((name) => {
   try {
@@ -27,13 +27,13 @@ function tableOf(output: string, head: RegExp): Map<string, string[]> {
   );
 }
 
-t.test('the demo shows what each replacement does to a raw loop and to SoHandle', async (t) => {
-  const TMPDIR = t.testdir();
-  const ended = await runNode([main, 'demo'], { cwd: TMPDIR, env: { TMPDIR } });
+t.test('the demo leaves nothing behind', async (t) => {
   t.match(ended, exitedCleanly);
   t.notMatch(ended.stdout, '\x1b', 'no colours in a pipe');
-  t.same(readdirSync(TMPDIR), [], 'nothing is left behind');
+  t.same(readdirSync(TMPDIR), []);
+});
 
+t.test('the demo shows what each replacement does to a raw loop and to SoHandle', async (t) => {
   const table = tableOf(ended.stdout, /^way of replacing/);
   const ways: [name: string, raw: 'crashes' | 'is stale', soswap: string, inode: 'same' | 'new'][] =
     [
@@ -63,11 +63,9 @@ t.test('the demo shows what each replacement does to a raw loop and to SoHandle'
     t.equal(before === after ? 'same' : 'new', inode, `${name}: inodes ${inodes}`);
     t.match(time, /^[\d,]+ µs$/, `${name}: time of the swap`);
   }
+});
 
-  if (!haveSqlcipher) {
-    t.match(ended.stdout, /apt-get install libsqlite3-0 libsqlcipher0/);
-    return;
-  }
+t.test('the demo swaps SQLite', { skip: !haveSqlcipher && 'needs SQLCipher' }, async (t) => {
   const seen = tableOf(ended.stdout, /^called or queried/);
   const [sqlite, copied, sqlcipher] = seen.get('sqlite3_libversion()') ?? [];
   t.match(sqlite, /^3\.\d+\.\d+$/);
@@ -81,20 +79,21 @@ t.test('the demo shows what each replacement does to a raw loop and to SoHandle'
   );
 });
 
+t.test(
+  'the demo names what is missing for SQLite',
+  {
+    skip: haveSqlcipher && 'SQLCipher is here',
+  },
+  async (t) => {
+    t.match(ended.stdout, /libsqlite3-0 libsqlcipher0/);
+  },
+);
+
 t.test('Ctrl-C ends the demo, and nothing is left behind', async (t) => {
   const TMPDIR = t.testdir();
-  const { NODE_OPTIONS: _, ...env } = process.env;
-  const demo = spawn(process.execPath, [main, 'demo'], {
-    env: { ...env, TMPDIR },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let output = '';
-  for (demo.stdout.setEncoding('utf8'); !output.includes('before'); ) {
-    const [text] = await once(demo.stdout, 'data');
-    output += text;
-  }
+  const demo = new Running([main, 'demo'], { cwd: TMPDIR, env: { TMPDIR } });
+  await demo.says(/before/);
   t.not(readdirSync(TMPDIR).length, 0, 'it is at work');
-  demo.kill('SIGINT');
-  t.same(await once(demo, 'exit'), [130, null]);
+  t.match(await demo.end('SIGINT'), { code: 130, signal: null, stderr: '' });
   t.same(readdirSync(TMPDIR), []);
 });

@@ -22,7 +22,7 @@ t.test("image: 'direct': code that somebody else has open is not swapped", async
   count();
   const handle = dl.dlopen(path);
   replace(path, two);
-  const refused = { ...stillLoaded, path, message: /other code of this process has it open/ };
+  const refused = { ...stillLoaded, path };
   t.throws(() => so.swapSync(), refused);
   await t.rejects(so.swap(), refused);
   t.same([so.generation, version(), count()], [1, 'build 1111', 2], 'nothing changed');
@@ -69,7 +69,7 @@ t.test("image: 'direct': NODELETE stays in the file, whatever unload says", asyn
   const path = compileAction(`${t.testdir()}/so.so`, 1111, '-Wl,-z,nodelete');
   const so = SoHandle.open(path, definitions, { image: 'direct', unload: 'always' });
   replace(path, builds.two);
-  t.throws(() => so.swapSync(), { ...stillLoaded, message: /-z nodelete/ });
+  t.throws(() => so.swapSync(), stillLoaded);
   t.equal(so.functions.version(), 'build 1111');
   so.close();
 });
@@ -104,3 +104,18 @@ t.test("image: 'direct': both images cannot be there at once", async (t) => {
   t.equal(so.functions.version(), 'build 1111');
   so.close();
 });
+
+t.test(
+  "image: 'direct': the loader refuses a candidate, and the old code is loaded again",
+  async (t) => {
+    const { so: path, two } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path, definitions, { image: 'direct' });
+    renameSync(compile('static-tls.c', `${path}.new`, '-DLINE=2222'), path);
+    t.throws(() => so.swapSync(), { code: 'ERR_SOSWAP_LOADER', rolledBack: true });
+    t.equal(so.functions.version(), 'build 1111');
+    renameSync(two, path);
+    so.swapSync();
+    t.equal(so.functions.version(), 'build 2222');
+    so.close();
+  },
+);

@@ -5,11 +5,11 @@ import { type SoError, SoHandle, type SwapReport } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { soon } from '../fixtures/watched.js';
+import { soon } from '../fixtures/until.js';
 
 const builds = twoBuilds(t.testdir());
 
-/** What a handle and the diagnostics channels tell. */
+/** What a handle emits, and what is published on the diagnostics channels. */
 function listen(t: { teardown(end: () => void): void }, so: SoHandle) {
   const told = { swaps: [] as SwapReport[], refusals: [] as SoError[], channel: [] as unknown[] };
   so.on('swap', (report) => told.swaps.push(report));
@@ -25,7 +25,7 @@ function listen(t: { teardown(end: () => void): void }, so: SoHandle) {
 }
 
 for (const how of ['swap', 'swapSync'] as const) {
-  t.test(`${how}() tells its report by the event and on the channel, once`, async (t) => {
+  t.test(`${how}() emits its report and publishes it, once`, async (t) => {
     const { so: path, two } = copyBuilds(builds, t.testdir());
     const so = SoHandle.open(path);
     const told = listen(t, so);
@@ -49,7 +49,7 @@ for (const how of ['swap', 'swapSync'] as const) {
     so.close();
   });
 
-  t.test(`${how}() tells its refusal by the event and on the channel, once`, async (t) => {
+  t.test(`${how}() emits its refusal and publishes it, once`, async (t) => {
     const { so: path } = copyBuilds(builds, t.testdir());
     const so = SoHandle.open(path);
     const told = listen(t, so);
@@ -75,7 +75,7 @@ for (const how of ['swap', 'swapSync'] as const) {
     so.close();
   });
 
-  t.test(`${how}(): the new code runs when its event is told`, async (t) => {
+  t.test(`${how}(): the new code runs when the event is emitted`, async (t) => {
     const { so: path, two } = copyBuilds(builds, t.testdir());
     const so = SoHandle.open(path, { version: { return: 'string' } });
     const seen: unknown[] = [];
@@ -97,7 +97,7 @@ t.test('mistakes in arguments are no refusals', async (t) => {
   so.close();
 });
 
-t.test('a watch tells the same', async (t) => {
+t.test('a watch emits and publishes the same', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path);
   const told = listen(t, so);

@@ -11,7 +11,7 @@ import { Gate } from '../fixtures/gate.js';
 const builds = twoBuilds(t.testdir());
 const of = (path: string): LoadedImage[] => loaded().filter((image) => image.path === path);
 
-t.test('a live image is told as its handle tells it', async (t) => {
+t.test('a live image is listed with the facts of its handle', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   t.same(of(path), []);
   const so = SoHandle.open(path);
@@ -25,7 +25,7 @@ t.test('a live image is told as its handle tells it', async (t) => {
   copyFileSync(two, path);
   so.swapSync();
   t.match(of(path), [{ ...so.image, generation: 2, state: 'live' }]);
-  t.equal(of(path).length, 1, 'what was unmapped is not told');
+  t.equal(of(path).length, 1, 'the image that was unmapped is not listed');
   so.close();
   t.same(of(path), []);
 });
@@ -39,7 +39,7 @@ t.test('two handles of one path have an image each', async (t) => {
   other.close();
 });
 
-t.test('a retained image is told with its reason, oldest first', async (t) => {
+t.test('a retained image is listed with its reason, oldest first', async (t) => {
   const path = compileAction(join(t.testdir(), 'so.so'), 1111, '-Wl,-z,nodelete');
   const so = SoHandle.open(path);
   const { retained } = so.swapSync();
@@ -52,7 +52,7 @@ t.test('a retained image is told with its reason, oldest first', async (t) => {
   t.match(of(path), [{ state: 'retained' }, { state: 'retained' }]);
 });
 
-t.test('a table shows all of that to people', async (t) => {
+t.test('a table shows these facts to people', async (t) => {
   const directory = t.testdir();
   const path = compile('gate.c', join(directory, 'gate.so'), '-DLINE=1', '-Wl,-soname,gate.so');
   const needing = compile('retain/needing.c', join(directory, 'needing.so'), path);
@@ -103,7 +103,7 @@ t.test('calls in flight are counted', async (t) => {
   so.close();
 });
 
-t.test('images of other threads are told, until the thread ends', async (t) => {
+t.test('images of other threads are listed, until the thread ends', async (t) => {
   const program = `
     const { parentPort, workerData } = require('node:worker_threads');
     import(workerData.soswap).then(({ SoHandle }) => {

@@ -1,38 +1,49 @@
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
+import { twoBuilds } from '../fixtures/build.js';
+import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-
-// tap's own loader reaches children through NODE_OPTIONS; a user's program has none.
-const { NODE_OPTIONS: _, ...env } = process.env;
-const node = (...args: string[]) => {
-  const child = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' });
-  return { status: child.status, signal: child.signal, stdout: child.stdout.trim() };
-};
-const works = { status: 0, signal: null };
+const { one } = twoBuilds(t.testdir());
+// Node.js 20.19 warns that require() of a module is experimental.
+const runCommonJs = (program: string) =>
+  runNode(['--no-warnings', '--eval', program], { cwd: root });
 
 t.test('the package loads by import', async (t) => {
   const program = `
     import { SoHandle } from 'soswap';
     import * as dl from 'soswap/dl';
-    console.log(typeof SoHandle.open, typeof dl.dlopen);
+    process.send([typeof SoHandle.open, typeof dl.dlopen]);
   `;
-  t.match(node('--input-type=module', '-e', program), { ...works, stdout: 'function function' });
+  t.match(await runProgram(program, { cwd: root }), {
+    ...exitedCleanly,
+    messages: [['function', 'function']],
+  });
 });
 
-t.test('the package loads by require()', async (t) => {
+t.test('the package loads by require(), and works', async (t) => {
   const program = `
     const { SoHandle } = require('soswap');
     const dl = require('soswap/dl');
-    console.log(typeof SoHandle.open, typeof dl.dlopen);
+    const so = SoHandle.open(${JSON.stringify(one)}, { version: { return: 'string' } });
+    process.send([so.functions.version(), typeof dl.dlopen]);
   `;
-  t.match(node('-e', program), { ...works, stdout: 'function function' });
+  t.match(await runCommonJs(program), { ...exitedCleanly, messages: [['build 1111', 'function']] });
 });
 
-t.test('the package tells its version', async (t) => {
-  const program = `console.log(require('soswap/package.json').version)`;
-  t.match(node('-e', program), { ...works, stdout: version });
+t.test('a program may import and require() it at once', async (t) => {
+  const program = `
+    import { createRequire } from 'node:module';
+    import { SoHandle } from 'soswap';
+    const required = createRequire(process.cwd() + '/')('soswap');
+    process.send(required.SoHandle === SoHandle);
+  `;
+  const ended = await runProgram(program, { cwd: root }, '--no-warnings');
+  t.match(ended, { ...exitedCleanly, messages: [true] });
+});
+
+t.test('the package has its version', async (t) => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const program = "process.send(require('soswap/package.json').version)";
+  t.match(await runCommonJs(program), { ...exitedCleanly, messages: [version] });
 });

@@ -43,7 +43,7 @@ for (const [what, end] of [
   ['crashes', 'abort()'],
   ['hangs', 'for (;;) pause()'],
 ] as const) {
-  t.test(`what a candidate that ${what} has started is ended with it`, async (t) => {
+  t.test(`a process that a candidate has started ends when the candidate ${what}`, async (t) => {
     const cwd = t.testdir();
     const { so: path } = copyBuilds(builds, cwd);
     const so = SoHandle.open(path, definitions);
@@ -63,7 +63,7 @@ for (const [what, end] of [
   });
 }
 
-t.test('a candidate that the loader refuses is refused in its words', async (t) => {
+t.test('a candidate that the loader refuses is refused with its words', async (t) => {
   const { so: path } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
   so.functions.count();

@@ -2,7 +2,7 @@ import { SoErrorCode } from 'soswap';
 import t from 'tap';
 import { MarkdownFile } from '../fixtures/markdown.js';
 
-t.test('the README tells of every error code', async (t) => {
+t.test('the README lists every error code', async (t) => {
   const { text } = new MarkdownFile('README.md');
   const section = /\n## Errors\n(.*?)\n## /s.exec(text)?.[1] ?? '';
   t.same(

@@ -28,7 +28,7 @@ t.test('no more old images stay than maxRetained.images allows', async (t) => {
 
   copyFileSync(two, path);
   for (const order of ['close-first', 'open-first'] as const) {
-    t.throws(() => so.swapSync({ order }), { ...limit, path, message: /allows 2/ });
+    t.throws(() => so.swapSync({ order }), { ...limit, path });
     await t.rejects(so.swap({ order }), limit);
   }
   t.same([so.generation, so.functions.version(), so.functions.count()], [3, 'build 1111', 2]);
@@ -48,7 +48,7 @@ t.test('no more bytes of old images stay than maxRetained.bytes allows', async (
   so.close();
 });
 
-t.test('maxRetained does not count what is unmapped', async (t) => {
+t.test('maxRetained does not count images that are unmapped', async (t) => {
   const { so: path } = copyBuilds(plain, t.testdir());
   for (const maxRetained of [{ images: 0 }, { bytes: 0 }, { images: 0, bytes: 0 }]) {
     const so = open(path, maxRetained);

@@ -21,7 +21,7 @@ function runVersion(so: string, ...options: string[]): Running {
   return new Running([main, ...args], { cwd: directory });
 }
 
-t.test('run calls with values of every kind, as often as it is told', async (t) => {
+t.test('run passes values of every kind, and calls as often as --count says', async (t) => {
   const calls = (...args: string[]) => soswap('run', './so1.so', ...args);
   const fast = ['--interval', '0', '--count'];
   t.match(await calls('version', '--signature', 'string', ...fast, '2'), {

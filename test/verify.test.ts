@@ -262,21 +262,24 @@ t.test('a library that stays mapped after verify() is the one that runs', async 
   so.close();
 });
 
-t.test("scope: 'global': a candidate that is being verified is nobody else's", async (t) => {
-  const { so: path, two } = copyBuilds(builds, t.testdir());
-  const so = SoHandle.open(path, definitions, { scope: 'global' });
-  copyFileSync(two, path);
-  const program = dl.dlopen(null);
-  const old = so.getSymbol('called');
-  so.swapSync({
-    verify: () => {
-      t.equal(dl.dlsym(program, 'called'), old);
-    },
-  });
-  t.equal(dl.dlsym(program, 'called'), so.getSymbol('called'));
-  dl.dlclose(program);
-  so.close();
-});
+t.test(
+  "scope: 'global': a candidate that is being verified is not in the global scope",
+  async (t) => {
+    const { so: path, two } = copyBuilds(builds, t.testdir());
+    const so = SoHandle.open(path, definitions, { scope: 'global' });
+    copyFileSync(two, path);
+    const program = dl.dlopen(null);
+    const old = so.getSymbol('called');
+    so.swapSync({
+      verify: () => {
+        t.equal(dl.dlsym(program, 'called'), old);
+      },
+    });
+    t.equal(dl.dlsym(program, 'called'), so.getSymbol('called'));
+    dl.dlclose(program);
+    so.close();
+  },
+);
 
 t.test("image: 'direct': verify() gets a private copy", async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());

@@ -117,7 +117,7 @@ t.test('a command that does not listen is killed', async (t) => {
 });
 
 t.test(
-  'the command runs once more for what came while it ran, and not for the same bytes',
+  'the command runs once more for the changes while it ran, and not for the same bytes',
   async (t) => {
     const files = t.testdir({ witness: {} });
     const { one, two, so } = copyBuilds(builds, files);

@@ -8,8 +8,8 @@ import { buildIdOf, compile, copyBuilds, twoBuilds } from '../fixtures/build.js'
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
 import { Gate } from '../fixtures/gate.js';
 import { shell } from '../fixtures/replacement-tools.js';
-import { until } from '../fixtures/until.js';
-import { soon, versionOf, Watched, Witness } from '../fixtures/watched.js';
+import { soon, until } from '../fixtures/until.js';
+import { versionOf, Watched, Witness } from '../fixtures/watched.js';
 
 const directory = t.testdir({ witness: {} });
 const builds = twoBuilds(directory);

@@ -19,8 +19,8 @@ import t from 'tap';
 import { buildIdOf, compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 import { shell } from '../fixtures/replacement-tools.js';
-import { until } from '../fixtures/until.js';
-import { soon, versionOf, Watched, Witness } from '../fixtures/watched.js';
+import { soon, until } from '../fixtures/until.js';
+import { versionOf, Watched, Witness } from '../fixtures/watched.js';
 
 const directory = t.testdir({ witness: {} });
 const builds = twoBuilds(directory);

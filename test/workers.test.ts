@@ -121,6 +121,9 @@ for (const [activity, text] of Object.entries(activities)) {
       const first = SoHandle.open(path, definitions);
       await first.swap({ order: 'open-first' }); // the threads of the pool stay
       first.close();
+      // With the last handle goes what is kept for its next swap.
+      const gone = () => until('the private copies are gone', () => !holdsCopies());
+      await gone();
       const before = held();
       const so = SoHandle.open(path, definitions);
       for (let round = 0; round < 6; round++) {
@@ -132,7 +135,8 @@ for (const [activity, text] of Object.entries(activities)) {
       replace(1);
       so.swapSync();
       const seen = [so.functions.version(), loaded().length];
-      so.close(); // with the last handle goes what is kept for its next swap
+      so.close();
+      await gone();
       process.send([...seen, before, held()]);
     `;
     writeFileSync(`${cwd}/program.mjs`, program);

@@ -8,8 +8,7 @@
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import type { Ended } from '../../fixtures/child.js';
+import { type Ended, root } from '../../fixtures/child.js';
 import { MarkdownFile, markdownTable } from '../../fixtures/markdown.js';
 import {
   type Cause,
@@ -23,7 +22,6 @@ import {
   soSwap,
 } from '../../fixtures/retain.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 mkdirSync(join(root, 'build'), { recursive: true });
 // Inside the checkout, because the programs import the package by its name.
 const directory = mkdtempSync(join(root, 'build', 'retain-table-'));

@@ -8,7 +8,7 @@
 // Prints figures, with --json as one object. Exits with 1 if a call returned anything but what one of the two
 // builds returns, or if a handle does not end on the file that is there at the end.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { inspect, SoHandle } from 'soswap';
+import { compile } from '../../fixtures/compile.js';
 
 const lines = [1111, 2222];
 const patience = 30_000;
@@ -76,10 +77,8 @@ async function conduct({ replacements, json }) {
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-  const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
   for (const line of lines) {
-    const output = join(directory, `so${line}.so`);
-    execFileSync(fixture('compile'), [fixture('action.c'), output, `-DLINE=${line}`]);
+    compile('action.c', join(directory, `so${line}.so`), `-DLINE=${line}`);
   }
   const path = join(directory, 'so.so');
   copyFileSync(join(directory, 'so1111.so'), path);

@@ -9,14 +9,13 @@
 // memory. --max-semi-space-size=1 keeps V8's young generation at its first size, which would otherwise
 // grow in steps of megabytes.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loaded, SoHandle } from 'soswap';
+import { compile } from '../../fixtures/compile.js';
 import { held } from '../../fixtures/held.js';
 
 const { values } = parseArgs({
@@ -33,13 +32,10 @@ const directory = mkdtempSync(join(tmpdir(), 'soswap-swaps-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
 const lines = [1111, 2222];
-const builds = lines.map((line) => {
-  const path = join(directory, `so${line}.so`);
-  execFileSync(fixture('compile'), [fixture('action.c'), path, `-DLINE=${line}`]);
-  return path;
-});
+const builds = lines.map((line) =>
+  compile('action.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
+);
 const path = join(directory, 'so.so');
 
 /** Makes `path` the build of this round, without writing a library anew. */

@@ -6,7 +6,6 @@
 //
 // Prints figures, with --json as one object. Exits with 1 at the first wrong value.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +14,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
-import { held } from '../../fixtures/held.js';
+import { compile } from '../../fixtures/compile.js';
+import { held, holdsCopies } from '../../fixtures/held.js';
+import { until } from '../../fixtures/until.js';
 
 const definitions = {
   count: { return: 'int32' },
@@ -37,7 +38,9 @@ async function main() {
   });
   const directory = mkdtempSync(join(tmpdir(), 'soswap-workers-'));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
-  const builds = [1111, 2222].map((line) => compile(directory, line));
+  const builds = [1111, 2222].map((line) =>
+    compile('gate.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
+  );
   const path = join(directory, 'so.so');
   symlinkSync(builds[0], path);
   const lines = Object.fromEntries(
@@ -51,6 +54,7 @@ async function main() {
   );
   const done = await Promise.all(jobs);
   const seconds = Number(process.hrtime.bigint() - started) / 1e9;
+  await until('the private copies are gone', () => !holdsCopies());
   const pauses = done.flatMap(({ pauses }) => pauses).sort((a, b) => a - b);
   const figures = {
     workers: done.length,
@@ -130,13 +134,6 @@ async function sampled() {
   globalThis.gc?.();
   await setImmediate();
   return { ...held(), images: loaded().length };
-}
-
-function compile(directory, line) {
-  const fixture = (name) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
-  const path = join(directory, `so${line}.so`);
-  execFileSync(fixture('compile'), [fixture('gate.c'), path, `-DLINE=${line}`]);
-  return path;
 }
 
 function buildIdOf(path) {

@@ -35,10 +35,12 @@ t.test('raw: a loop that closes before it opens again runs the new file', async 
   t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
 });
 
-t.test('SoHandle, direct: the same, and the report tells inode and build id of both', async (t) => {
-  const cwd = t.testdir();
-  const { one, two, so } = copyBuilds(builds, cwd);
-  const program = `${replace}
+t.test(
+  'SoHandle, direct: a swap runs the new file, and reports inode and build id of both',
+  async (t) => {
+    const cwd = t.testdir();
+    const { one, two, so } = copyBuilds(builds, cwd);
+    const program = `${replace}
     import { SoHandle } from 'soswap';
     const so = SoHandle.open('./so.so', { action: { return: 'int32' } }, { image: 'direct' });
     const { action } = so.functions;
@@ -52,17 +54,18 @@ t.test('SoHandle, direct: the same, and the report tells inode and build id of b
     action();
     so.close();
   `;
-  const ended = await runProgram(program, { cwd });
-  t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
-  const [inodes, report] = ended.messages;
-  const [before, after] = inodes as bigint[];
-  // The old file was mapped when the new one was made, so its inode number was taken.
-  t.not(before, after);
-  t.match(report as SwapReport, {
-    order: 'close-first',
-    unmapped: true,
-    retained: [],
-    previous: { generation: 1, inode: before, buildId: buildIdOf(one), mappedFrom: so },
-    current: { generation: 2, inode: after, buildId: buildIdOf(two), mappedFrom: so },
-  });
-});
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
+    const [inodes, report] = ended.messages;
+    const [before, after] = inodes as bigint[];
+    // The old file was mapped when the new one was made, so its inode number was taken.
+    t.not(before, after);
+    t.match(report as SwapReport, {
+      order: 'close-first',
+      unmapped: true,
+      retained: [],
+      previous: { generation: 1, inode: before, buildId: buildIdOf(one), mappedFrom: so },
+      current: { generation: 2, inode: after, buildId: buildIdOf(two), mappedFrom: so },
+    });
+  },
+);
