@@ -22,7 +22,7 @@ t.test("image: 'direct': code that somebody else has open is not swapped", async
   count();
   const handle = dl.dlopen(path);
   replace(path, two);
-  const refused = { ...stillLoaded, path, message: /other code of this process has it open/ };
+  const refused = { ...stillLoaded, path, message: /other code in this process has it open/ };
   t.throws(() => so.swapSync(), refused);
   await t.rejects(so.swap(), refused);
   t.same([so.generation, version(), count()], [1, 'build 1111', 2], 'nothing changed');
