@@ -1,4 +1,4 @@
-// Parses whatever it is given, goes through all that is told about an accepted file, and edits a
+// Parses the input, reads all facts and symbols of an accepted file, and edits a
 // copy of it.
 
 #include <cstddef>

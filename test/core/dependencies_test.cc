@@ -292,7 +292,8 @@ TEST_CASE("a dependency may be named by a path") {
   }
 }
 
-TEST_CASE("a missing dependency is named, with who needs it and where it was looked for") {
+TEST_CASE(
+    "the error names a missing dependency, the object that needs it and the places searched") {
   const Workshop workshop;
   const auto dependency = workshop.Compile("libdep.so", DependencySource(1), Soname("libdep.so"));
   const auto library =
@@ -339,7 +340,7 @@ TEST_CASE("the image and its dependencies go when it is closed") {
   CHECK(LoadedObjects::List().all().size() == before);
 }
 
-TEST_CASE("what is loaded is told as it is, whatever was loaded in its place before") {
+TEST_CASE("the list shows the loaded objects, whatever was loaded in their place before") {
   const Workshop workshop;
   constexpr size_t kPlaces = 4;
   constexpr size_t kVariants = 2;
@@ -387,7 +388,7 @@ TEST_CASE("what is loaded is told as it is, whatever was loaded in its place bef
   }
 }
 
-TEST_CASE("what is loaded is told as it is while other threads load and unload") {
+TEST_CASE("the list shows the loaded objects while other threads load and unload") {
   const Workshop workshop;
   constexpr int kThreads = 4;
   constexpr int kRounds = 200;
@@ -486,7 +487,7 @@ TEST_CASE("a dependency that was replaced together with the library") {
     CHECK(now.Call("answer") == 102);
     CHECK(ReplacedFiles({workshop / "libdep.so"}).empty());
   }
-  SUBCASE("stays the old one, and is told, while the old image is open") {
+  SUBCASE("stays the old one, and is reported, while the old image is open") {
     CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
     const Loaded beside(path);
     CHECK(beside.Call("answer") == 101);
@@ -499,7 +500,7 @@ TEST_CASE("a dependency that was replaced together with the library") {
     CHECK(now.Call("answer") == 101);
     CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
   }
-  SUBCASE("is told too when its file was only moved away") {
+  SUBCASE("is reported too if its file was only moved away") {
     std::filesystem::rename(workshop / "libdep.so", workshop / "libdep.so.old");
     CHECK(ReplacedFiles({workshop / "libdep.so"}) == replaced);
   }
@@ -520,7 +521,7 @@ TEST_CASE("what only the image that will be closed needs does not count as loade
   CHECK(Resolution(path, facts, old.name()).missing().empty());
 }
 
-TEST_CASE("symbols of dependencies are known before anything is loaded") {
+TEST_CASE("the symbols of dependencies are found without loading anything") {
   const Workshop workshop;
   const auto dependency = workshop.Compile("libdep.so", DependencySource(1), Soname("libdep.so"));
   const auto path =
@@ -535,9 +536,9 @@ TEST_CASE("symbols of dependencies are known before anything is loaded") {
   CHECK_FALSE(IsLoaded("libdep.so"));
 }
 
-TEST_CASE("symbols that nothing provides are listed") {
+TEST_CASE("symbols that no object defines are listed") {
   const Workshop workshop;
-  SUBCASE("of the library, weak ones aside") {
+  SUBCASE("of the library, except weak ones") {
     const auto path = workshop.Compile(
         "lib.so",
         "int absent(void);\n__attribute__((weak)) int may_be_absent(void);\nint malloc(unsigned "
@@ -564,7 +565,7 @@ TEST_CASE("symbols that nothing provides are listed") {
     CHECK(undefined[0].name == "absent");
     CHECK(undefined[0].needed_by == dependency);
   }
-  SUBCASE("in the version that was asked for") {
+  SUBCASE("in the imported version") {
     const auto make = [&](const std::string& version) {
       WriteText(workshop / "map", version + " { global: dependency; local: *; };\n");
       return workshop.Compile(
@@ -585,7 +586,7 @@ TEST_CASE("symbols that nothing provides are listed") {
     workshop.Compile("libdep.so", DependencySource(1), Soname("libdep.so"));
     CHECK(undefined().empty());
   }
-  SUBCASE("of the image that will be closed, even in the global scope") {
+  SUBCASE("defined only by the image that will be closed, even in the global scope") {
     const auto old_path = workshop.Compile(
         "old.so", "int answer(void) { return 1; }\nint old_only(void) { return 1; }\n");
     Loaded old(old_path, RTLD_NOW | RTLD_GLOBAL);

@@ -58,7 +58,7 @@ bool Finds(const DependencyFile& file, const std::string& name, const std::strin
 
 }  // namespace
 
-TEST_CASE("a file is read once for as long as it stays the same") {
+TEST_CASE("a file is read once until it changes") {
   const Workshop workshop;
   const std::string soname = "-Wl,-soname,libdep.so";
   const auto path = workshop.Compile("libdep.so", Source("first"), soname);
@@ -69,12 +69,12 @@ TEST_CASE("a file is read once for as long as it stays the same") {
   CHECK(Finds(*file, "first"));
   CHECK(DependencyFile::Read(path) == file);
 
-  SUBCASE("not when another one took its place") {
+  SUBCASE("not if another file took its place") {
     workshop.Compile("libdep.so", Source("other"));
     LetAge(path);
     CHECK(Finds(*DependencyFile::Read(path), "other"));
   }
-  SUBCASE("not when it was overwritten in place with as many bytes, and given its time again") {
+  SUBCASE("not if it was overwritten in place with as many bytes, and its time was set back") {
     const auto old = Identify(OpenForReading(path).get(), path);
     WriteText(path, ReadText(workshop.Compile("libdep2.so", Source("other"), soname)));
     SetModified(path, old.mtime_ns);
@@ -84,7 +84,7 @@ TEST_CASE("a file is read once for as long as it stays the same") {
     REQUIRE(now.mtime_ns == old.mtime_ns);
     CHECK(Finds(*DependencyFile::Read(path), "other"));
   }
-  SUBCASE("not when it is gone or damaged") {
+  SUBCASE("not if it is gone or damaged") {
     WriteText(path, ReadText(path).substr(0, 100));
     CHECK_THROWS_AS(DependencyFile::Read(path), Error);
     std::filesystem::remove(path);
@@ -101,7 +101,7 @@ TEST_CASE("a file that could change without showing it is read each time") {
   CHECK(DependencyFile::Read(path) != DependencyFile::Read(path));
 }
 
-TEST_CASE("the tables of symbols that are kept tell what the file tells") {
+TEST_CASE("the copied symbol tables have the symbols of the file") {
   const Workshop workshop;
   WriteText(workshop / "map",
             "ONE { global: twice; once; local: *; };\nTWO { global: other; } ONE;\n");

@@ -91,7 +91,7 @@ TEST_CASE("a library unloads once DF_1_NODELETE is cleared") {
 
 TEST_CASE("a library binds to itself once it is symbolic") {
   const Workshop workshop;
-  SUBCASE("with DF_SYMBOLIC in an entry that is there") {
+  SUBCASE("with DF_SYMBOLIC in an existing entry") {
     const std::string path = workshop.Compile("library.so", kAsking, "-Wl,-z,now");
     ElfBytes bytes(path);
     CHECK_NOTHROW(bytes.DynamicOf(DT_FLAGS));
@@ -122,7 +122,7 @@ TEST_CASE("DF_1_NODELETE of a Go library is kept") {
   CHECK(Parse(bytes).facts().flags.no_delete);
 }
 
-TEST_CASE("a library without room for DT_SYMBOLIC is left alone") {
+TEST_CASE("a library without room for DT_SYMBOLIC is refused and stays unchanged") {
   const Workshop workshop;
   ElfBytes bytes(workshop.Compile("library.so", kAsking, "-fuse-ld=bfd -Wl,-z,lazy"));
   const auto section = bytes.Get<Elf64_Phdr>(bytes.HeaderOf(PT_DYNAMIC));

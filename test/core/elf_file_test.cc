@@ -85,7 +85,7 @@ std::vector<std::string> Linkers() {
 
 }  // namespace
 
-TEST_CASE("the facts of a library are told") {
+TEST_CASE("the facts of a library are read") {
   const Workshop workshop;
   const ElfBytes bytes = Compiled(workshop,
                                   "-Wl,-soname,libexample.so.1 -Wl,--build-id=0x0123456789abcdef"
@@ -109,14 +109,14 @@ TEST_CASE("the facts of a library are told") {
   CHECK(facts.memory_size >= LoadedSize(bytes));
 }
 
-TEST_CASE("DT_RPATH is told apart from DT_RUNPATH") {
+TEST_CASE("DT_RPATH and DT_RUNPATH are different facts") {
   const Workshop workshop;
   const auto bytes = Compiled(workshop, "-Wl,--disable-new-dtags,-rpath,/opt/example");
   CHECK(Parse(bytes).facts().rpath == "/opt/example");
   CHECK_FALSE(Parse(bytes).facts().runpath.has_value());
 }
 
-TEST_CASE("the flags of the dynamic section are told") {
+TEST_CASE("the flags of the dynamic section are read") {
   const Workshop workshop;
   CHECK(Parse(Compiled(workshop, "-Wl,-z,nodelete")).facts().flags.no_delete);
   CHECK(Parse(Compiled(workshop, "-Wl,-Bsymbolic")).facts().flags.symbolic);
@@ -170,7 +170,7 @@ TEST_CASE("imported symbols come with their version") {
                      [](const ElfImport& symbol) { return symbol.name == "answer"; }));
 }
 
-TEST_CASE("versions are told, and a hidden version is not what dlsym finds") {
+TEST_CASE("versions are read, and dlsym does not find a hidden version") {
   const Workshop workshop;
   WriteText(workshop / "versions",
             "OLD { global: old_only; choice; local: *; };\nNEW { global: choice; } OLD;\n");
@@ -355,7 +355,7 @@ TEST_CASE("libraries without code, without exports and without section headers a
   CHECK(Judge(bytes).reason == "");
 }
 
-TEST_CASE("what is not a shared object of this machine is told apart") {
+TEST_CASE("each kind of file that is not a shared object of this machine has its own fault") {
   const Workshop workshop;
   CHECK(Judge(std::span<const std::byte>()).fault == Fault::kTruncated);
   WriteText(workshop / "script", "#!/bin/sh\n");
@@ -409,7 +409,7 @@ TEST_CASE("a library that can be run is a shared object") {
   CHECK(Judge(bytes).reason == "");
 }
 
-TEST_CASE("a file that ends early is refused with figures, at whatever byte it ends") {
+TEST_CASE("a file that ends early is refused with figures, wherever it ends") {
   const Workshop workshop;
   const ElfBytes bytes = Compiled(workshop);
   const std::size_t loaded = LoadedSize(bytes);
@@ -805,7 +805,7 @@ TEST_CASE("a relocation of an initializer's slot to data is refused") {
   CHECK(Judge(bytes).fault == Fault::kMalformed);
 }
 
-TEST_CASE("what the loader goes by is not relocated, whichever entry would do it") {
+TEST_CASE("a relocation of memory that the loader reads is refused, whichever entry it is") {
   const Workshop workshop;
   const ElfBytes original = Compiled(workshop, "-fuse-ld=bfd -Wl,-z,lazy,-z,nopack-relative-relocs",
                                      "int puts(const char*);\nstatic int data[4];\n"
@@ -847,7 +847,7 @@ TEST_CASE("a note that is longer than its segment is refused where the loader tr
 
 namespace {
 
-// Parses, and goes through all that an accepted file tells.
+// Parses the bytes, and reads all facts and symbols of an accepted file.
 bool TouchesAll(std::span<const std::byte> bytes) {
   try {
     const ElfFile file = ElfFile::Parse(bytes, "library.so");

@@ -1,6 +1,6 @@
 // Damages a shared object in many ways and lets the real loader load whatever ElfFile::Parse
 // accepts, each in a child process that may die. Every death is a hole in Parse, or damage that no
-// look at the file can tell (code, data, the value of a symbol).
+// check of the file can find (code, data, the value of a symbol).
 //
 //   elf_mutation [--lazy] [--seed N] [--count N] library...
 

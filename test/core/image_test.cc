@@ -80,7 +80,7 @@ TEST_CASE("a closed image is gone, and the list knows") {
   CHECK(listed() == 0);
 }
 
-TEST_CASE("an image that the loader keeps is found and told, with its reason") {
+TEST_CASE("an image that the loader keeps is found and listed with its reason") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kCounter, "-Wl,-z,nodelete");
   const auto image = OpenImage(path);
@@ -105,7 +105,7 @@ TEST_CASE("an image that stayed can be taken back as it was") {
   again->Close();
 }
 
-TEST_CASE("an absent symbol is told from one at the address null") {
+TEST_CASE("an absent symbol is distinguished from one at the address null") {
   const Workshop workshop;
   const auto image = OpenImage(workshop.Compile("lib.so", kCounter));
   CHECK(image->Symbol("count").has_value());

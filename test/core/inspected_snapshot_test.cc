@@ -56,7 +56,7 @@ TEST_CASE("a plan without edits changes no byte") {
   }
 }
 
-TEST_CASE("what is known of an image's end counts the edits, the facts are those of the file") {
+TEST_CASE("the unload facts include the edits, the other facts are those of the file") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kSource, "-Wl,-z,nodelete");
   const auto taken = TakeSnapshot(path, path, PlanWith("clear-nodelete"));
@@ -65,7 +65,7 @@ TEST_CASE("what is known of an image's end counts the edits, the facts are those
   CHECK_FALSE(TextOf(*taken) == ReadText(path));
 }
 
-TEST_CASE("an edit may be one of the caller's own") {
+TEST_CASE("a caller may pass an edit of its own") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kSource);
   CopyPlan plan;
@@ -75,7 +75,7 @@ TEST_CASE("an edit may be one of the caller's own") {
   CHECK(TakeSnapshot(path, path, plan)->snapshot->bytes().back() == mark);
 }
 
-TEST_CASE("a file is compared with a snapshot by the same plan") {
+TEST_CASE("a file is compared with a snapshot by a plan") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kSource, "-Wl,-z,nodelete");
   const CopyPlan plan = PlanWith("clear-nodelete");
@@ -88,7 +88,7 @@ TEST_CASE("a file is compared with a snapshot by the same plan") {
   CHECK_FALSE(StillInFile(*taken, path, plan));
 }
 
-TEST_CASE("a file that somebody has open for writing is refused, unless the plan allows it") {
+TEST_CASE("a file that is open for writing is refused unless the plan allows it") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kSource);
   const FileDescriptor writer(open(path.c_str(), O_WRONLY | O_CLOEXEC));

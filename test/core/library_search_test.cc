@@ -77,7 +77,7 @@ TEST_CASE("a loaded library is found at its file") {
   CHECK(FindLibrary("libc.so.6") == PathByLoader("libc.so.6"));
 }
 
-TEST_CASE("an absent library is refused, with the places that were looked in") {
+TEST_CASE("an absent library is refused, with the places that were searched") {
   try {
     FindLibrary("libsoswap-absent.so");
     FAIL("found");
@@ -120,7 +120,7 @@ TEST_CASE("child: LD_LIBRARY_PATH" * doctest::skip()) {
   CHECK_MESSAGE(by_loader.find(expected) == 0, by_loader);
 }
 
-TEST_CASE("LD_LIBRARY_PATH counts as it was when the process began") {
+TEST_CASE("the value of LD_LIBRARY_PATH is that from the start of the process") {
   const Workshop workshop;
   const std::string first = workshop.Compile("first/libsearched.so", kSource, kSoname);
   const std::string second = workshop.Compile("second/libsearched.so", kSource, kSoname);
@@ -131,16 +131,16 @@ TEST_CASE("LD_LIBRARY_PATH counts as it was when the process began") {
   };
   CHECK(run(first) == 0);
 
-  SUBCASE("a file for another machine is passed over") {
+  SUBCASE("a file for another machine is skipped") {
     WriteForOtherMachine(second, first);
     CHECK(run(second) == 0);
   }
-  SUBCASE("a dangling link is passed over") {
+  SUBCASE("a dangling link is skipped") {
     std::filesystem::remove(first);
     std::filesystem::create_symlink("nowhere", first);
     CHECK(run(second) == 0);
   }
-  SUBCASE("a file that is no shared object is what the loader takes, and refuses") {
+  SUBCASE("a file that is no shared object ends the search, as in the loader") {
     WriteText(first, "GROUP ( libelsewhere.so )\n");
     CHECK(run(first) == 0);
   }
@@ -167,7 +167,7 @@ TEST_CASE("child: a snapshot is loaded" * doctest::skip()) {
   dlclose(handle);
 }
 
-TEST_CASE("a loaded snapshot does not stand for the file it was taken from") {
+TEST_CASE("a loaded snapshot does not hide its file") {
   const Workshop workshop;
   const std::string path = workshop.Compile("libsearched.so", kSource, kSoname);
   CHECK(RunTestCase("child: a snapshot is loaded",
@@ -188,7 +188,7 @@ TEST_CASE("the loader's cache is read in the format of ldconfig(8)") {
   CHECK(FindInLoaderCache(BytesOf(both), "libsearched.so", kLevels) == plain);
 }
 
-TEST_CASE("of several entries in the cache the best for the processor is taken") {
+TEST_CASE("the best entry for the processor is taken from the cache") {
   const Workshop workshop;
   const std::string directory = "lib/glibc-hwcaps/";
   const std::string plain = workshop.Compile("lib/libsearched.so", kSource, kSoname);
@@ -204,7 +204,7 @@ TEST_CASE("of several entries in the cache the best for the processor is taken")
         best);
 }
 
-TEST_CASE("a damaged cache is an empty one at worst") {
+TEST_CASE("a damaged cache does no harm") {
   const Workshop workshop;
   workshop.Compile("lib/glibc-hwcaps/x86-64-v3/libsearched.so", kSource, kSoname);
   std::string cache = MakeCache(workshop, "new");

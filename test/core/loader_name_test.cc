@@ -18,7 +18,7 @@ using soswap::NewLoaderName;
 using soswap::Storage;
 using soswap::StubObject;
 
-TEST_CASE("a loader name never comes twice, whoever asks, and leads to its file") {
+TEST_CASE("a loader name is never given twice, whoever requests it, and leads to its file") {
   constexpr size_t kThreads = 4;
   constexpr size_t kNames = 500;
   const auto file = CreateUnnamedFile("file", Storage::kMemory, FileUse::kData);

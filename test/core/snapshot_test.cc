@@ -87,7 +87,7 @@ TEST_CASE("an empty file has an empty snapshot") {
   CHECK(Snapshot::Take(workshop / "empty", kMemory)->bytes().empty());
 }
 
-TEST_CASE("what is no file is told apart") {
+TEST_CASE("an absent file, and each path that is no file, has its fault") {
   const Workshop workshop;
   REQUIRE(mkfifo((workshop / "fifo").c_str(), 0600) == 0);
   CHECK(FaultOf(workshop / "absent") == Fault::kNotFound);
@@ -110,7 +110,7 @@ TEST_CASE("a snapshot cannot be written, cut or mapped for writing") {
   CHECK(TextOf(*snapshot) == "contents");
 }
 
-TEST_CASE("a writer is seen for as long as it has the file open") {
+TEST_CASE("a writer is noticed while it has the file open") {
   const Workshop workshop;
   const std::string path = workshop / "file";
   WriteText(path, "contents");
@@ -160,11 +160,11 @@ TEST_CASE("a snapshot never mixes two states of a file that is rewritten all the
   CHECK(refused > 0);  // otherwise the writer never came in between, and nothing was tested
 }
 
-TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody has it any more") {
+TEST_CASE("the memory of a loaded snapshot is reused once no process has it") {
   const Workshop workshop;
   WriteText(workshop / "file", std::string(10'000, 'a'));
   const auto take = [&] { return Snapshot::Take(workshop / "file", kMemory); };
-  const auto kept = take();  // while there is no snapshot at all, nothing is kept
+  const auto kept = take();  // without any live snapshot nothing is kept
   take();
   CHECK(MemoryFiles("file") == 1);  // never had a name: it was only looked at
 
@@ -174,7 +174,7 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   void* mapped = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
   REQUIRE(mapped != MAP_FAILED);
   loaded.reset();
-  CHECK(MemoryFiles("file") == 2);  // kept and file: somebody has it open and mapped
+  CHECK(MemoryFiles("file") == 2);  // kept and file: it is open and mapped
 
   loaded = take();
   const std::string name = loaded->NewLoaderName();
@@ -210,7 +210,7 @@ TEST_CASE("the memory of a snapshot that was loaded is used again, once nobody h
   CHECK(TextOf(*kept) == std::string(10'000, 'a'));
 }
 
-TEST_CASE("somebody who opens a copy all the time harms nothing") {
+TEST_CASE("a process that opens a copy all the time does no harm") {
   const Workshop workshop;
   WriteText(workshop / "file", "contents");
   const auto take = [&] {
@@ -246,7 +246,7 @@ TEST_CASE("somebody who opens a copy all the time harms nothing") {
   CHECK(TextOf(*kept.first) == "contents");
 }
 
-TEST_CASE("what is kept for the next snapshot is bounded, and goes with the last one") {
+TEST_CASE("memory kept for the next snapshot is limited, and freed with the last one") {
   const Workshop workshop;
   std::vector<std::shared_ptr<Snapshot>> snapshots;
   constexpr int kMany = 100;

@@ -55,7 +55,7 @@ bool RefuseMemoryFiles(int error_number) {
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-// The directory that memory files lie in, which is not that of any other file.
+// Memory files have a device of their own.
 uint64_t DeviceOf(const FileDescriptor& file) {
   struct stat status {};
   REQUIRE(fstat(file.get(), &status) == 0);
@@ -81,7 +81,7 @@ TEST_CASE("a file without a name can be written, sealed, and mapped as code") {
   }
 }
 
-TEST_CASE("a name as long as a path may be is no obstacle") {
+TEST_CASE("a name may be as long as a path") {
   CHECK(CreateUnnamedFile(std::string(4000, 'n'), Storage::kMemory, FileUse::kData).valid());
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("child: a file in $TMPDIR" * doctest::skip()) {
   }
 }
 
-TEST_CASE("a file outside memory lies in $TMPDIR, which shows nothing of it") {
+TEST_CASE("a file on disk lies in $TMPDIR, which shows no entry for it") {
   const Workshop workshop;
   CHECK(RunTestCase("child: a file in $TMPDIR", "TMPDIR=" + Quoted(workshop.path())) == 0);
 }

@@ -15,9 +15,9 @@ namespace {
 
 pid_t ThisThread() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
-constexpr auto kTellNobody = [] {};
+constexpr auto kDoNothing = [] {};
 
-// The thread that runs a task, when that has told that it ended.
+// Returns the thread that ran a task, after the task has ended.
 pid_t ThreadOfTask(WorkThreads& threads) {
   pid_t thread = 0;
   std::binary_semaphore ended{0};
@@ -45,7 +45,7 @@ TEST_CASE("tasks do not wait for each other") {
       gate.acquire();
       ++ended;
     };
-    threads.Run(wait, kTellNobody);
+    threads.Run(wait, kDoNothing);
   }
   for (int task = 0; task < kCount; ++task) arrived.acquire();
   CHECK(ended == 0);
@@ -65,13 +65,13 @@ TEST_CASE("all tasks are waited for at the end") {
   CHECK(ended == 3 * kRounds);
 }
 
-TEST_CASE("a new thread has ended when its task is told to have ended") {
+TEST_CASE("a new thread has ended before the end of its task is reported") {
   struct AtThreadEnd {
     std::atomic<bool>* ended;
     ~AtThreadEnd() { *ended = true; }
   };
   std::atomic<bool> ended{false};
-  bool ended_when_told = false;
+  bool ended_before_report = false;
   int policy = -1;
   pid_t outer = 0;
   pid_t inner = 0;
@@ -86,9 +86,9 @@ TEST_CASE("a new thread has ended when its task is told to have ended") {
         policy = sched_getscheduler(0);
       });
     };
-    threads.Run(begin, [&] { ended_when_told = ended; });
+    threads.Run(begin, [&] { ended_before_report = ended; });
   }
-  CHECK(ended_when_told);
+  CHECK(ended_before_report);
   CHECK(inner != outer);
   CHECK(policy == sched_getscheduler(0));
 }

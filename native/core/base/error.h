@@ -6,25 +6,25 @@
 
 namespace soswap {
 
-// What went wrong, as far as a caller can act on it. The wraps turn each into one ERR_SOSWAP_…
+// The kinds of failure that a caller can tell apart. The wraps turn each into one ERR_SOSWAP_…
 // code.
 enum class Fault {
   kNotFound,           // no such file
   kNotAFile,           // a directory, a FIFO, a device
   kUnreadable,         // the system refused to open or read it
-  kChangedWhileRead,   // somebody was writing the file while it was copied
-  kTruncated,          // the file ends before its own headers say
+  kChangedWhileRead,   // a process was writing the file while it was copied
+  kTruncated,          // the file is shorter than its own headers say
   kNotElf,             // no ELF magic
   kWrongMachine,       // ELF for another processor, word size or byte order
   kNotSharedObject,    // ELF, but a program, an object file or a core dump
   kMalformed,          // ELF whose tables contradict each other
-  kMissingDependency,  // a shared object that it needs is nowhere to be found, or useless
-  kStillLoaded,        // an older image stands in the way
-  kLoader,             // dlopen(3) or dlsym(3) said no
-  kSystem,             // a system call failed that has nothing to do with the file
+  kMissingDependency,  // a shared object that it needs is missing or unusable
+  kStillLoaded,        // an older image is still loaded under the same name
+  kLoader,             // dlopen(3) or dlsym(3) failed
+  kSystem,             // a system call failed for a reason that is not the file
 };
 
-// The one exception type of the core: which operation failed, on what, and what the system said.
+// The one exception type of the core: the operation that failed, its subject, and the reason.
 class Error final : public std::runtime_error {
  public:
   Error(Fault fault, const std::string& operation, std::string subject, const std::string& reason)

@@ -5,13 +5,12 @@
 
 namespace soswap {
 
-// Names by which dlopen(3) opens a file that has no path of its own, through its descriptor.
-// dlopen compares a name with those of all loaded objects first, and would return an older image
-// that carries it: so no name is ever given out twice in one process, although descriptor numbers
-// come back. Any thread.
+// Returns a name by which dlopen(3) opens the file behind this descriptor. Every name is new to the
+// process: dlopen compares a name with those of all loaded objects first and would return an older
+// image of that name, and the system reuses descriptor numbers. Any thread.
 std::string NewLoaderName(int descriptor);
 
-// Whether the name is one of these, and not the path of a file that somebody can replace.
+// Whether an object of this name was opened through a descriptor. Nobody can replace its file.
 inline bool IsLoaderNameOfDescriptor(std::string_view name) { return name.starts_with("/proc/"); }
 
 }  // namespace soswap

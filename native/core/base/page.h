@@ -6,7 +6,7 @@
 
 namespace soswap {
 
-// A page of memory, in bytes.
+// Bytes of one page of memory.
 inline uint64_t PageSize() noexcept {
   static const auto size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   return size;

@@ -8,10 +8,10 @@
 
 namespace soswap {
 
-// The name in its directory: all of a path without one.
+// The file name without its directory.
 inline std::string_view LastPart(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-// Empty if there is none, getcwd(3).
+// Empty if getcwd(3) fails.
 inline std::string CurrentDirectory() {
   char directory[PATH_MAX];
   return getcwd(directory, sizeof directory) != nullptr ? directory : "";

@@ -21,7 +21,7 @@ namespace {
   throw Error(Fault::kSystem, "create a file for", subject, reason);
 }
 
-// The mount or a security policy may forbid it.
+// A mount option or a security policy may forbid it.
 bool CanMapExecutable(int fd) {
   void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
   if (address == MAP_FAILED) return false;
@@ -34,7 +34,7 @@ FileDescriptor CreateInMemory(const std::string& subject) {
   const std::string name(LastPart(subject).substr(0, kLongestName));
   FileDescriptor fd(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return fd;
-  // The kernel grants a write lease only if the one open file is one that came through open(2).
+  // The kernel grants write leases (core/copy/lease.h) only on files opened by open(2).
   const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
   FileDescriptor opened(open(path.c_str(), O_RDWR | O_CLOEXEC));
   return opened.valid() ? std::move(opened) : std::move(fd);

@@ -6,9 +6,9 @@
 
 namespace soswap {
 
-// Where a file without a name lies.
+// Where a file without a name is kept.
 enum class Storage {
-  kMemory,       // memfd_create(2), or $TMPDIR where the system does not let one be created or used
+  kMemory,       // memfd_create(2), or $TMPDIR where the system refuses memory files
   kPrivateFile,  // $TMPDIR, /tmp by default
 };
 
@@ -18,9 +18,9 @@ enum class FileUse {
   kCode,  // it can be mapped executable
 };
 
-// Creates an empty file that no path leads to, open for reading and writing, and closed by
-// execve(2). `subject` is what the file is for: /proc/<pid>/maps shows the last part of it. The
-// file takes seals, fcntl(2), if it lies in memory. Any thread. Throws Error (kSystem).
+// Creates an empty file without a name, open for reading and writing; execve(2) closes it. A memory
+// file can be sealed, fcntl(2), and /proc/<pid>/maps shows it under the file name of `subject`. Any
+// thread. Throws Error (kSystem).
 FileDescriptor CreateUnnamedFile(const std::string& subject, Storage storage, FileUse use);
 
 }  // namespace soswap

@@ -10,8 +10,8 @@
 namespace soswap {
 namespace {
 
-// Whether this thread was made one of the class SCHED_BATCH. That does not take the processor away
-// from the thread that wakes it, sched(7): otherwise JavaScript would be held on a busy machine
+// Whether BecomeBatch() changed this thread to the class SCHED_BATCH. A thread of that class does
+// not preempt the thread that wakes it, sched(7). Otherwise JavaScript would wait on a busy machine
 // until the task is done (measured).
 thread_local bool is_batch = false;
 
@@ -21,7 +21,7 @@ void SetSchedulingClass(int policy) {
 }
 
 void BecomeBatch() {
-  if (sched_getscheduler(0) != SCHED_OTHER) return;  // the user wants another
+  if (sched_getscheduler(0) != SCHED_OTHER) return;  // the user has chosen another
   SetSchedulingClass(SCHED_BATCH);
   is_batch = true;
 }
@@ -37,8 +37,8 @@ WorkThreads::~WorkThreads() {
   for (Worker& worker : workers_) worker.thread.join();
 }
 
-void WorkThreads::Run(Task task, Task tell_end) {
-  Job job{std::move(task), std::move(tell_end)};
+void WorkThreads::Run(Task task, Task on_end) {
+  Job job{std::move(task), std::move(on_end)};
   std::unique_lock lock(mutex_);
   workers_.remove_if([](Worker& worker) {
     if (worker.ended) worker.thread.join();
@@ -58,13 +58,13 @@ void WorkThreads::Run(Task task, Task tell_end) {
     job = std::move(worker.job);
     workers_.pop_back();
     lock.unlock();
-    job.task();  // a swap half-way must come to its end all the same
-    job.tell_end();
+    job.task();  // a swap that has begun must end all the same
+    job.on_end();
   }
 }
 
 void WorkThreads::RunOnNewThread(const Task& task) {
-  // A new thread takes after the one that starts it, and so would those of a library.
+  // A new thread inherits the class, and so would the threads that a library starts.
   const auto run = [&task, restore = is_batch] {
     if (restore) SetSchedulingClass(SCHED_OTHER);
     task();
@@ -80,9 +80,9 @@ void WorkThreads::Work(Worker& worker) {
   BecomeBatch();
   for (bool stays = true; stays && WaitForJob(worker);) {
     worker.job.task();
-    // First this, because whoever is told may have the next job at once.
+    // Before on_end(), whose receiver may have the next job at once.
     stays = BecomeSpare();
-    worker.job.tell_end();
+    worker.job.on_end();
     worker.job = {};
   }
   const std::lock_guard lock(mutex_);
@@ -96,7 +96,7 @@ bool WorkThreads::BecomeSpare() {
   return true;
 }
 
-// Waits for the next job, unless there is one already. Returns false if there will be none.
+// Waits for the next job, unless the worker has one. Returns false if none will come.
 bool WorkThreads::WaitForJob(Worker& worker) {
   if (worker.job.task) return true;
   wake_.acquire();

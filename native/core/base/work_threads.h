@@ -9,10 +9,10 @@
 
 namespace soswap {
 
-// Threads that do what must not hold the JavaScript thread. Not those of libuv's pool: they may all
-// be in calls, which a swap must not have to wait for before it can even look at the file. One is
-// kept for the next task: to wake a thread holds JavaScript a fraction of the time that it takes to
-// start one.
+// Threads for work that must not block the JavaScript thread. libuv's pool does not serve: calls
+// may occupy all its threads, and a swap would wait for them before it could read the file. One
+// idle thread is kept for the next task, because waking a thread blocks JavaScript for a fraction
+// of the time that starting one takes.
 class WorkThreads final {
  public:
   using Task = std::function<void()>;
@@ -23,20 +23,20 @@ class WorkThreads final {
   // Waits for all tasks.
   ~WorkThreads();
 
-  // Runs `task` and then `tell_end`, which must not wait for anything, on another thread; on this
-  // one if no thread is to be had. When `tell_end` runs, the thread can be had for another task.
-  // Always from the same thread.
-  void Run(Task task, Task tell_end);
+  // Runs `task` and then `on_end` on another thread, or on this one if no thread can be started.
+  // When `on_end` runs, the thread is free for another task. `on_end` must not wait for anything.
+  // Must always be called on the same thread.
+  void Run(Task task, Task on_end);
 
-  // Runs `task` on a thread that ends with it, and waits for that. Constructors may leave something
-  // to the end of their thread: it would keep the image mapped until then (thread_local), or run
-  // when that is gone (pthread_key_create(3)). Any thread.
+  // Runs `task` on a new thread and waits until the thread has ended. Constructors may leave work
+  // to the end of their thread: a thread_local destructor keeps the image mapped until then, and a
+  // destructor of pthread_key_create(3) would run after the image is gone. Any thread.
   static void RunOnNewThread(const Task& task);
 
  private:
   struct Job {
     Task task;
-    Task tell_end;
+    Task on_end;
   };
   struct Worker {
     Job job;
@@ -49,9 +49,9 @@ class WorkThreads final {
   bool WaitForJob(Worker& worker);
 
   std::mutex mutex_;
-  std::binary_semaphore wake_{0};  // std::condition_variable wants a newer C++ library
+  std::binary_semaphore wake_{0};  // std::condition_variable needs a newer C++ library
   std::list<Worker> workers_;
-  bool has_spare_ = false;  // a worker waits for `next_`, or is about to
+  bool has_spare_ = false;  // a worker waits for `next_`, or will next
   std::optional<Job> next_;
   bool stopping_ = false;
 };

@@ -11,7 +11,7 @@ namespace soswap {
 struct CopyPlan {
   Storage storage = Storage::kMemory;
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;
-  bool allow_writer = false;  // take the file even if somebody has it open for writing
+  bool allow_writer = false;  // take the file even if a process has it open for writing
   std::vector<Edit> edits;    // in this order
 };
 

@@ -7,14 +7,15 @@
 
 namespace soswap {
 
-// A lease of fcntl(2) F_SETLEASE, held until this object goes. Only the file's owner and root may
-// ask for one. F_RDLCK is granted while nobody has the file open for writing, F_WRLCK while no
-// other open file leads to it; who then wants to open it must wait until the lease ends.
+// A lease of fcntl(2) F_SETLEASE, which ends with this object. Only the file's owner and root may
+// take one. The kernel grants F_RDLCK unless a process has the file open for writing, and F_WRLCK
+// unless another open file leads to it. A process that wants to open the file so waits until the
+// lease ends.
 class Lease final {
  public:
   Lease(int fd, int type) noexcept : fd_(fd) {
-    // The kernel signals us when somebody waits. SIGURG is ignored by default, the usual SIGIO
-    // would end the process.
+    // The kernel signals us when a process waits. SIGURG is ignored by default; SIGIO, which the
+    // kernel would send otherwise, ends the process.
     if (fcntl(fd_, F_SETSIG, SIGURG) != 0) return;
     held_ = fcntl(fd_, F_SETLEASE, type) == 0;
     refused_ = !held_ && errno == EAGAIN;
@@ -26,7 +27,7 @@ class Lease final {
   }
 
   bool held() const noexcept { return held_; }
-  // Somebody has the file open in the way that the lease forbids.
+  // The file is open in the way that the lease forbids.
   bool refused() const noexcept { return refused_; }
 
  private:

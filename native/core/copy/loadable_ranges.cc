@@ -10,7 +10,7 @@
 namespace soswap {
 namespace {
 
-// The program headers, if they lie in `head`; empty otherwise.
+// The program headers; empty unless they lie in `head`.
 std::vector<Elf64_Phdr> ReadProgramHeaders(std::span<const std::byte> head) {
   Elf64_Ehdr header{};
   if (head.size() < sizeof(header)) return {};

@@ -15,13 +15,13 @@ struct FileRange {
   bool operator==(const FileRange&) const = default;
 };
 
-// What of a file of `size` bytes the loader maps, and the parser reads: the pages of the ELF header
-// and of what the program headers describe, in order, never one page twice. The rest of an ELF file
-// is for linkers and debuggers. `head` is the file's first page. All of the file where the headers
-// do not tell.
+// The ranges of a file of `size` bytes that the loader maps and the parser reads: the pages of the
+// ELF header and of everything that the program headers describe. Ascending, each page once. The
+// rest of an ELF file is for linkers and debuggers. `head` is the file's first page. Returns the
+// whole file if the headers are unreadable.
 std::vector<FileRange> LoadableRanges(std::span<const std::byte> head, uint64_t size);
 
-// Of all together.
+// Bytes of all ranges together.
 uint64_t SizeOf(std::span<const FileRange> ranges) noexcept;
 
 }  // namespace soswap

@@ -15,11 +15,10 @@ namespace soswap {
 namespace {
 
 [[noreturn]] void ThrowChanged(const std::string& path) {
-  throw Error(Fault::kChangedWhileRead, "take a snapshot of", path,
-              "it changed while it was being read");
+  throw Error(Fault::kChangedWhileRead, "take a snapshot of", path, "it changed while it was read");
 }
 
-// Two equal readings, one after the other, prove that the file held just these bytes in between.
+// Two equal readings, one after the other, prove that the file had exactly these bytes in between.
 void ReadAgain(int fd, const std::byte* first, const FileRange& range, const std::string& path) {
   constexpr size_t kChunk = 65536;
   std::vector<std::byte> chunk(std::min<uint64_t>(kChunk, range.size));
@@ -56,13 +55,13 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   if (extent == Extent::kLoadable) {
     snapshot->copied_ = LoadableRanges(snapshot->bytes().first(head.size), before.size);
   }
-  // A debugger makes little of the rest: what costs next to nothing is copied for it.
+  // The rest serves debuggers. It is copied where that costs little.
   constexpr uint64_t kWorthLeavingOut = 4 << 20;
   if (before.size - SizeOf(snapshot->copied_) < kWorthLeavingOut || extent == Extent::kWhole) {
     snapshot->copied_ = {{0, before.size}};
   }
   for (const FileRange& range : snapshot->copied_) {
-    // The head is there already.
+    // The head is copied already.
     const uint64_t start = std::max(range.offset, head.size);
     const uint64_t end = range.offset + range.size;
     if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
@@ -73,7 +72,7 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
     }
   }
   if (Identify(file.get(), path) == before) return snapshot;
-  // A file that loses its name changes too. Then there is another one to be taken.
+  // Removing the name of a file changes its status too: then another file has the path.
   const FileIdentity now = Identify(OpenForReading(path).get(), path);
   if (now.inode != before.inode || now.device != before.device) return nullptr;
   ThrowChanged(path);
@@ -85,8 +84,8 @@ Snapshot::Snapshot(const FileIdentity& source, bool open_for_writing,
 
 Snapshot::~Snapshot() { SnapshotMemory::GiveBack(std::move(memory_), named_); }
 
-// Reads these bytes of the file. Those up to the end of the page become zero, as they are behind
-// the end of any file that is mapped.
+// Reads these bytes of the file and zeroes the rest of the last page, as the kernel does behind the
+// end of a mapped file.
 void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
   if (range.size == 0) return;
   memory_->Allocate(range.offset, range.size, path);

@@ -18,12 +18,12 @@ namespace soswap {
 class Snapshot final {
  public:
   enum class Extent {
-    kLoadable,  // without what is for debuggers, where that is megabytes
+    kLoadable,  // without what only debuggers read, if that is megabytes
     kWhole,
   };
 
-  // Copies the file. A copy is consistent or an error: it never mixes two states of the file.
-  // Throws Error: kNotFound, kNotAFile, kUnreadable, kChangedWhileRead, kSystem.
+  // Copies the file. The copy never mixes two states of the file. Throws Error: kNotFound,
+  // kNotAFile, kUnreadable, kChangedWhileRead, kSystem.
   static std::shared_ptr<Snapshot> Take(const std::string& path, Storage storage,
                                         Extent extent = Extent::kLoadable);
 
@@ -33,14 +33,14 @@ class Snapshot final {
 
   const FileIdentity& source() const noexcept { return source_; }
 
-  // Whether somebody had the file open for writing when the copy began, as far as the system tells
-  // (a lease can be asked for by the file's owner only, fcntl(2) F_SETLEASE).
+  // Whether a process had the file open for writing when the copy began. False for files of other
+  // owners: the system does not answer.
   bool open_for_writing() const noexcept { return open_for_writing_; }
 
-  // As many bytes as the file has. Those that were not copied may be anything.
+  // As many bytes as the file has. Bytes that were not copied have any value.
   std::span<const std::byte> bytes() const noexcept { return {memory_->data(), source_.size}; }
 
-  // The same bytes, to be edited before anybody else knows the snapshot.
+  // The same bytes, for edits before the snapshot is loaded.
   std::span<std::byte> editable() noexcept { return {memory_->data(), source_.size}; }
 
   // Whether all of the file was copied.
@@ -48,15 +48,14 @@ class Snapshot final {
 
   int descriptor() const noexcept { return memory_->descriptor(); }
 
-  // A name for dlopen(3) that opens this snapshot: a new one at every call, see
-  // core/base/loader_name.h.
+  // A new name for dlopen(3) at every call; see core/base/loader_name.h.
   std::string NewLoaderName() const;
 
   // Whether the same parts of both were copied, and hold the same bytes.
   bool SameBytesAs(const Snapshot& other) const noexcept;
 
  private:
-  // Null if another file came to the path meanwhile.
+  // Returns null if another file took the path during the copy.
   static std::shared_ptr<Snapshot> TakeUnlessReplaced(const std::string& path, Storage storage,
                                                       Extent extent);
 

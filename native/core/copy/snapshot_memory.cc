@@ -26,14 +26,15 @@
 namespace soswap {
 namespace {
 
-// What is kept at most. Each is a descriptor, and memory that only the next swap has a use for.
+// The limits of what is kept. Each spare costs a descriptor, and memory that only the next swap
+// uses.
 constexpr size_t kMostSpares = 64;
 constexpr size_t kMostSpareBytes = size_t{256} << 20;
 
 struct Pool {
   std::mutex mutex;
   std::vector<std::unique_ptr<SnapshotMemory>> spares;  // the one kept longest first
-  size_t borrowed = 0;  // while there is none, nothing is kept: nobody is going to swap
+  size_t borrowed = 0;  // without a live snapshot nothing is kept: no swap will come
 };
 
 // Never destroyed: images are closed by finalizers that may run after the destructors of statics.
@@ -49,9 +50,8 @@ Pool& ThePool() {
 
 size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
 
-// Nobody can change the size, or write but through a mapping that is there already. F_SEAL_WRITE
-// would forbid our own. A private file takes no seal: there only the missing name keeps others
-// away.
+// Fixes the size and forbids every write except through an existing mapping. F_SEAL_WRITE would
+// forbid our own mapping. A private file cannot be sealed: only the missing name protects it.
 void Seal(int fd) {
   constexpr int kSize = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   if (fcntl(fd, F_ADD_SEALS, kSize | F_SEAL_FUTURE_WRITE) == 0) return;
@@ -63,12 +63,12 @@ void Seal(int fd) {
 std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, uint64_t size,
                                                        Storage storage) {
   std::string name(LastPart(path));
-  // The next version may be larger; what is not written to takes no memory.
+  // The next version may be larger. Pages that nobody writes take no memory.
   const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
   {
     Pool& pool = ThePool();
     const std::lock_guard lock(pool.mutex);
-    // The one given back last is the likeliest to lie in the processor's caches.
+    // The spare given back last is the likeliest to be in the processor's caches.
     const auto found =
         std::find_if(pool.spares.rbegin(), pool.spares.rend(), [&](const auto& spare) {
           return spare->storage_ == storage && spare->name_ == name && spare->capacity_ >= size &&
@@ -141,8 +141,7 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
   if (offset <= allocated_) allocated_ = offset + size;
 }
 
-// Every mapping holds the open file that it was made from (measured: a mapping that a forked child
-// has inherited counts too).
+// A mapping counts as an open file, also one that a forked child has inherited (measured).
 bool SnapshotMemory::IsUnused() const noexcept { return Lease(fd_.get(), F_WRLCK).held(); }
 
 }  // namespace soswap

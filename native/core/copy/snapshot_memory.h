@@ -10,24 +10,21 @@
 
 namespace soswap {
 
-// Where the bytes of a snapshot lie: a sealed memfd that nothing but one mapping of this process
-// can write, or an unlinked file where the system does not let a memfd be mapped executable. The
-// mapping stays writable, because to protect it and unprotect it again costs as much as the copy; a
-// page before it and one behind it, which nobody can touch, stop whatever runs over the end of a
-// buffer.
+// The memory of a snapshot: a sealed memory file that only one mapping of this process can write,
+// or an unnamed file on disk. The mapping stays writable, because protecting it and unprotecting it
+// again costs as much as the copy. An inaccessible page on either side stops a buffer overrun.
 //
-// What a new page costs is most of what a copy costs, so a memory that is no longer needed is kept
-// for the next copy of a file of that name. The kernel must vouch that nobody has it open or mapped
-// any more, in whichever process: not the loader, not a debugger, not a child.
+// New pages are most of the cost of a copy, so the memory is kept for the next copy of a file of
+// that name, once the kernel confirms that no process has it open or mapped: not the loader, not a
+// debugger, not a child.
 class SnapshotMemory final {
  public:
-  // Room for `size` bytes of the file at `path`. They hold anything. Any thread. Throws Error:
-  // kSystem.
+  // Returns memory for `size` bytes of the file at `path`, which have any value. Any thread. Throws
+  // Error: kSystem.
   static std::unique_ptr<SnapshotMemory> Borrow(const std::string& path, uint64_t size,
                                                 Storage storage);
 
-  // Frees the memory, or, if that is `worth_it` and safe, keeps it for the next one who borrows.
-  // Any thread.
+  // Frees the memory, or keeps it for the next Borrow() if that is `worth_it` and safe. Any thread.
   static void GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it);
 
   SnapshotMemory(const SnapshotMemory&) = delete;
@@ -37,14 +34,14 @@ class SnapshotMemory final {
   std::byte* data() const noexcept { return data_; }
   int descriptor() const noexcept { return fd_.get(); }
 
-  // Makes sure that these bytes have memory: without it a full disk is a SIGBUS. Throws Error:
-  // kSystem.
+  // Allocates pages for these bytes: without them, writing to a full disk is a SIGBUS. Throws
+  // Error: kSystem.
   void Allocate(uint64_t offset, uint64_t size, const std::string& path);
 
  private:
   SnapshotMemory(std::string name, size_t capacity, Storage storage, const std::string& path);
 
-  // Whether nobody else has it open or mapped.
+  // Whether no other open file and no other mapping leads to it.
   bool IsUnused() const noexcept;
 
   std::string name_;

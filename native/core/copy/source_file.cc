@@ -16,15 +16,14 @@ namespace {
 
 constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
-// Time stamps move in steps of the kernel's tick, 10 ms at most: a second write within one step
-// leaves them as they are.
+// Time stamps move in steps of the kernel's tick, at most 10 ms: a second write within one step
+// does not change them.
 constexpr int64_t kTimeStampStep = 20'000'000;
 
 [[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
-  // Of open(2) with O_NONBLOCK: somebody has a write lease on it, fcntl(2), and is told to give it
-  // up.
+  // open(2) with O_NONBLOCK fails so while a process has a write lease on the file, fcntl(2).
   if (error_number == EWOULDBLOCK) {
-    throw Error(Fault::kChangedWhileRead, "read", path, "somebody has it open for writing");
+    throw Error(Fault::kChangedWhileRead, "read", path, "a process has it open for writing");
   }
   // ENXIO: a socket, or a device without hardware.
   const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
@@ -54,7 +53,7 @@ FileIdentity Identify(int file, const std::string& path) {
 }
 
 FileDescriptor TryOpenForReading(const std::string& path) noexcept {
-  // O_NONBLOCK: a FIFO without a writer must not hold us. A regular file does not care.
+  // O_NONBLOCK: opening a FIFO would wait for its writer. It changes nothing for a regular file.
   return FileDescriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
 }
 

@@ -8,8 +8,8 @@
 
 namespace soswap {
 
-// Which file, and in which state, as stat(2) tells it. An inode number alone proves nothing: file
-// systems use a freed one again at once.
+// A file in one state, as stat(2) reports it. An inode number alone proves nothing: file systems
+// reuse a freed one at once.
 struct FileIdentity {
   uint64_t device = 0;
   uint64_t inode = 0;
@@ -20,22 +20,22 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// Waits for nobody, not even where the path is that of a FIFO. Throws Error: kNotFound, kNotAFile,
-// kUnreadable, and kChangedWhileRead while somebody has a write lease on the file.
+// Does not block, even if the path is that of a FIFO. Throws Error: kNotFound, kNotAFile,
+// kUnreadable, and kChangedWhileRead while a process has a write lease on the file.
 FileDescriptor OpenForReading(const std::string& path);
 
 // The same, but returns an invalid descriptor, with the reason in errno.
 FileDescriptor TryOpenForReading(const std::string& path) noexcept;
 
-// Throws Error: kNotAFile, unless it is a regular file, and kUnreadable.
+// Throws Error: kNotAFile unless it is a regular file, kUnreadable.
 FileIdentity Identify(int file, const std::string& path);
 
-// Throws Error: kUnreadable. Reads up to `size` bytes at `offset`; fewer only at the end of the
-// file.
+// Reads `size` bytes at `offset`, or fewer at the end of the file. Returns how many. Throws Error:
+// kUnreadable.
 size_t ReadAt(int file, std::byte* target, size_t size, size_t offset, const std::string& path);
 
-// Whether the file was changed so short a time ago that it could change again and keep its time
-// stamps, and so its identity. Ask before reading: it is what is written from then on that matters.
+// Whether the file changed so recently that another change could leave its time stamps, and so its
+// identity, as they are. Must be called before the file is read.
 bool IsYoung(const FileIdentity& identity);
 
 }  // namespace soswap

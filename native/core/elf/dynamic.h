@@ -21,11 +21,11 @@ class Dynamic final {
 
   // Entries before the terminator.
   std::size_t count() const noexcept { return count_; }
-  // Entries the section has room for, the terminator and spare ones included.
+  // Entries that the section has room for, including the terminator and spare ones.
   std::size_t capacity() const noexcept { return section_.Count<Elf64_Dyn>(); }
   Elf64_Dyn At(std::size_t index) const { return section_.At<Elf64_Dyn>(index); }
 
-  // Of several entries with one tag the loader heeds the last.
+  // The last entry with this tag, as the loader takes it.
   std::optional<std::size_t> IndexOf(std::int64_t tag) const;
   std::optional<std::uint64_t> Find(std::int64_t tag) const;
   std::uint64_t Require(std::int64_t tag, const std::string& name) const;
@@ -36,7 +36,7 @@ class Dynamic final {
   std::size_t count_ = 0;
 };
 
-// DT_STRTAB: checked to end in NUL, so every string in it ends too.
+// DT_STRTAB. The constructor checks that it ends in NUL, so every string in it ends too.
 class Strings final {
  public:
   Strings() = default;
@@ -58,8 +58,8 @@ class Strings final {
   View table_;
 };
 
-// Throws (kLoader) when this process runs a glibc older than 2.`minor`, in which dlopen(3) would
-// not refuse `what` but crash. Other libraries are taken to know all there is.
+// Throws (kLoader) if this process runs a glibc older than 2.`minor`, whose dlopen(3) would crash
+// on `what`. Other C libraries pass.
 void RequireGlibc(unsigned minor, const char* what);
 
 }  // namespace soswap::elf

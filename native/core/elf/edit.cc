@@ -30,7 +30,7 @@ constexpr std::array kNamedEdits{
 template <typename T>
 void Write(std::span<std::byte> copy, std::uint64_t offset, const T& value) {
   if (offset > copy.size() || copy.size() - offset < sizeof(T)) {
-    throw std::out_of_range("the copy is shorter than the file it is of");
+    throw std::out_of_range("the copy is shorter than the file");
   }
   std::memcpy(copy.data() + offset, &value, sizeof(T));
 }
@@ -79,7 +79,7 @@ void BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
     WriteDynamic(file, copy, *flags, DT_FLAGS, dynamic.At(*flags).d_un.d_val | DF_SYMBOLIC);
     return;
   }
-  // The first terminator can be given up when another follows.
+  // The first terminator is spare when another follows.
   const std::size_t end = dynamic.count();
   if (end + 1 >= dynamic.capacity() || dynamic.At(end + 1).d_tag != DT_NULL) {
     throw Error(Fault::kMalformed, "load", file.subject(),

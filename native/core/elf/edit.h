@@ -9,9 +9,9 @@
 
 namespace soswap {
 
-// A change of a private copy before it is loaded. `file` was parsed from the bytes of `copy`, and
-// `copy` may be the very memory that was parsed: then the tables of `file` show the change, and its
-// facts do not. An edit that needs more than the file, an address say, is a lambda that holds it.
+// A change of a private copy before it is loaded. `file` was parsed from the bytes of `copy`. If
+// `copy` is the memory that was parsed, the tables of `file` show the change, but its facts do not.
+// An edit that needs more than the file, such as an address, is a lambda that captures it.
 // Throws Error if the file has no room for the change, std::out_of_range if `copy` is too short.
 using Edit = std::function<void(const ElfFile& file, std::span<std::byte> copy)>;
 
@@ -26,16 +26,16 @@ void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy);
 // Clears DF_1_NODELETE, but not of a Go library, whose threads never end.
 void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy);
 
-// Sets DF_SYMBOLIC: the object looks for its own symbols in itself first. Throws Error (kMalformed)
+// Sets DF_SYMBOLIC: the object binds to its own symbols first. Throws Error (kMalformed)
 // if the dynamic section has no room for it.
 void BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
 
-// Makes DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") ask for the bare name, under
-// which LoadSnapshot() offers the file.
+// Shortens DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") to the bare name, by which
+// LoadSnapshot() provides the file.
 void ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy);
 
-// Makes the copy a file without sections. No edit of choice: the section headers of a copy that
-// lacks the bytes they describe must go.
+// Makes the copy a file without sections. Needed where the copy lacks bytes that the section
+// headers describe.
 void DropSectionHeaders(std::span<std::byte> copy);
 
 }  // namespace soswap

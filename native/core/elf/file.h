@@ -51,14 +51,13 @@ struct ElfExport {
 struct ElfImport {
   std::string name;
   bool weak = false;
-  std::string version;  // empty when any will do
+  std::string version;  // empty: any version
 };
 
-// A shared object that the dynamic loader can be trusted with: whatever dlopen(3) follows without
-// looking (glibc and musl alike) has been looked at. Refers to the bytes it was parsed from, which
-// have to outlive it. All methods may be called from any thread at any time.
-//
-// What a parse does not vouch for is the code in the file, nor what depends on other objects.
+// A shared object that dlopen(3) can load without crashing on its tables: Parse() checks everything
+// that the loaders of glibc and musl follow unchecked. Parse() does not check the code in the file,
+// nor anything that depends on other objects. Refers to the bytes it was parsed from, which must
+// outlive it. Any thread.
 class ElfFile final {
  public:
   // Throws Error: kTruncated, kNotElf, kWrongMachine, kNotSharedObject or kMalformed.
@@ -67,17 +66,17 @@ class ElfFile final {
   const std::string& subject() const noexcept { return subject_; }
   const ElfFacts& facts() const noexcept { return facts_; }
 
-  // Whether dlsym(3) on a handle of this object finds the name in the object itself, not in one it
-  // needs. Constant time when the object has a hash table, which all but the oddest have.
+  // Whether dlsym(3) on a handle of this object finds the name in the object itself, not in a
+  // dependency. Constant time.
   bool Defines(std::string_view name) const;
   // Each of these walks all symbols.
   std::vector<ElfExport> Exports() const;
   std::vector<ElfImport> Imports() const;
-  // Defined symbols that, once bound, keep the image mapped for ever (STB_GNU_UNIQUE).
+  // Defined STB_GNU_UNIQUE symbols: once one is bound, the loader never unmaps the image.
   std::vector<std::string> UniqueSymbols() const;
 
   const elf::Symbols& symbols() const noexcept { return symbols_; }
-  // For the edits.
+  // For edits.
   const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
   std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
   std::uint64_t dynamic_offset() const noexcept { return dynamic_offset_; }

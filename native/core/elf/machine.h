@@ -6,7 +6,7 @@
 
 namespace soswap::elf {
 
-// What the ELF header of a file for this process says.
+// The values in the ELF header of a file that this process can load.
 #if defined(__x86_64__)
 inline constexpr Elf64_Half kOwnMachine = EM_X86_64;
 #elif defined(__aarch64__)

@@ -11,7 +11,7 @@
 namespace soswap::elf {
 namespace {
 
-// Addresses above this are the kernel's on every machine soswap runs on, so sums cannot wrap.
+// Addresses above this belong to the kernel on every supported machine, so sums cannot wrap.
 constexpr std::uint64_t kAddressLimit = std::uint64_t{1} << 47;
 
 void CheckSegment(const Segment& segment, std::size_t file_size) {
@@ -29,7 +29,7 @@ void CheckSegment(const Segment& segment, std::size_t file_size) {
   if (segment.memory_size > segment.file_size && (segment.flags & PF_W) == 0) {
     Malformed(where + " has zero-filled memory that cannot be written");
   }
-  // The loader zeroes the rest of the page on which the file's bytes end, through the file mapping.
+  // The loader zeroes the rest of the page on which the file's bytes end through the file mapping.
   const std::uint64_t data_end = segment.offset + segment.file_size;
   if (segment.memory_size > segment.file_size && data_end != PageFloor(data_end) &&
       PageFloor(data_end) >= file_size) {
@@ -49,7 +49,7 @@ void CheckOverlap(const std::vector<Segment>& segments) {
   }
 }
 
-// The loader maps whole pages over whatever is there, so no two segments may share one.
+// The loader maps whole pages over existing mappings, so no two segments may share one.
 void CheckOrder(const std::vector<Segment>& segments) {
   std::uint64_t end = 0;
   for (const Segment& segment : segments) {

@@ -23,8 +23,8 @@ struct Range {
     if (size == 0) return false;
     return address >= start ? address - start < size : start - address < length;
   }
-  // What the other leaves of this range, which contains the address, on both sides of the address:
-  // nothing if the other contains it too.
+  // The part of this range around `address` that does not overlap `other`. This range contains the
+  // address; the result is empty if `other` contains it too.
   Range Without(const Range& other, std::uint64_t address) const noexcept {
     if (size == 0 || other.size == 0) return *this;
     if (address < other.start) return {start, std::min(size, other.start - start)};
@@ -45,24 +45,26 @@ struct Segment {
 
 std::string Hex(std::uint64_t value);
 
-// What the loader will show at each address once it has mapped the segments.
+// The memory of the object after the loader has mapped the segments.
 class Memory final {
  public:
   Memory() = default;
-  // Refuses segments that the loader would map over each other or over its neighbours.
+  // Refuses segments that the loader would map over each other or over other memory.
   Memory(std::span<const std::byte> file, std::vector<Segment> segments);
 
   const std::vector<Segment>& segments() const noexcept { return segments_; }
 
   // The bytes at an address; all of them must come from the file and be readable.
   View Read(std::uint64_t address, std::uint64_t size, const char* name) const;
-  // The same, up to the last byte its segment takes from the file.
+  // The bytes from an address to the end of what its segment takes from the file.
   View ReadAll(std::uint64_t address, const char* name) const;
   std::uint64_t FileOffset(std::uint64_t address, const char* name) const;
 
-  // From the first segment to the end of the last, which is an address that symbols may have too.
+  // Whether the address lies between the start of the first segment and the end of the last, which
+  // symbols may have as their address.
   bool Spans(std::uint64_t address) const noexcept;
-  // One segment holds the whole range, zero-filled memory included, with all of these PF_ flags.
+  // Whether one segment holds the whole range, including zero-filled memory, with all these PF_
+  // flags.
   bool Holds(std::uint64_t address, std::uint64_t size, std::uint32_t flags) const noexcept;
 
  private:

@@ -39,7 +39,7 @@ std::optional<Note> NoteAt(const View& segment, std::uint64_t at, std::uint64_t 
   return note;
 }
 
-// Only a segment that is aligned to the word has its notes aligned to it.
+// Notes are aligned to 8 bytes only in a segment that is.
 std::uint64_t NoteAlignment(std::uint64_t alignment) {
   return alignment == sizeof(Elf64_Xword) ? sizeof(Elf64_Xword) : sizeof(Elf64_Word);
 }

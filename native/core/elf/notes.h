@@ -13,10 +13,10 @@ struct Notes {
   bool is_go = false;                   // has the build id of the Go toolchain
 };
 
-// Reads as far as the notes make sense.
+// Reads up to the first malformed note.
 Notes ReadNotes(const View& segment, std::uint64_t alignment);
 
-// The loader walks the notes of a segment to find NT_GNU_PROPERTY_TYPE_0 and trusts its length.
+// Checks the length of NT_GNU_PROPERTY_TYPE_0, which the loader trusts.
 void CheckProperties(const View& segment, std::uint64_t alignment);
 
 }  // namespace soswap::elf

@@ -23,9 +23,9 @@ using elf::View;
 
 // The loader copies the program headers to the stack of the thread that loads.
 constexpr std::size_t kMostProgramHeaders = 4096;
-// Thread-local memory that cannot be had when a thread first needs it ends the process.
+// If thread-local memory cannot be allocated when a thread first needs it, the process ends.
 constexpr std::uint64_t kMostThreadLocal = std::uint64_t{1} << 30;
-// dlopen(3) puts the names of needed objects on the stack too, and could not open a longer one.
+// dlopen(3) also copies the names of needed objects to the stack, and cannot open a longer one.
 constexpr std::size_t kLongestName = 4096;
 
 std::string NameOfMachine(std::uint16_t machine) {
@@ -115,7 +115,7 @@ std::uint64_t EndOf(std::uint64_t offset, std::uint64_t size, const char* what) 
 
 }  // namespace
 
-// One parse; its steps are called in this order, each relying on those before.
+// One parse. Each step relies on the steps before it.
 class ElfFile::Parser final {
  public:
   explicit Parser(ElfFile& file) : file_(file), view_(file.bytes_, "the file") {}
@@ -196,7 +196,7 @@ class ElfFile::Parser final {
         PageCeiling(last.address + last.memory_size) - PageFloor(first.address);
   }
 
-  // At most one header of this type; empty ones do not count.
+  // The only header of this type, if there is one. Empty headers do not count.
   std::optional<Elf64_Phdr> Only(std::uint32_t type, const char* name) const {
     std::optional<Elf64_Phdr> found;
     for (const Elf64_Phdr& header : headers_) {
@@ -207,7 +207,7 @@ class ElfFile::Parser final {
     return found;
   }
 
-  // The header has an offset and an address; the segments have to agree that these are one place.
+  // The offset and the address of the header must be one place according to the segments.
   void CheckPlace(const Elf64_Phdr& header, const char* name) const {
     if (header.p_filesz == 0) return;
     file_.memory_.Read(header.p_vaddr, header.p_filesz, name);
@@ -224,7 +224,7 @@ class ElfFile::Parser final {
     file_.dynamic_ =
         elf::Dynamic(file_.memory_.Read(header->p_vaddr, header->p_filesz, "PT_DYNAMIC"));
     file_.dynamic_offset_ = file_.memory_.FileOffset(header->p_vaddr, "PT_DYNAMIC");
-    // The loader adds the base address to the entries in place, unless this header says read-only.
+    // The loader adds the base address to the entries in place, unless this header is read-only.
     if ((header->p_flags & PF_W) == 0) {
       elf::RequireGlibc(35, "a read-only PT_DYNAMIC");
     } else if (!file_.memory_.Holds(header->p_vaddr, header->p_memsz, PF_R | PF_W)) {
@@ -271,13 +271,13 @@ class ElfFile::Parser final {
       Malformed("PT_TLS asks each thread for " + std::to_string(header.p_memsz) + " bytes");
     }
     CheckPlace(header, "PT_TLS");
-    // The loader takes the address 0 for "nothing to copy", but then copies.
+    // The loader takes the address 0 for "nothing to copy", and yet copies.
     if (header.p_filesz > 0 && header.p_vaddr == 0) {
       Malformed("PT_TLS lies at the start of the file");
     }
   }
 
-  // The loader makes these pages read-only without asking whose they are.
+  // The loader makes these pages read-only without any check.
   void CheckRelro(const Elf64_Phdr& header) {
     relro_ = RangeOf(header);
     for (const elf::Segment& segment : file_.memory_.segments()) {
@@ -288,7 +288,7 @@ class ElfFile::Parser final {
     Malformed("PT_GNU_RELRO lies outside writable memory");
   }
 
-  // Where the loader finds the program headers in memory, for those who walk the loaded objects.
+  // Where dl_iterate_phdr(3) reports the program headers in memory.
   elf::Range LoadedProgramHeaders() const {
     const elf::Range& table = program_headers_;
     for (const elf::Segment& segment : file_.memory_.segments()) {
@@ -300,7 +300,7 @@ class ElfFile::Parser final {
     return {};
   }
 
-  // Unwinders walk the table that this header points at.
+  // Unwinders read the table that this header points at.
   void CheckOwnTable(const Elf64_Phdr& header) const {
     const std::uint64_t size = program_headers_.size;
     file_.memory_.Read(header.p_vaddr, size, "PT_PHDR");

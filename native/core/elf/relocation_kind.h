@@ -6,18 +6,18 @@
 
 namespace soswap::elf {
 
-// What a relocation of this machine does to memory, in so far as the loader could crash of it.
+// The effects of this machine's relocations on memory that could crash the loader.
 enum class Effect {
   kNone,
   kRelative,  // base plus addend
-  kIndirect,  // what the function at base plus addend returns
+  kIndirect,  // the result of the function at base plus addend
   kSymbol,    // an address that another object may supply
   kSlot,      // the same in the global offset table, which is aligned
   kCall,      // the same for a call through DT_JMPREL, perhaps bound at the first one
   kThread,    // a place in thread-local storage
-  kSize,      // how long a symbol is, which the loader asks even when it found none
-  kCopy,      // another object's data; only programs have it
-  kUnknown,   // the loader refuses it by itself
+  kSize,      // the size of a symbol, which the loader reads even if it found no symbol
+  kCopy,      // the data of another object; only programs have it
+  kUnknown,   // the loader refuses it
 };
 
 struct Kind {

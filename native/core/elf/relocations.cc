@@ -14,7 +14,7 @@
 namespace soswap::elf {
 namespace {
 
-// DT_INIT_ARRAY and its kin: each slot has to hold the address of code once relocated.
+// DT_INIT_ARRAY and the like: after relocation each slot must hold the address of code.
 class CallTable final {
  public:
   CallTable(const Startup& startup, std::int64_t tag, std::int64_t size_tag, const char* name)
@@ -57,15 +57,16 @@ class CallTable final {
   std::vector<bool> is_code_;
 };
 
-// Memory that relocations may change. Entries do not add up on these machines: where two change the
-// same word, one was meant for another place, which stays unrelocated.
+// Memory that relocations may change. On these machines entries replace a word instead of adding to
+// it: if two change one word, one of them belongs to another place, which stays unrelocated.
 struct Target {
   explicit Target(const Segment& segment)
       : memory{segment.address, segment.memory_size},
         first_word(segment.address / sizeof(Elf64_Addr)),
         relocated(segment.file_size / sizeof(Elf64_Addr) + 1) {}
 
-  // Whether the word was unmarked. Counts aligned words that come from the file.
+  // Marks the word and returns whether it was unmarked. Ignores words that are not aligned or do
+  // not come from the file.
   bool Mark(std::uint64_t address) {
     const std::uint64_t word = address / sizeof(Elf64_Addr) - first_word;
     if (address % sizeof(Elf64_Addr) != 0 || word >= relocated.size()) return true;
@@ -113,8 +114,8 @@ class Checker final {
     }
   }
 
-  // Memory that the loader itself goes by while it relocates. It changes two parts of that: it adds
-  // the base address to the dynamic section, and leaves two addresses in DT_PLTGOT.
+  // Memory that the loader reads while it relocates. It changes two parts of this memory itself: it
+  // adds the base address to the dynamic section and writes two addresses into DT_PLTGOT.
   void FindGuarded() {
     guarded_.push_back(startup_.dynamic_section);
     if (dynamic().Has(DT_JMPREL) && !startup_.binds_now) {
@@ -135,7 +136,7 @@ class Checker final {
     Guard(changed, DT_RELR, dynamic().Find(DT_RELRSZ).value_or(0));
   }
 
-  // Tables are read-only in all but odd objects, and then need no guard against relocations.
+  // Tables are read-only in almost all objects and then need no guard against relocations.
   void Guard(std::size_t changed, std::int64_t tag, std::uint64_t size) {
     const auto address = dynamic().Find(tag);
     if (address) Guard(changed, {*address, size});
@@ -166,7 +167,7 @@ class Checker final {
     }
   }
 
-  // A size without its table is what is left of a damaged tag.
+  // A size without its table comes from a damaged tag.
   void CheckPairs() const {
     struct Pair {
       std::int64_t table;
@@ -214,7 +215,7 @@ class Checker final {
     if (tag == DT_RELA) CheckRelativeCount(count, relative);
   }
 
-  // Some linkers count DT_JMPREL, when it is the end of DT_RELA, in both.
+  // Some linkers count DT_JMPREL in both sizes if it is the end of DT_RELA.
   std::uint64_t SizeCountedTwice(std::uint64_t address, std::uint64_t size) const {
     const auto calls = dynamic().Find(DT_JMPREL);
     const std::uint64_t calls_size = dynamic().Find(DT_PLTRELSZ).value_or(0);
@@ -222,7 +223,7 @@ class Checker final {
     return calls_size;
   }
 
-  // The loader applies the first DT_RELACOUNT entries without a look at their type.
+  // The loader applies the first DT_RELACOUNT entries without checking their type.
   void CheckRelativeCount(std::uint64_t held, std::uint64_t relative) const {
     const std::uint64_t count = dynamic().Find(DT_RELACOUNT).value_or(0);
     if (count > held) Malformed("DT_RELACOUNT counts more than DT_RELA holds");
@@ -243,8 +244,8 @@ class Checker final {
     CheckTable(DT_JMPREL, "DT_JMPREL", DT_PLTRELSZ, "DT_PLTRELSZ");
   }
 
-  // The loader keeps itself and its resolver in the second and the third word. It takes a second
-  // word that is not 0 for an address that prelink(8) left there.
+  // The loader stores its link map and its resolver in the second and the third word. If the second
+  // word is not 0, it assumes an address that prelink(8) wrote there.
   void CheckReserved(std::uint64_t got) const {
     const View words = memory().Read(got, 3 * sizeof(Elf64_Addr), "DT_PLTGOT");
     if (words.At<Elf64_Addr>(1) != 0 || words.At<Elf64_Addr>(2) != 0) {
@@ -252,8 +253,8 @@ class Checker final {
     }
   }
 
-  // Lazy binding knows these kinds, and writes the slot at the first call, long after PT_GNU_RELRO
-  // took effect.
+  // Lazy binding supports only these kinds. It writes the slot at the first call, after
+  // PT_GNU_RELRO took effect.
   void CheckIsCall(const Elf64_Rela& entry, const Kind& kind) const {
     const Effect effect = kind.effect;
     if (effect != Effect::kCall && effect != Effect::kIndirect && effect != Effect::kThread) {
@@ -270,7 +271,7 @@ class Checker final {
       const auto addend = static_cast<std::uint64_t>(entry.r_addend);
       return CheckRelativeAt(entry.r_offset, [addend](const CallTable&) { return addend; });
     }
-    // The loader looks up the version of the symbol before it heeds the type.
+    // The loader looks up the version of the symbol before it checks the type.
     startup_.symbols.Admit(memory(), index);
     has_empty_ |= kind.effect == Effect::kNone;
     if (kind.effect == Effect::kNone || kind.effect == Effect::kUnknown) return;
@@ -335,8 +336,8 @@ class Checker final {
     }
   }
 
-  // Finds the target, refuses what is guarded, and notes how far there is nothing else to heed:
-  // most relocations lie close to the one before.
+  // Finds the target, refuses guarded memory, and remembers the range around it that needs no other
+  // check: most relocations lie close to the one before.
   void LookAround(std::uint64_t address, std::uint64_t width) {
     target_ = &TargetAt(address, width);
     plain_ = target_->memory;
@@ -349,7 +350,7 @@ class Checker final {
     for (const CallTable& table : tables_) plain_ = plain_.Without(table.range(), address);
   }
 
-  // `leaves_code` tells whether the relocation leaves the address of code in that table.
+  // `leaves_code` returns whether the relocation leaves the address of code in that table.
   template <typename LeavesCodeIn>
   void FillTables(std::uint64_t address, std::uint64_t width, const LeavesCodeIn& leaves_code) {
     if (plain_.Contains(address, width)) return;
@@ -375,7 +376,7 @@ class Checker final {
       case Effect::kIndirect:
         return true;
       case Effect::kSymbol:
-        // An undefined symbol that nobody supplies is an error of its own, unless it is weak.
+        // An undefined symbol that no object defines is an error of its own, unless it is weak.
         if (symbol.st_shndx == SHN_UNDEF) return ELF64_ST_BIND(symbol.st_info) != STB_WEAK;
         return IsCode(symbol.st_value + static_cast<std::uint64_t>(entry.r_addend));
       default:
@@ -408,7 +409,7 @@ class Checker final {
     }
   }
 
-  // `addend_in` tells the address, before relocation, for a word of that table.
+  // `addend_in` returns the address, before relocation, for a word of that table.
   template <typename AddendIn>
   void CheckRelativeAt(std::uint64_t address, const AddendIn& addend_in) {
     CheckTarget(address, sizeof(Elf64_Addr));
@@ -416,13 +417,13 @@ class Checker final {
                [&](const CallTable& table) { return IsCode(addend_in(table)); });
   }
 
-  // Such a relocation adds the base address to what is there.
+  // Such a relocation adds the base address to the content of the word.
   void CheckRelativeAt(std::uint64_t address) {
     CheckRelativeAt(address, [&](const CallTable& table) { return table.ContentAt(address); });
   }
 
-  // Linkers may leave entries empty that they turned out not to need. Where an import is left
-  // without an entry as well, bytes were lost.
+  // Linkers may leave entries empty that they do not need. If an import has no entry either, bytes
+  // were lost.
   void CheckReferred() const {
     for (std::size_t i = 1; i < startup_.symbols.count(); ++i) {
       const Elf64_Sym symbol = startup_.symbols.At(i);
@@ -445,7 +446,7 @@ class Checker final {
   std::vector<CallTable> tables_;
   std::vector<Target> targets_;
   Target* target_ = nullptr;    // of the last relocation
-  Range plain_;                 // memory of it in which nothing is guarded and no call table lies
+  Range plain_;                 // part of the target without guarded memory and call tables
   std::vector<bool> referred_;  // symbols that an entry refers to
   bool has_empty_ = false;      // an entry that does nothing
 };

@@ -9,8 +9,8 @@
 
 namespace soswap::elf {
 
-// What the loader does to an image before anybody can call it: apply the relocations, protect
-// PT_GNU_RELRO, call the initializers. Throws when it would crash on the way.
+// The input of the loader's work on an image before the first call: it applies the relocations,
+// protects PT_GNU_RELRO and calls the initializers.
 struct Startup {
   const Memory& memory;
   const Dynamic& dynamic;
@@ -23,6 +23,7 @@ struct Startup {
   bool binds_now = false;
 };
 
+// Throws Defect if the loader would crash.
 void CheckStartup(const Startup& startup);
 
 }  // namespace soswap::elf

@@ -28,7 +28,7 @@ std::uint32_t SysvHashOf(std::string_view name) {
   return hash;
 }
 
-// The loader asserts that the files named by DT_VERNEED are loaded. libc and the loader always are.
+// The loader asserts that the files in DT_VERNEED are loaded. libc and the loader always are.
 bool IsLoadedWith(const std::unordered_set<std::string_view>& needed, std::string_view file) {
   return needed.contains(file) || file == "libc.so.6" || file.starts_with("ld-linux-");
 }
@@ -42,7 +42,7 @@ std::unordered_set<std::string_view> NeededIn(const Dynamic& dynamic, const Stri
   return names;
 }
 
-// Chains may share a tail, but one that comes back to itself would keep the loader busy for ever.
+// Chains may share a tail, but the loader would follow a chain that loops for ever.
 void CheckChains(const SysvHash& hash) {
   const std::size_t count = hash.chain.Count<Elf64_Word>();
   std::vector<std::size_t> walked_by(count, 0);
@@ -71,7 +71,7 @@ void Versions::ReadDefined(const Memory& memory, const Dynamic& dynamic, const S
   const auto address = dynamic.Find(DT_VERDEF);
   if (!address) return;
   const View table = memory.ReadAll(*address, "DT_VERDEF");
-  // The loader stops at vd_next == 0 and does not heed DT_VERDEFNUM.
+  // The loader stops at vd_next == 0 and ignores DT_VERDEFNUM.
   std::uint64_t missing = dynamic.Find(DT_VERDEFNUM).value_or(0);
   for (std::uint64_t at = 0;;) {
     const auto definition = table.Read<Elf64_Verdef>(at);
@@ -248,7 +248,7 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
   }
 }
 
-// The loader would take one that no other object can supply for the address of the ELF header.
+// The loader would bind an import that no other object can define to the address of the ELF header.
 void Symbols::CheckImport(const Elf64_Sym& symbol) const {
   const unsigned visibility = ELF64_ST_VISIBILITY(symbol.st_other);
   if (ELF64_ST_BIND(symbol.st_info) == STB_LOCAL || visibility == STV_HIDDEN ||

@@ -20,9 +20,9 @@ class Versions final {
   Versions() = default;
   Versions(const Memory& memory, const Dynamic& dynamic, const Strings& strings);
 
-  // The version of a symbol: a reserved one (local, global) has no name.
+  // The version of a symbol; empty for the reserved ones (local, global).
   std::string_view NameOf(std::size_t symbol) const;
-  // dlsym(3) takes a symbol without a version, or its default version.
+  // Whether dlsym(3) finds it: it has no version, or this is the default version.
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol, bool is_defined) const;
 
@@ -30,7 +30,7 @@ class Versions final {
   Versions CopyTo(std::vector<std::vector<std::byte>>& tables, std::size_t symbols,
                   const Strings& strings, const Strings& copies) const;
 
-  // How long the tables are, 0 without one.
+  // Bytes of the tables; 0 without one.
   std::uint64_t defined_size() const noexcept { return defined_size_; }
   std::uint64_t needed_size() const noexcept { return needed_size_; }
 
@@ -68,15 +68,15 @@ struct SysvHash {
   View chain;
 };
 
-// A symbol that other objects have to supply. Both texts end in NUL.
+// A symbol that other objects must define. Both texts end in NUL.
 struct Import {
   std::string_view name;
   bool weak = false;
-  std::string_view version;  // empty when any will do
+  std::string_view version;  // empty: any version
 };
 
-// DT_SYMTAB with all that belongs to it. Every symbol below count() is checked: its name, its
-// version, and that an indirect function's resolver is code.
+// DT_SYMTAB with its hash tables and versions. Every symbol below count() is checked: its name, its
+// version, and whether the resolver of an indirect function is code.
 class Symbols final {
  public:
   Symbols() = default;
@@ -85,17 +85,17 @@ class Symbols final {
   std::size_t count() const noexcept { return count_; }
   Elf64_Sym At(std::size_t index) const { return table_.At<Elf64_Sym>(index); }
   std::string_view NameOf(const Elf64_Sym& symbol) const { return strings_.At(symbol.st_name); }
-  // How long the tables are, 0 without one.
+  // Bytes of the tables; 0 without one.
   std::uint64_t gnu_hash_size() const noexcept;
   std::uint64_t sysv_hash_size() const noexcept;
   const Versions& versions() const noexcept { return versions_; }
   const Strings& strings() const noexcept { return strings_; }
 
-  // The symbol that dlsym(3) finds in this object. With a version, the one that the loader binds to
-  // who asks for that version: a definition in it, or in none.
+  // The symbol that dlsym(3) finds in this object. With a version, the symbol that the loader binds
+  // an import of that version to: a definition with this version, or with none.
   std::optional<std::size_t> Find(std::string_view name, std::string_view version = {}) const;
 
-  // Calls `visit` for each symbol that the object asks others for.
+  // Calls `visit` for each symbol that other objects must define.
   template <typename Visit>
   void ForEachImport(const Visit& visit) const {
     for (std::size_t i = 1; i < count_; ++i) {
@@ -105,12 +105,12 @@ class Symbols final {
     }
   }
 
-  // The same symbols without the file: on a copy of their tables, which is added to `tables` and
-  // has to outlive them.
+  // Returns the same symbols without the file: on a copy of their tables, which is added to
+  // `tables` and must outlive them.
   Symbols CopyTo(std::vector<std::vector<std::byte>>& tables) const;
 
-  // A relocation refers to this symbol. An object that defines nothing does not tell how many
-  // symbols it has, so its relocations have to.
+  // Counts a symbol that a relocation refers to. An object that defines nothing does not record how
+  // many symbols it has; only its relocations show it.
   void Admit(const Memory& memory, std::size_t index) {
     if (index >= count_) AdmitBeyond(memory, index);
   }
@@ -136,9 +136,9 @@ class Symbols final {
   bool count_is_exact_ = false;
 };
 
-// A definition that other objects and dlsym(3) may bind to.
+// Whether other objects and dlsym(3) may bind to it.
 bool IsExported(const Elf64_Sym& symbol);
-// A definition that the loader binds once for the whole process (STB_GNU_UNIQUE).
+// Whether the loader binds it once for the whole process (STB_GNU_UNIQUE).
 bool IsUnique(const Elf64_Sym& symbol);
 
 }  // namespace soswap::elf

@@ -14,7 +14,7 @@
 
 namespace soswap::elf {
 
-// Why some bytes are refused. ElfFile::Parse turns it into the Error that names the file.
+// The reason why bytes are refused. ElfFile::Parse turns it into an Error that names the file.
 class Defect final : public std::runtime_error {
  public:
   Defect(Fault fault, const std::string& reason) : std::runtime_error(reason), fault_(fault) {}
@@ -29,8 +29,8 @@ class Defect final : public std::runtime_error {
   throw Defect(Fault::kMalformed, reason);
 }
 
-// A range of the file that is only ever read through a bounds check and a copy: tables in a hostile
-// file may lie at any alignment.
+// A range of the file. Every read is checked against its bounds and copied, because tables in a
+// hostile file may have any alignment.
 class View final {
  public:
   View() = default;
@@ -63,13 +63,13 @@ class View final {
     return View(bytes_.subspan(offset, size), name_);
   }
 
-  // The first bytes, in a copy that is added to `copies`.
+  // A view of a copy of the first `size` bytes. The copy is added to `copies`.
   View CopyTo(std::vector<std::vector<std::byte>>& copies, std::uint64_t size) const {
     const std::span<const std::byte> bytes = Part(0, size).bytes_;
     return View(copies.emplace_back(bytes.begin(), bytes.end()), name_);
   }
 
-  // The string that begins here; it ends at a NUL or, at the latest, with the view.
+  // The string that begins here. It ends at a NUL or with the view.
   std::string_view Text(std::uint64_t offset) const {
     if (offset >= bytes_.size()) PastTheEnd();
     const char* start = reinterpret_cast<const char*>(bytes_.data()) + offset;

@@ -8,14 +8,14 @@
 
 namespace soswap {
 
-// What callers of dlopen(3) and its family share. Any thread.
+// Helpers for callers of dlopen(3) and its family. Any thread.
 
-// Why the last call of the family failed. dlerror(3) keeps one text for each thread, and the next
-// call replaces it: ask at once.
+// Why the last call failed. Must follow that call at once: dlerror(3) keeps one text for each
+// thread, and the next call replaces it.
 std::string LoaderText();
 
-// The address of a symbol, as dlsym(3) finds it, or dlvsym(3) if `version` is not empty; nothing if
-// there is no such symbol. A symbol may have the address null.
+// The address of a symbol, as dlsym(3) finds it, or dlvsym(3) if `version` is not empty; nullopt if
+// it is undefined. A defined symbol may have the address null.
 std::optional<void*> FindSymbol(void* handle, const char* name, const char* version = "");
 
 struct LoaderHandleCloser {

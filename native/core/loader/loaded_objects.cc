@@ -20,7 +20,7 @@
 namespace soswap {
 namespace {
 
-// glibc has relocated the addresses in a dynamic section that it may write to, musl never does.
+// glibc relocates the addresses in a writable dynamic section, musl never does.
 const char* StringsOf(const ElfW(Dyn) * dynamic, uintptr_t base) {
   for (; dynamic->d_tag != DT_NULL; ++dynamic) {
     if (dynamic->d_tag != DT_STRTAB) continue;
@@ -58,9 +58,9 @@ LoadedObject Describe(const dl_phdr_info& info) {
   return object;
 }
 
-// What was listed last. The loader appends to its list what it loads, and takes out what it
-// unloads. So however many it has unloaded since, by that many fewer, at least, lead the list
-// still, in the same order.
+// The last list. The loader appends objects that it loads and removes objects that it unloads. So
+// if it has unloaded n objects since, all but n of the last list, at least, still lead the list, in
+// the same order.
 struct Listing {
   // One step of dl_iterate_phdr(3).
   void Add(const dl_phdr_info& info) {
@@ -82,8 +82,8 @@ struct Listing {
   unsigned long long unloaded_before = 0;
 };
 
-// An object without a SONAME goes by the name under which it was first asked for, which nobody
-// tells; the last part of its path is what a search would have been for.
+// The loader knows an object without a SONAME by the name that it was first requested by, and does
+// not show that name. A search would have been for the last part of its path.
 bool Answers(const LoadedObject& object, const std::string& needed) {
   if (needed.empty()) return false;
   if (object.name == needed || object.soname == needed) return true;
@@ -115,8 +115,8 @@ std::optional<Mapping> ReadLine(const std::string& line) {
                  makedev(major_number, minor_number), inode};
 }
 
-// Some file systems (overlayfs, btrfs) show another device in maps than in stat(2). There the path
-// decides: the kernel follows a file that is moved, and marks one that is removed or replaced.
+// Some file systems (overlayfs, btrfs) report different devices in maps and in stat(2). There the
+// path decides: maps shows the new path of a moved file, and marks a removed or replaced one.
 bool IsStill(const Mapping& mapping, const std::string& path) {
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) return false;
@@ -126,7 +126,7 @@ bool IsStill(const Mapping& mapping, const std::string& path) {
   return real != nullptr && mapping.file == real.get();
 }
 
-// The names of those whose file is another one by now.
+// The names of the objects whose path leads to another file now.
 std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
   std::vector<std::string> replaced;
   std::ifstream maps("/proc/self/maps");

@@ -8,14 +8,14 @@
 
 namespace soswap {
 
-// An object as the loader has it in the process.
+// One object that the loader has in the process.
 struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
   std::vector<std::string> needed;
   uintptr_t start = 0;            // where its first segment is mapped
-  uintptr_t end = 0;              // behind its last one
-  const void* headers = nullptr;  // its program headers, which no other object has
+  uintptr_t end = 0;              // where its last segment ends
+  const void* headers = nullptr;  // its program headers; different for every object
 };
 
 // The objects of the process at one moment, in the loader's order.
@@ -23,22 +23,23 @@ class LoadedObjects final {
  public:
   using Objects = std::vector<std::shared_ptr<const LoadedObject>>;
 
-  // Any thread. Reads only those that were loaded since it was last called.
+  // Any thread. Reads only the objects that were loaded since the last call.
   static LoadedObjects List();
 
   const Objects& all() const noexcept { return objects_; }
 
-  // The object that the loader would take for this DT_NEEDED entry before it looks at any file.
+  // The object that the loader would use for this DT_NEEDED entry without opening a file, or null.
   const LoadedObject* Find(const std::string& needed) const;
 
   // The object of this name and everything it needs, itself first.
   std::vector<const LoadedObject*> ClosureOf(const std::string& name) const;
 
-  // The main program, which comes first, and everything it needs: what is never unmapped.
+  // The main program, which comes first, and everything it needs. The loader never unmaps these.
   std::vector<const LoadedObject*> ClosureOfProgram() const { return Closure(0); }
 
-  // Takes the object of this name out, with all that only it needs, and returns those. They would
-  // be unmapped with it unless somebody else has opened them too, which the loader does not tell.
+  // Removes the object of this name and everything that only it needs, and returns them. Closing
+  // the object would unmap all of them, unless other code has opened them too, which the loader
+  // does not show.
   Objects TakeOut(const std::string& name);
 
  private:
@@ -51,14 +52,14 @@ class LoadedObjects final {
   Objects objects_;
 };
 
-// Whether the object of this name, a path, is mapped from the file that lies there now. Reads
+// Whether the object of this name, a path, is mapped from the file that has the path now. Reads
 // /proc/self/maps. Any thread.
 bool IsMappedFromFile(const std::string& name);
 
-// Those of these loaded objects, by name, whose file is no longer the one in the process: replaced,
-// moved or removed since. As long as they are loaded, the loader gives the old ones to whoever asks
-// for them by name. A file that was overwritten in place is not told apart. Reads /proc/self/maps
-// (proc(5)): 20 µs to 1 ms. Any thread.
+// Returns which of these loaded objects, by name, are mapped from a file that was since replaced,
+// moved or removed. While they are loaded, the loader returns the old objects for these names. A
+// file that was overwritten in place is not recognised. Reads /proc/self/maps (proc(5)), which
+// takes 20 µs to 1 ms. Any thread.
 std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names);
 
 }  // namespace soswap

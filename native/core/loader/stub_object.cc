@@ -82,7 +82,7 @@ Elf64_Ehdr MakeHeader() {
   return header;
 }
 
-// File offset and address are the same everywhere.
+// File offsets and addresses are equal in the whole file.
 Elf64_Phdr MakeSegment(Elf64_Word type, uint64_t start, uint64_t size, uint64_t alignment) {
   Elf64_Phdr segment{};
   segment.p_type = type;
@@ -108,7 +108,7 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
   head.header = MakeHeader();
   head.segments = {MakeSegment(PT_LOAD, 0, size, kLargestPage),
                    MakeSegment(PT_DYNAMIC, sizeof(Head), dynamic_size, alignof(Elf64_Dyn)),
-                   // Without this one the loader would make all stacks executable.
+                   // Without this header the loader would make all stacks executable.
                    MakeSegment(PT_GNU_STACK, 0, 0, 16)};
   head.hash = {1, 1, 0, 0};
   std::vector<std::byte> file;

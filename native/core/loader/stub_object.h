@@ -8,20 +8,21 @@
 
 namespace soswap {
 
-// What a stub object asks the loader for.
+// What a stub object makes the loader load.
 struct StubRequest {
   std::vector<std::string> needed;  // DT_NEEDED, in order
   std::string search_path;          // DT_RUNPATH or DT_RPATH; none if empty
-  bool path_is_inherited = false;  // DT_RPATH, which also serves the dependencies of what is needed
+  bool path_is_inherited = false;   // DT_RPATH, which also serves the dependencies of `needed`
 };
 
-// A shared object without code or data of its own, generated in memory (gABI chapters 4 and 5),
-// that makes the loader look for other objects from a directory of our choice. Move-only; may be
-// opened and destroyed on any thread, as dlopen(3) and dlclose(3) may.
+// A generated shared object without code or data of its own (gABI chapters 4 and 5). It makes the
+// loader search for other objects in directories of our choice. May be created and destroyed on any
+// thread.
 class StubObject final {
  public:
-  // `mode` as in dlopen(3); it holds for what the stub needs too. When the loader refuses, loaded()
-  // is false and refusal() has its text. Throws Error (kSystem) if no file can be created for it.
+  // `mode` as in dlopen(3); it also applies to the objects that the stub needs. If the loader
+  // refuses, loaded() is false and refusal() has its text. Throws Error (kSystem) if no file can be
+  // created for it.
   StubObject(const StubRequest& request, int mode);
 
   StubObject(const StubObject&) = delete;

@@ -13,8 +13,8 @@
 namespace soswap {
 namespace {
 
-// A thread, or a destructor at a thread's end, goes on running code of the object that asked for
-// it. The loader knows of none of these, and unmaps below them.
+// A thread, or a destructor at the end of a thread, still runs code of the object that called one
+// of these. The loader does not know and unmaps the code.
 constexpr std::array<std::string_view, 6> kThreadFunctions = {
     "pthread_create",      // pthread_create(3)
     "thrd_create",         // the same in C11
@@ -25,7 +25,7 @@ constexpr std::array<std::string_view, 6> kThreadFunctions = {
 };
 // std::thread, whose constructor calls into libstdc++.
 constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
-// These the loader does know of: while one is pending, it does not unmap the object.
+// The loader knows these destructors: while one is pending, it does not unmap the object.
 constexpr std::string_view kThreadExit = "__cxa_thread_atexit";
 
 std::string Join(const std::vector<std::string>& names) {
@@ -77,10 +77,10 @@ bool StaysMapped(const UnloadFacts& facts) {
 }
 
 std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
-  if (facts.is_go) return {{"may-run-threads", "the Go runtime in it runs threads that never end"}};
+  if (facts.is_go) return {{"may-run-threads", "its Go runtime has threads that never end"}};
   if (facts.thread_functions.empty()) return {};
   return {{"may-run-threads",
-           "a thread could still run its code: it uses " + Join(facts.thread_functions)}};
+           "its code may still run on a thread: it uses " + Join(facts.thread_functions)}};
 }
 
 std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
@@ -90,26 +90,26 @@ std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::st
 #endif
   std::vector<RetainReason> reasons;
   if (facts.is_go) {
-    reasons.push_back({"nodelete", "it holds a Go runtime, which is linked never to be unmapped"});
+    reasons.push_back({"nodelete", "it contains a Go runtime, which cannot be unmapped"});
   } else if (facts.no_delete) {
     reasons.push_back({"nodelete", "it is linked with -z nodelete"});
   }
   if (!facts.unique_symbols.empty()) {
     reasons.push_back(
-        {"unique-symbol", "it has symbols that the loader keeps for ever once bound: " +
-                              Join(facts.unique_symbols)});
+        {"unique-symbol",
+         "the loader never unmaps it once these symbols are bound: " + Join(facts.unique_symbols)});
   }
   if (facts.thread_local_destructors) {
     reasons.push_back({"thread-local-destructor",
-                       "a thread that goes on has a thread_local variable of it to destroy"});
+                       "a thread has yet to destroy one of its thread_local variables"});
   }
   if (const auto needing = ObjectsThatNeed(loader_name); !needing.empty()) {
-    reasons.push_back({"needed-by", "it is needed by " + Join(needing)});
+    reasons.push_back({"needed-by", "other objects need it: " + Join(needing)});
   }
   if (reasons.empty()) {
     reasons.push_back(
-        private_name ? RetainReason{"unknown", "the loader does not say why"}
-                     : RetainReason{"opened-elsewhere", "other code of this process has it open"});
+        private_name ? RetainReason{"unknown", "the loader gives no reason"}
+                     : RetainReason{"opened-elsewhere", "other code in this process has it open"});
   }
   return reasons;
 }

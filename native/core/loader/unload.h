@@ -7,8 +7,8 @@
 
 namespace soswap {
 
-// Why an image is still mapped, or would better stay so. `code` is one of RetainReason.code in
-// lib/image/image-info.ts, `detail` a sentence without a capital or a full stop.
+// Why an image is still mapped, or should stay mapped. `code` is one of RetainReason.code in
+// lib/swap/report.ts, `detail` a sentence without a capital or a full stop.
 struct RetainReason {
   std::string code;
   std::string detail;
@@ -17,7 +17,7 @@ struct RetainReason {
 // The loaded objects that need the one of this name. Any thread.
 std::vector<std::string> ObjectsThatNeed(const std::string& loader_name);
 
-// What a file tells about how its image can be unloaded.
+// The facts of a file that decide whether its image can be unmapped.
 struct UnloadFacts {
   bool no_delete = false;
   bool is_go = false;
@@ -26,17 +26,17 @@ struct UnloadFacts {
   std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
 };
 
-// Reads the bytes as they are now: edits count.
+// Reads the current bytes, which may be edited.
 UnloadFacts UnloadFactsOf(const ElfFile& elf);
 
-// Whether the loader is sure to keep an image of it.
+// Whether the loader certainly keeps its image.
 bool StaysMapped(const UnloadFacts& facts);
 
-// Why unmapping an image could crash the process: code of it may run later, on another thread.
+// Why unmapping the image could crash the process: its code may run later, on another thread.
 std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts);
 
-// Why an image that was closed is still there, as far as the file and the other loaded objects
-// tell. Never empty. `private_name`: nobody else can have opened it by its name.
+// Why a closed image is still mapped, as far as the file and the other loaded objects show. Never
+// empty. `private_name`: no other code can have opened the image by its name.
 std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
                                          bool private_name);
 

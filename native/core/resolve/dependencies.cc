@@ -17,16 +17,15 @@
 namespace soswap {
 namespace {
 
-// DT_RPATH is not heeded beside DT_RUNPATH (gABI, "Dynamic Section").
+// The loader ignores DT_RPATH if there is a DT_RUNPATH (gABI, "Dynamic Section").
 std::string_view SearchPathOf(const ElfFacts& facts) {
   if (facts.runpath) return *facts.runpath;
   return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
 }
 
-// A directory with a colon in its name cannot be written into a search path: only the expansion of
-// $ORIGIN gets it in there. Full names then stand for the search, which suits all dependencies with
-// a SONAME.
-void FindBeforehand(StubRequest& request, const ElfFacts& facts, const std::string& origin) {
+// A search path cannot name a directory with a colon; only the expansion of $ORIGIN can. Paths then
+// replace the search, which works for every dependency with a SONAME.
+void ReplaceNamesByPaths(StubRequest& request, const ElfFacts& facts, const std::string& origin) {
   const auto directories = ExpandSearchPath(SearchPathOf(facts), origin);
   for (std::string& name : request.needed) {
     if (name.find('/') != std::string::npos) continue;
@@ -40,7 +39,7 @@ StubRequest RequestFor(const std::string& path, const ElfFacts& facts,
   StubRequest request;
   request.search_path = ReplaceOrigin(SearchPathOf(facts), origin);
   request.path_is_inherited = !facts.runpath.has_value();
-  // The snapshot first: a dependency that needs the library in turn is to find it by its SONAME.
+  // The snapshot comes first: a dependency that needs the library must find it by its SONAME.
   request.needed.push_back(loader_name);
   for (const std::string& name : facts.needed) {
     request.needed.push_back(ReplaceOrigin(name, origin));
@@ -50,12 +49,12 @@ StubRequest RequestFor(const std::string& path, const ElfFacts& facts,
     request.search_path += OriginOf(request.needed.back());
     request.needed.emplace_back(LastPart(name));
   }
-  if (origin.find(':') != std::string::npos) FindBeforehand(request, facts, origin);
+  if (origin.find(':') != std::string::npos) ReplaceNamesByPaths(request, facts, origin);
   return request;
 }
 
-// The loader knows private copies; the reader knows the file.
-std::string InWordsOfTheReader(std::string text, const std::string& name, const std::string& path) {
+// Users know the file, not the name of its private copy.
+std::string ReplaceLoaderName(std::string text, const std::string& name, const std::string& path) {
   const auto at = text.find(name);
   if (at != std::string::npos) text.replace(at, name.size(), path);
   return text;
@@ -81,17 +80,17 @@ void* LoadSnapshot(const std::string& path, const ElfFacts& facts, const std::st
                    int mode) {
   std::optional<StubObject> anchor;
   if (NeedsAnchor(facts)) {
-    // These two would hold for the anchor itself, and the loader applies the former after
-    // constructors have run: the second dlopen is early enough.
+    // These two flags would apply to the anchor too. The second dlopen is early enough for them:
+    // the loader applies RTLD_GLOBAL after the constructors have run.
     anchor.emplace(RequestFor(path, facts, loader_name), mode & ~(RTLD_GLOBAL | RTLD_NODELETE));
     if (!anchor->loaded()) {
       Refuse(path, facts,
-             InWordsOfTheReader(InWordsOfTheReader(anchor->refusal(), loader_name, path),
-                                anchor->loader_name(), path));
+             ReplaceLoaderName(ReplaceLoaderName(anchor->refusal(), loader_name, path),
+                               anchor->loader_name(), path));
     }
   }
   void* handle = dlopen(loader_name.c_str(), mode);
-  if (handle == nullptr) Refuse(path, facts, InWordsOfTheReader(LoaderText(), loader_name, path));
+  if (handle == nullptr) Refuse(path, facts, ReplaceLoaderName(LoaderText(), loader_name, path));
   return handle;
 }
 

@@ -12,8 +12,8 @@
 namespace soswap {
 namespace {
 
-// Files by their path, in the state they were read in.
-class Remembered final {
+// Files by path, each with the state in which it was read.
+class DependencyCache final {
  public:
   std::shared_ptr<const DependencyFile> Find(const std::string& path,
                                              const FileIdentity& identity) const {
@@ -28,7 +28,7 @@ class Remembered final {
     Forget(file->path());
     const std::size_t size = file->size();
     if (size > kMost) return;
-    // Whoever swaps so many libraries can bear that a few files are read again.
+    // Too many libraries for the cache are rare: then a few files are read again.
     if (size_ + size > kMost) Clear();
     size_ += size;
     const std::string& path = file->path();
@@ -60,10 +60,10 @@ class Remembered final {
   std::size_t size_ = 0;
 };
 
-// Never destroyed: threads may go on while the process exits.
-Remembered& TheRemembered() {
-  static auto* remembered = new Remembered;
-  return *remembered;
+// Never destroyed: threads may still run while the process exits.
+DependencyCache& TheCache() {
+  static auto* cache = new DependencyCache;
+  return *cache;
 }
 
 }  // namespace
@@ -71,14 +71,14 @@ Remembered& TheRemembered() {
 std::shared_ptr<const DependencyFile> DependencyFile::Read(const std::string& path) {
   const FileDescriptor file = OpenForReading(path);
   const FileIdentity identity = Identify(file.get(), path);
-  if (auto known = TheRemembered().Find(path, identity)) return known;
+  if (auto known = TheCache().Find(path, identity)) return known;
   const bool may_change_unseen = IsYoung(identity);
   const auto bytes = std::make_unique_for_overwrite<std::byte[]>(identity.size);
   const std::size_t size = ReadAt(file.get(), bytes.get(), identity.size, 0, path);
   auto read = std::make_shared<const DependencyFile>(
       ElfFile::Parse(std::span<const std::byte>(bytes.get(), size), path));
   if (!may_change_unseen && Identify(file.get(), path) == identity) {
-    TheRemembered().Keep(identity, read);
+    TheCache().Keep(identity, read);
   }
   return read;
 }
@@ -90,7 +90,7 @@ DependencyFile::DependencyFile(const ElfFile& elf)
       symbols_(elf.symbols().CopyTo(tables_)) {}
 
 std::size_t DependencyFile::size() const noexcept {
-  std::size_t size = 4096;  // what is not in a table
+  std::size_t size = 4096;  // everything but the tables
   for (const auto& table : tables_) size += table.size();
   return size;
 }

@@ -10,13 +10,13 @@
 
 namespace soswap {
 
-// What a library that is to be loaded, or unloaded, has to know of a file that it needs. Holds the
-// tables of its symbols, but not the file.
+// What loading or unmapping a library requires to know about a file that it needs. Holds a copy of
+// the symbol tables, but not the file.
 class DependencyFile final {
  public:
-  // Reads and parses the file, or remembers what was found when it was last read, if it has the
-  // same device, inode, size and time stamps as it had then. Throws Error as OpenForReading and
-  // ElfFile::Parse do. Any thread.
+  // Reads and parses the file, or returns the cached result if the file has the same device, inode,
+  // size and time stamps as when it was read. Throws Error as OpenForReading and ElfFile::Parse do.
+  // Any thread.
   static std::shared_ptr<const DependencyFile> Read(const std::string& path);
 
   explicit DependencyFile(const ElfFile& elf);
@@ -29,7 +29,7 @@ class DependencyFile final {
   const UnloadFacts& unload() const noexcept { return unload_; }
   const elf::Symbols& symbols() const noexcept { return symbols_; }
 
-  // Bytes of memory it takes, roughly.
+  // Approximate bytes of memory.
   std::size_t size() const noexcept;
 
  private:

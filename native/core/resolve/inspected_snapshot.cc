@@ -15,10 +15,10 @@ std::shared_ptr<Snapshot> Copy(const std::string& path, const CopyPlan& plan) {
   return Snapshot::Take(path, plan.storage, plan.extent);
 }
 
-// A copy of a file that nobody has open for writing: what is wrong with one that is still being
-// written says nothing about the file it will be. Whoever has just closed it may have started a
-// child process meanwhile, which has the descriptor until it calls execve(2). It is looked at twice
-// at least, however busy the machine is.
+// Copies a file that no process has open for writing: the defects of a half-written file say
+// nothing about the complete one. A process that has just closed the file may have started a child,
+// which keeps the descriptor until it calls execve(2). So this tries at least twice, however busy
+// the machine is.
 std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const CopyPlan& plan) {
   constexpr std::chrono::milliseconds kPatience{50};
   const auto begin = std::chrono::steady_clock::now();
@@ -26,7 +26,7 @@ std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const CopyPlan&
     auto snapshot = Copy(path, plan);
     if (!snapshot->open_for_writing()) return snapshot;
     if (again && std::chrono::steady_clock::now() - begin > kPatience) {
-      throw Error(Fault::kChangedWhileRead, "load", path, "somebody has it open for writing");
+      throw Error(Fault::kChangedWhileRead, "load", path, "a process has it open for writing");
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -51,7 +51,7 @@ bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const 
     return TakeSnapshot(path, taken.path, plan)->snapshot->SameBytesAs(*taken.snapshot);
   } catch (const Error& error) {
     if (error.fault() == Fault::kChangedWhileRead) throw;
-    return false;  // whatever is wrong with the file now, it was not then
+    return false;  // the file has a defect that it did not have then
   }
 }
 

@@ -12,7 +12,7 @@
 
 namespace soswap {
 
-// A snapshot and what its ELF tables say.
+// A snapshot and its parsed ELF tables.
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
@@ -20,16 +20,16 @@ struct InspectedSnapshot {
   UnloadFacts unload;  // of the edited copy
 };
 
-// Copies, inspects and edits, in this order. `path` is the file, `origin` the path that the
-// library goes by. Any thread. Throws Error.
+// Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
+// from which $ORIGIN and messages are derived. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const CopyPlan& plan);
 
-// Checks whether the file has the bytes that a snapshot was made of, by the same plan. Any thread.
-// Throws Error, kChangedWhileRead: somebody is writing the file.
+// Checks whether a snapshot of the file, taken now by the same plan, has the same bytes. Any
+// thread. Throws Error, kChangedWhileRead, if a process is writing the file.
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan);
 
-// The symbols that somebody wants to call or read in an image.
+// The symbols that the user of an image requests.
 struct RequestedSymbols {
   std::vector<std::string> names;
   std::vector<bool> optional;  // for each name: the image may lack it

@@ -106,8 +106,8 @@ Directories ReadProcessorLevels() { return {}; }
 
 #endif
 
-// Best first; what the processor can do does not change while the process lives. Never destroyed,
-// like all facts about the process here: a thread may ask while it exits.
+// Best first. Never destroyed, like all facts about the process here: threads may still run while
+// the process exits.
 const Directories& ProcessorLevels() {
   static const auto* levels =
       new Directories(LoaderKnowsSubdirectories() ? ReadProcessorLevels() : Directories());
@@ -117,7 +117,7 @@ const Directories& ProcessorLevels() {
 Directories SearchDirectoriesOf(void* handle) {
   Dl_serinfo size{};
   if (dlinfo(handle, RTLD_DI_SERINFOSIZE, &size) != 0) return {};
-  // In units that keep the alignment of what the loader puts there.
+  // In units that have the alignment of the loader's structures.
   std::vector<std::max_align_t> buffer(size.dls_size / sizeof(std::max_align_t) + 1);
   auto* info = reinterpret_cast<Dl_serinfo*>(buffer.data());
   info->dls_size = size.dls_size;
@@ -129,10 +129,9 @@ Directories SearchDirectoriesOf(void* handle) {
   return directories;
 }
 
-// The list of directories does not tell which of them come from where, so an object with a RUNPATH
-// of our choice is asked for its own: LD_LIBRARY_PATH comes before it, the standard directories
-// after it.
-void AskForSharedPaths(LoaderPaths& paths) {
+// The loader's list of directories does not show the origin of each. So this reads the list of an
+// object with a known RUNPATH: LD_LIBRARY_PATH comes before it, the standard directories after it.
+void ReadSharedPaths(LoaderPaths& paths) {
   const std::string marker = "/proc/self/fdinfo";
   const std::string lib = marker + "/lib=";
   const std::string platform = marker + "/platform=";
@@ -161,8 +160,8 @@ bool HasEntry(const ElfW(Dyn) * dynamic, ElfW(Sxword) tag) {
   return false;
 }
 
-// What is left of the program's own list when the shared directories are taken off is its
-// DT_RUNPATH, which comes behind LD_LIBRARY_PATH, or its DT_RPATH, which comes before it.
+// Without the shared directories, the program's own list is its DT_RUNPATH, which comes after
+// LD_LIBRARY_PATH, or its DT_RPATH, which comes before it.
 void SplitProgramPath(const Directories& all, const ElfW(Dyn) * dynamic, LoaderPaths& paths) {
   const size_t shared = paths.environment.size() + paths.standard.size();
   if (all.size() <= shared) return;
@@ -175,7 +174,7 @@ void SplitProgramPath(const Directories& all, const ElfW(Dyn) * dynamic, LoaderP
   }
 }
 
-void AskForProgramPath(LoaderPaths& paths) {
+void ReadProgramPath(LoaderPaths& paths) {
   const LoaderHandle program(dlopen(nullptr, RTLD_LAZY));
   if (program == nullptr) return;
   link_map* map = nullptr;
@@ -186,12 +185,12 @@ void AskForProgramPath(LoaderPaths& paths) {
 
 LoaderPaths ReadLoaderPaths() {
   LoaderPaths paths;
-  AskForSharedPaths(paths);
-  AskForProgramPath(paths);
+  ReadSharedPaths(paths);
+  ReadProgramPath(paths);
   return paths;
 }
 
-// The loader reads it anew for each search, and so do we: ldconfig may have run.
+// Like the loader, reads the cache for each search: ldconfig may have run.
 std::vector<std::byte> ReadCache() {
   try {
     const FileDescriptor file = OpenForReading(kCachePath);
@@ -263,8 +262,8 @@ std::string Absolute(const std::string& directory) {
   return directory.empty() || directory == "." ? current : std::move(current) + "/" + directory;
 }
 
-// Measured: the loader passes over a file that it cannot open and an ELF file of another word size
-// or machine. With anything else it stops and reports what is wrong with the file.
+// Measured: the loader skips a file that it cannot open, and an ELF file of another word size or
+// machine. At any other file it stops, and reports the defect of the file if it has one.
 bool LoaderStopsAt(const std::string& path) {
   const FileDescriptor file = TryOpenForReading(path);
   if (!file.valid()) return false;
@@ -306,8 +305,8 @@ bool FindInCache(const std::string& name, Lookup& lookup) {
   return lookup.path.has_value();
 }
 
-// The file of a loaded object with this name. A snapshot carries a name in /proc, and a relative
-// name belongs to a current directory that may have changed: both are left to the search.
+// The file of a loaded object with this name. A snapshot has no file, and a relative name belongs
+// to a current directory that may have changed: for both, the search decides.
 std::optional<std::string> FindLoaded(const std::string& name) {
   const LoaderHandle handle(dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD));
   if (handle == nullptr) return std::nullopt;
@@ -352,7 +351,7 @@ std::string FindLibrary(const std::string& name) {
 }
 
 std::string DescribeSearch(std::span<const std::string> looked_in) {
-  if (looked_in.empty()) return "there is nowhere to look";
+  if (looked_in.empty()) return "no directory was searched";
   std::string text = "looked in ";
   for (const std::string& place : looked_in) {
     if (&place != looked_in.data()) text += ", ";

@@ -7,21 +7,21 @@
 
 namespace soswap {
 
-// The outcome of a search, and the places it went to, in the loader's order, for messages.
+// The result of a search, and the places that were searched, in order, for messages.
 struct Lookup {
   std::optional<std::string> path;
   std::vector<std::string> looked_in;
 };
 
-// The directories the loader searches in this process, whatever object asks (ld.so(8)). As the
-// loader read them when the process began: setenv(3) does not change LD_LIBRARY_PATH for it.
+// The directories that the loader searches for every object of this process (ld.so(8)), as it read
+// them when the process began: setenv(3) does not change its LD_LIBRARY_PATH.
 struct LoaderPaths {
-  std::vector<std::string> program_rpath;  // DT_RPATH of the main program, which serves all objects
-  std::vector<std::string> environment;    // LD_LIBRARY_PATH
-  std::vector<std::string> program_runpath;  // DT_RUNPATH of the main program, which serves itself
-  std::vector<std::string> standard;         // /lib, /usr/lib, and what the system adds
-  std::string lib;                           // what $LIB stands for; empty if unknown
-  std::string platform;                      // what $PLATFORM stands for; empty if unknown
+  std::vector<std::string> program_rpath;    // DT_RPATH of the main program, for all objects
+  std::vector<std::string> environment;      // LD_LIBRARY_PATH
+  std::vector<std::string> program_runpath;  // DT_RUNPATH of the main program, for itself
+  std::vector<std::string> standard;         // /lib, /usr/lib and others of the system
+  std::string lib;                           // the value of $LIB; empty if unknown
+  std::string platform;                      // the value of $PLATFORM; empty if unknown
 };
 
 // Any thread. Asks the loader once; the first call throws Error (kSystem) if StubObject does.
@@ -29,13 +29,13 @@ const LoaderPaths& GetLoaderPaths();
 
 // The absolute path of the file that dlopen(3), called by the main program, would load for a name
 // without a slash: an object that is loaded under this name, or else the first that a search finds.
-// Nothing is loaded and no code of the library runs. A file for another machine is passed over, as
-// the loader does; the first other file of that name ends the search even if the loader would then
-// refuse it. Any thread. Throws Error (kNotFound) that says where it searched.
+// Nothing is loaded, and no code of the library runs. Like the loader, the search skips a file for
+// another machine and ends at any other file of that name, even if the loader would then refuse the
+// file. Any thread. Throws Error (kNotFound) with the places that were searched.
 std::string FindLibrary(const std::string& name);
 
-// The search alone, in these directories, then in the loader's cache and the standard directories.
-// A relative directory means the one below the current directory. Any thread.
+// Searches only these directories, then the loader's cache and the standard directories. A relative
+// directory is relative to the current directory. Any thread.
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories);
 
 // "looked in /a, /etc/ld.so.cache, /lib"

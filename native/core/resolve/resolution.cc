@@ -55,58 +55,58 @@ class Resolution::Walk final {
   }
 
  private:
-  struct Asker {
+  struct Parent {
     std::string path;
     std::string origin;
     std::vector<std::string> needed;
-    std::vector<std::string> directories;  // that are searched for what it needs
-    std::vector<std::string> inherited;    // DT_RPATH that its dependencies inherit
+    std::vector<std::string> directories;  // searched for its dependencies
+    std::vector<std::string> inherited;    // DT_RPATH for its dependencies
   };
 
-  // An object with a DT_RUNPATH is deaf to every DT_RPATH, but passes those of its loaders on
-  // (ld.so(8); the latter is measured).
+  // The loader ignores every DT_RPATH for an object with a DT_RUNPATH (ld.so(8)), but passes those
+  // of its parents on to its dependencies (measured).
   void Enqueue(const std::string& path, const ElfFacts& facts, std::vector<std::string> inherited) {
-    Asker asker{path, OriginOf(path), facts.needed, {}, {}};
+    Parent parent{path, OriginOf(path), facts.needed, {}, {}};
     if (facts.runpath) {
-      asker.inherited = std::move(inherited);
+      parent.inherited = std::move(inherited);
     } else {
-      if (facts.rpath) asker.inherited = ExpandSearchPath(*facts.rpath, asker.origin);
-      Append(asker.inherited, inherited);
-      asker.directories = asker.inherited;
+      if (facts.rpath) parent.inherited = ExpandSearchPath(*facts.rpath, parent.origin);
+      Append(parent.inherited, inherited);
+      parent.directories = parent.inherited;
     }
-    Append(asker.directories, GetLoaderPaths().environment);
-    if (facts.runpath) Append(asker.directories, ExpandSearchPath(*facts.runpath, asker.origin));
-    queue_.push_back(std::move(asker));
+    Append(parent.directories, GetLoaderPaths().environment);
+    if (facts.runpath) Append(parent.directories, ExpandSearchPath(*facts.runpath, parent.origin));
+    queue_.push_back(std::move(parent));
   }
 
-  void Visit(const std::string& needed, const Asker& asker) {
-    const std::string name = ExpandTokens(needed, asker.origin);
+  void Visit(const std::string& needed, const Parent& parent) {
+    const std::string name = ExpandTokens(needed, parent.origin);
     if (!seen_.insert(name).second) return;
     if (const LoadedObject* object = UseLoaded(name)) {
-      into_.found_.push_back({needed, asker.path, object->name, true});
+      into_.found_.push_back({needed, parent.path, object->name, true});
       return;
     }
-    Lookup lookup = LookUp(name, asker);
+    Lookup lookup = LookUp(name, parent);
     if (!lookup.path) {
-      into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), {}});
+      into_.missing_.push_back({needed, parent.path, std::move(lookup.looked_in), {}});
       return;
     }
     if (*lookup.path != name && !seen_.insert(*lookup.path).second) return;
     try {
-      UseFile(*lookup.path, asker);
-      into_.found_.push_back({needed, asker.path, *lookup.path, false});
+      UseFile(*lookup.path, parent);
+      into_.found_.push_back({needed, parent.path, *lookup.path, false});
     } catch (const Error& error) {
-      into_.missing_.push_back({needed, asker.path, std::move(lookup.looked_in), error.what()});
+      into_.missing_.push_back({needed, parent.path, std::move(lookup.looked_in), error.what()});
     }
   }
 
-  Lookup LookUp(const std::string& name, const Asker& asker) const {
-    if (name.find('/') == std::string::npos) return SearchLibrary(name, asker.directories);
+  Lookup LookUp(const std::string& name, const Parent& parent) const {
+    if (name.find('/') == std::string::npos) return SearchLibrary(name, parent.directories);
     if (access(name.c_str(), F_OK) != 0) return {.path = {}, .looked_in = {name}};
     return {.path = name, .looked_in = {}};
   }
 
-  // What is loaded has its own dependencies loaded too.
+  // The dependencies of a loaded object are loaded too.
   const LoadedObject* UseLoaded(const std::string& name) {
     const LoadedObject* object = loaded_.Find(name);
     if (object == nullptr) return nullptr;
@@ -116,25 +116,26 @@ class Resolution::Walk final {
     return object;
   }
 
-  void UseFile(const std::string& path, const Asker& asker) {
+  void UseFile(const std::string& path, const Parent& parent) {
     auto file = DependencyFile::Read(path);
     if (file->facts().soname) seen_.insert(*file->facts().soname);
-    Enqueue(path, file->facts(), asker.inherited);
+    Enqueue(path, file->facts(), parent.inherited);
     into_.files_.push_back(std::move(file));
   }
 
   Resolution& into_;
   LoadedObjects loaded_;
-  std::deque<Asker> queue_;
-  std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that have their object
+  std::deque<Parent> queue_;
+  std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that are resolved
 };
 
-Resolution::Resolution(const std::string& path, const ElfFacts& facts, const std::string& leaving)
+Resolution::Resolution(const std::string& path, const ElfFacts& facts,
+                       const std::string& closing_image)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
   LoadedObjects loaded = LoadedObjects::List();
-  if (!leaving.empty()) leaving_ = loaded.TakeOut(leaving);
+  if (!closing_image.empty()) closing_ = loaded.TakeOut(closing_image);
   Walk(*this, std::move(loaded)).Run(path, facts);
-  beside_ = LoadedBeside();
+  loaded_dependencies_ = LoadedDependencies();
 }
 
 Resolution::~Resolution() = default;
@@ -143,23 +144,24 @@ std::vector<RetainReason> Resolution::DependencyHazards() const {
   std::vector<RetainReason> hazards;
   const auto add = [&](const std::string& path, const UnloadFacts& facts) {
     for (RetainReason& hazard : UnmapHazards(facts)) {
-      hazard.detail += " (in '" + path + "', which it needs)";
+      hazard.detail += " (in its dependency '" + path + "')";
       hazards.push_back(std::move(hazard));
     }
   };
   for (const auto& file : files_) add(file->path(), file->unload());
-  for (const std::string& path : beside_) {
+  for (const std::string& path : loaded_dependencies_) {
     try {
       add(path, DependencyFile::Read(path)->unload());
     } catch (const Error&) {
-      hazards.push_back({"may-run-threads", "nothing is known of '" + path +
-                                                "', which it needs and which is no longer there"});
+      hazards.push_back(
+          {"may-run-threads", "its dependency '" + path +
+                                  "' may run threads: the file is gone, so soswap cannot check"});
     }
   }
   return hazards;
 }
 
-std::vector<std::string> Resolution::LoadedBeside() const {
+std::vector<std::string> Resolution::LoadedDependencies() const {
   if (std::none_of(found_.begin(), found_.end(), [](const auto& each) { return each.loaded; })) {
     return {};
   }
@@ -192,7 +194,7 @@ bool Resolution::ProvidedGlobally(const elf::Import& import) const {
   const auto found = AddressOf(global_, import);
   if (!found) return false;
   const auto address = reinterpret_cast<uintptr_t>(*found);
-  return std::none_of(leaving_.begin(), leaving_.end(), [&](const auto& object) {
+  return std::none_of(closing_.begin(), closing_.end(), [&](const auto& object) {
     return address >= object->start && address < object->end;
   });
 }

@@ -7,16 +7,16 @@
 namespace soswap {
 
 // How the loader reads DT_RPATH, DT_RUNPATH and DT_NEEDED (ld.so(8), "Dynamic string tokens").
-// All of these may be called from any thread.
+// Any thread.
 
-// What $ORIGIN stands for in an object that is loaded by this path: the directory part, made
-// absolute but otherwise as it is written. Measured: the loader follows no symbolic link here.
+// The value of $ORIGIN in an object that is loaded by this path: the directory, made absolute but
+// otherwise as it is written. Measured: the loader resolves no symbolic link here.
 std::string OriginOf(const std::string& path);
 
 // Replaces all tokens; see core/elf/string_tokens.h.
 std::string ExpandTokens(std::string_view text, const std::string& origin);
 
-// The directories of a DT_RPATH or DT_RUNPATH, tokens replaced. An empty one is the current
+// The directories of a DT_RPATH or DT_RUNPATH, with tokens replaced. An empty one is the current
 // directory.
 std::vector<std::string> ExpandSearchPath(std::string_view path, const std::string& origin);
 
