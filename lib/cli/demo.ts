@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { packageRoot } from '../native/addon.js';
 import { Loop } from './demo/loop.js';
 import { type Outcome, replace } from './demo/replace.js';
 import { run as execute } from './demo/shell.js';
@@ -57,8 +57,7 @@ async function replaceInEveryWay(directory: string): Promise<Outcome[]> {
 }
 
 function compile(output: string, line: number): void {
-  const fixture = (name: string) =>
-    fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+  const fixture = (name: string) => join(packageRoot, 'fixtures', name);
   execute('.', fixture('compile'), fixture('action.c'), output, `-DLINE=${line}`);
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { UsageError } from './usage-error.js';
 
 interface Command {
@@ -53,8 +54,7 @@ ${Object.entries(commands)
 `;
 
 function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  const { version }: { version: string } = JSON.parse(text);
+  const { version }: { version: string } = createRequire(import.meta.url)('soswap/package.json');
   return version;
 }
 

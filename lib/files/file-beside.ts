@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { native } from '../native/addon.js';
@@ -18,7 +17,9 @@ export async function createBeside(path: string): Promise<FileBeside> {
   // Not among Node's constants: __O_TMPFILE | O_DIRECTORY, of <fcntl.h> on x86-64 and arm64.
   const nameless = 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR;
   const { directory, prefix } = naming(path);
-  const name = join(directory, `${prefix}${randomBytes(6).toString('hex')}.soswap`);
+  // The module is loaded here, because most programs install nothing.
+  const suffix = process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
+  const name = join(directory, `${prefix}${suffix}.soswap`);
   try {
     const descriptor = openSync(directory, nameless, 0o600);
     native.lockDescriptor(descriptor);

@@ -1,5 +1,5 @@
-import { inspect } from 'node:util';
 import type { UndefinedSymbol } from '../native/types.js';
+import { inspect } from './node-util.js';
 
 /**
  * What a failed swap left behind.

@@ -1,5 +1,4 @@
 import { constants } from 'node:os';
-import { isMainThread } from 'node:worker_threads';
 import { openHandles } from '../handle/registry.js';
 import type { SoHandle } from '../handle/so-handle.js';
 import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
@@ -27,7 +26,7 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
   if (!Object.hasOwn(constants.signals, signal)) {
     throw argumentValueError('signal', "must be the name of a signal, like 'SIGHUP'", signal);
   }
-  if (!isMainThread) {
+  if (!process.getBuiltinModule('node:worker_threads').isMainThread) {
     const message = `swapOnSignal('${signal}') works on the main thread only: no signal reaches a worker`;
     throw Object.assign(new Error(message), { code: 'ERR_WORKER_UNSUPPORTED_OPERATION' });
   }

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../../native/addon.js';
 import { red } from '../paint.js';
 
 const rounds = 3;
@@ -20,7 +21,7 @@ export class Loop {
 
   /** @param program `raw-loop.js` or `handle-loop.js`. */
   constructor(program: string, ...args: string[]) {
-    const path = fileURLToPath(new URL(program, import.meta.url));
+    const path = join(packageRoot, 'dist/cli/demo', program);
     this.#child = spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#child.stdin.on('error', () => {}); // it died; `failure` tells how
     this.#closed = once(this.#child, 'close');
