@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { readArguments } from './arguments.js';
 
 const usage = `usage: soswap build
@@ -28,7 +28,7 @@ export async function run(args: string[]): Promise<void> {
     const install = 'on Debian: apt-get install g++ make python3';
     throw new Error(`cannot build without ${missing.join(', ')}; ${install}`);
   }
-  const root = dirname(createRequire(import.meta.url).resolve('soswap/package.json'));
+  const root = dirname(fileURLToPath(import.meta.resolve('soswap/package.json')));
   const build = ['node', join(root, 'tools/node-gyp.js'), 'rebuild'];
   // What another compiler warns of is not the user's affair.
   process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;

@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 // The command `soswap`. To add a command: a file beside this one that exports `run`, and a line below.
 
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, readFileSync } from 'node:fs';
 import { UsageError } from './usage-error.js';
 
 interface Command {
@@ -54,7 +53,8 @@ ${Object.entries(commands)
 `;
 
 function version(): string {
-  const { version }: { version: string } = createRequire(import.meta.url)('soswap/package.json');
+  const text = readFileSync(new URL(import.meta.resolve('soswap/package.json')), 'utf8');
+  const { version }: { version: string } = JSON.parse(text);
   return version;
 }
 
