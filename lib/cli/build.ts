@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readArguments } from './arguments.js';
 
@@ -28,12 +28,12 @@ export async function run(args: string[]): Promise<void> {
     const install = 'on Debian: apt-get install g++ make python3';
     throw new Error(`cannot build without ${missing.join(', ')}; ${install}`);
   }
-  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const root = dirname(fileURLToPath(import.meta.resolve('soswap/package.json')));
   const build = ['node', join(root, 'tools/node-gyp.js'), 'rebuild'];
   // Another compiler may give other warnings, which must not fail the build of a user.
   process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;
   await execute(root, 'npm', 'exec', '--yes', `--package=${nodeGyp}`, '--', ...build);
-  await import('../native/addon.js'); // throws if the new addon does not load
+  await import('../index.js'); // throws if the new addon does not load
   process.stdout.write(`built ${join(root, 'build/Release/soswap.node')}\n`);
 }
 

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../native/addon.js';
 import { readArguments } from './arguments.js';
 import { bold, green, red, yellow } from './colors.js';
 import { Loop } from './demo/loop.js';
@@ -59,8 +59,7 @@ async function replaceInEveryWay(directory: string): Promise<Outcome[]> {
 }
 
 function compile(output: string, line: number): void {
-  const fixture = (name: string) =>
-    fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+  const fixture = (name: string) => join(packageRoot, 'fixtures', name);
   execute('.', fixture('compile'), fixture('action.c'), output, `-DLINE=${line}`);
 }
 

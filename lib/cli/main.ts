@@ -55,7 +55,7 @@ ${Object.entries(commands)
 `;
 
 function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(new URL(import.meta.resolve('soswap/package.json')), 'utf8');
   const { version }: { version: string } = JSON.parse(text);
   return version;
 }

@@ -8,7 +8,7 @@
  */
 
 import * as fs from 'node:fs';
-import { promisify } from 'node:util';
+import { promisify } from '../internal/node-util.js';
 
 export const fchmod = promisify(fs.fchmod);
 export const fchown = promisify(fs.fchown);

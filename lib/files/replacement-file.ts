@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { native } from '../native/addon.js';
@@ -21,7 +20,9 @@ export async function createReplacement(path: string): Promise<ReplacementFile> 
   // Node does not export O_TMPFILE: __O_TMPFILE | O_DIRECTORY in <fcntl.h> of x86-64 and arm64.
   const unnamed = 0o20000000 | constants.O_DIRECTORY | constants.O_RDWR;
   const { directory, prefix } = naming(path);
-  const name = join(directory, `${prefix}${randomBytes(6).toString('hex')}.soswap`);
+  // The module is loaded here, because most programs install nothing.
+  const suffix = process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
+  const name = join(directory, `${prefix}${suffix}.soswap`);
   try {
     const descriptor = openSync(directory, unnamed, 0o600);
     native.lockDescriptor(descriptor);

@@ -1,5 +1,5 @@
-import { inspect } from 'node:util';
 import type { UndefinedSymbol } from '../native/types.js';
+import { inspect } from './node-util.js';
 
 /**
  * The state of a handle after a failed swap.

@@ -1,9 +1,15 @@
 /** Loads the addon. Other modules reach it through `native`. */
 
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import bindings from 'bindings';
 import { SoError } from '../internal/errors.js';
 import type { Addon } from './types.js';
+
+// With require(), because the import of a CommonJS module also searches its text for the names that it exports.
+const bindings: typeof import('bindings') = createRequire(import.meta.url)('bindings');
+
+/** The directory of package.json. The build puts this file into another, so nothing counts the folders up to there. */
+export const packageRoot = bindings.getRoot(fileURLToPath(import.meta.url));
 
 /** Paths below the root of the package: a binary that was compiled here has precedence over that of the package. */
 const addonPaths = [
@@ -12,12 +18,11 @@ const addonPaths = [
 ];
 
 function load(): Addon {
-  const root = fileURLToPath(new URL('../..', import.meta.url));
   let addon: Addon;
   try {
-    addon = bindings({ bindings: 'soswap', module_root: root, try: addonPaths });
+    addon = bindings({ bindings: 'soswap', module_root: packageRoot, try: addonPaths });
   } catch (cause) {
-    throw new SoError('ERR_SOSWAP_ADDON', loadFailure(cause), root, undefined, { cause });
+    throw new SoError('ERR_SOSWAP_ADDON', loadFailure(cause), packageRoot, undefined, { cause });
   }
   addon.initialize(SoError);
   return addon;

@@ -1,5 +1,4 @@
 import { constants } from 'node:os';
-import { isMainThread } from 'node:worker_threads';
 import { openHandles } from '../handle/registry.js';
 import type { SoHandle } from '../handle/so-handle.js';
 import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
@@ -31,7 +30,7 @@ export function swapOnSignal(signal: NodeJS.Signals, handles?: Iterable<SoHandle
       signal,
     );
   }
-  if (!isMainThread) {
+  if (!process.getBuiltinModule('node:worker_threads').isMainThread) {
     const message = `swapOnSignal('${signal}') works only on the main thread: a worker receives no signals`;
     throw Object.assign(new Error(message), { code: 'ERR_WORKER_UNSUPPORTED_OPERATION' });
   }

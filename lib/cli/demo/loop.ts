@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../../native/addon.js';
 import { red } from '../colors.js';
 
 /** Calls per step of the demo. */
@@ -21,7 +22,7 @@ export class Loop {
 
   /** @param program `raw-loop.js` or `handle-loop.js`. */
   constructor(program: string, ...args: string[]) {
-    const path = fileURLToPath(new URL(program, import.meta.url));
+    const path = join(packageRoot, 'dist/cli/demo', program);
     this.#child = spawn(process.execPath, [path, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#child.stdin.on('error', () => {}); // the process died; `failure` has the reason
     this.#closed = once(this.#child, 'close');

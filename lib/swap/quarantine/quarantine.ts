@@ -1,14 +1,17 @@
-import { type SpawnOptions, spawn, spawnSync } from 'node:child_process';
+import type { SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { Candidate } from '../../image/candidate.js';
 import { SoError } from '../../internal/errors.js';
 import { longestTimer } from '../../internal/options.js';
 import { type Steps, step } from '../../internal/steps.js';
-import { native } from '../../native/addon.js';
+import { native, packageRoot } from '../../native/addon.js';
 
-const childProgram = fileURLToPath(new URL('./child.js', import.meta.url));
+const childProgram = join(packageRoot, 'dist/swap/quarantine/child.js');
+
+/** The first quarantine loads the module, because most programs have none. */
+const processes = () => process.getBuiltinModule('node:child_process');
 
 /**
  * Loads the candidate in a child process, with its constructors and destructors, and waits for its end.
@@ -25,7 +28,7 @@ export function* quarantine(candidate: Candidate, timeout: number): Steps<void> 
 
 function quarantineSync(candidate: Candidate, timeout: number): void {
   withReport((report) => {
-    const { status, signal, error, pid } = spawnSync(
+    const { status, signal, error, pid } = processes().spawnSync(
       process.execPath,
       argumentsFor(candidate, timeout),
       {
@@ -44,7 +47,7 @@ function quarantineSync(candidate: Candidate, timeout: number): void {
 
 async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
   await withReport(async (report) => {
-    const child = spawn(
+    const child = processes().spawn(
       process.execPath,
       argumentsFor(candidate, timeout),
       optionsFor(candidate, report),

@@ -2,7 +2,8 @@
 
 const assert = require('node:assert');
 const { copyFileSync } = require('node:fs');
-const { SoHandle } = require('soswap');
+const { SoError, SoHandle } = require('soswap');
+const dl = require('soswap/dl');
 
 const [, , builds] = process.argv;
 copyFileSync(`${builds}/one.so`, './library.so');
@@ -16,3 +17,6 @@ copyFileSync(`${builds}/two.so`, './library.so');
 library.swapSync();
 assert.equal(quote(101.5, 2), 101.5);
 library.close();
+
+assert.throws(() => dl.dlopen('./absent.so'), SoError);
+import('soswap').then((imported) => assert.equal(imported.SoError, SoError));

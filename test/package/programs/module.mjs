@@ -2,7 +2,7 @@
 
 import assert from 'node:assert';
 import { copyFileSync } from 'node:fs';
-import { SoHandle } from 'soswap';
+import { SoError, SoHandle } from 'soswap';
 import * as dl from 'soswap/dl';
 
 const [, , builds] = process.argv;
@@ -22,4 +22,4 @@ assert.deepEqual([generation, unmapped], [2, true]);
 assert.equal(quote(101.5, 2), 101.5);
 assert.equal(await version(), 'build 2222');
 library.close();
-assert.equal(typeof dl.dlopen, 'function');
+assert.throws(() => dl.dlopen('./absent.so'), SoError);
