@@ -8,4 +8,5 @@ t.test('random signatures and arguments arrive in C as they must', async (t) => 
   t.comment(`seed ${campaign.seed}: ${JSON.stringify(findings)}`);
   t.same(findings.differences, []);
   t.equal(findings.calls, 10_000);
+  t.ok(findings.nonblocking > 100 && findings.refused > 100, 'of each kind');
 });

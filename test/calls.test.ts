@@ -338,6 +338,8 @@ t.test('no JavaScript runs while arguments are converted', async (t) => {
     }
   }
   t.same(touched, []);
+  t.equal(`${traps[0]}`, '1');
+  t.same(touched, ['toString'], 'they would have told');
 });
 
 t.test('the error names the function, the position, the type, and what came', async (t) => {

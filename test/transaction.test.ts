@@ -3,14 +3,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Definitions, SoHandle, type SwapOptions, type SwapOrder } from 'soswap';
 import * as dl from 'soswap/dl';
 import t from 'tap';
-import { type Builds, compile, copyBuilds } from '../fixtures/build.js';
-import { Gate } from '../fixtures/gate.js';
+import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { Gate, logOf } from '../fixtures/gate.js';
 import { until } from '../fixtures/until.js';
 
 const directory = t.testdir();
-const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
-const two = compile('gate.c', `${directory}/so2.so`, '-DLINE=2222');
-const builds: Builds = { one, two, so: one };
+const builds = twoBuilds(directory, 'gate.c');
 const definitions = {
   caller: { return: 'int32' },
   count: { return: 'int32' },
@@ -32,17 +30,6 @@ async function begin(so: Handle, options: SwapOptions<typeof definitions> = {}) 
   await until('the candidate is verified', () => verified);
   await nextTurn();
   return { swap };
-}
-
-/** What the library tells of its constructor and destructor while `run` runs. */
-async function logOf(path: string, run: () => Promise<unknown>): Promise<string[]> {
-  process.env.SOSWAP_TEST_LOG = path;
-  try {
-    await run();
-  } finally {
-    delete process.env.SOSWAP_TEST_LOG;
-  }
-  return readFileSync(path, 'utf8').trimEnd().split('\n');
 }
 
 for (const how of ['swapSync', 'swap'] as const) {

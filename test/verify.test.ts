@@ -1,16 +1,15 @@
-import { copyFileSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, rmSync } from 'node:fs';
 import { type Definitions, loaded, SoHandle, type SwapOrder } from 'soswap';
 import * as dl from 'soswap/dl';
 import t, { type Test } from 'tap';
-import { type Builds, compile, copyBuilds } from '../fixtures/build.js';
+import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, runProgram } from '../fixtures/child.js';
-import { Gate } from '../fixtures/gate.js';
+import { Gate, logOf } from '../fixtures/gate.js';
 import { until } from '../fixtures/until.js';
 
 const directory = t.testdir();
-const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
-const two = compile('gate.c', `${directory}/so2.so`, '-DLINE=2222');
-const builds: Builds = { one, two, so: one };
+const builds = twoBuilds(directory, 'gate.c');
+const log = `${directory}/log`;
 const definitions = {
   count: { return: 'int32' },
   extra: { return: 'int32', optional: true },
@@ -28,19 +27,6 @@ function openOne(t: Test) {
   so.functions.count();
   copyFileSync(two, path);
   return so;
-}
-
-/** What the libraries tell of their constructors and destructors while `run` runs. */
-async function logOf(run: () => unknown): Promise<string[]> {
-  const log = `${directory}/log`;
-  process.env.SOSWAP_TEST_LOG = log;
-  try {
-    await run();
-    return readFileSync(log, 'utf8').trimEnd().split('\n');
-  } finally {
-    delete process.env.SOSWAP_TEST_LOG;
-    rmSync(log, { force: true });
-  }
 }
 
 for (const order of orders) {
@@ -62,10 +48,10 @@ for (const order of orders) {
 
     t.test(`${how}(), ${order}: the candidate is loaded, unloaded and loaded again`, async (t) => {
       const so = openOne(t);
-      const log = await logOf(() => so[how]({ order, verify: () => true }));
+      const lines = await logOf(log, () => so[how]({ order, verify: () => true }));
       const exchange =
         order === 'close-first' ? ['end 1111', 'begin 2222'] : ['begin 2222', 'end 1111'];
-      t.same(log, ['begin 2222', 'end 2222', ...exchange]);
+      t.same(lines, ['begin 2222', 'end 2222', ...exchange]);
       so.close();
     });
   }
@@ -107,12 +93,12 @@ t.test('a candidate is refused when verify()', async (t) => {
       const so = openOne(t);
       for (const order of orders) {
         const tried = ['begin 2222', 'end 2222'];
-        const log = await logOf(() =>
+        const lines = await logOf(log, () =>
           t.rejects(so.swap({ order, verify }), { ...refused, path: so.path, ...expected }),
         );
-        t.same(log, tried, 'it was loaded once, and is gone');
+        t.same(lines, tried, 'it was loaded once, and is gone');
         if (laterVerdicts.some(([each]) => each === what)) continue;
-        const syncLog = await logOf(() =>
+        const syncLog = await logOf(log, () =>
           t.throws(() => so.swapSync({ order, verify }), { ...refused, ...expected }),
         );
         t.same(syncLog, tried);
@@ -214,7 +200,7 @@ t.test('swapSync() refuses a candidate whose verify() left calls in flight', asy
   const so = openOne(t);
   const gate = new Gate();
   const calls: Promise<number>[] = [];
-  const log = await logOf(async () => {
+  const lines = await logOf(log, async () => {
     const verify = ({ pass }: typeof so.functions) => {
       calls.push(pass(gate.words));
     };
@@ -225,7 +211,7 @@ t.test('swapSync() refuses a candidate whose verify() left calls in flight', asy
     t.same(await Promise.all(calls), [2222]);
     await until('the candidate is unmapped', () => loaded().length === 1);
   });
-  t.same(log, ['begin 2222', 'end 2222']);
+  t.same(lines, ['begin 2222', 'end 2222']);
   t.equal(so.swapSync().generation, 2);
   so.close();
 });

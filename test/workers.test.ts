@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { compile } from '../fixtures/build.js';
+import { twoBuilds } from '../fixtures/build.js';
 import {
   exitedCleanly,
   importHeld,
@@ -12,8 +12,7 @@ import {
 } from '../fixtures/child.js';
 
 const directory = t.testdir();
-const one = compile('gate.c', `${directory}/so1.so`, '-DLINE=1111');
-const two = compile('gate.c', `${directory}/so2.so`, '-DLINE=2222');
+const { one, two } = twoBuilds(directory, 'gate.c');
 
 // The same in long: see there.
 const campaign = fileURLToPath(new URL('campaigns/workers.js', import.meta.url));

@@ -68,3 +68,57 @@ t.test('SoHandle: the old code until swap(), then the new', async (t) => {
     current: { inode: after, buildId: buildIdOf(two) },
   });
 });
+
+t.test('raw: a loop that closes before it opens again runs the new file', async (t) => {
+  const cwd = t.testdir();
+  copyBuilds(builds, cwd);
+  const program = `${replace}
+    import * as dl from 'soswap/dl';
+    const round = () => {
+      const handle = dl.dlopen('./so.so');
+      dl.functionAt(dl.dlsym(handle, 'action'), { return: 'int32' })();
+      dl.dlclose(handle);
+    };
+    round();
+    round();
+    replace();
+    round();
+    round();
+  `;
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
+});
+
+t.test(
+  'SoHandle, direct: a swap runs the new file, and reports inode and build id of both',
+  async (t) => {
+    const cwd = t.testdir();
+    const { one, two, so } = copyBuilds(builds, cwd);
+    const program = `${replace}
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('./so.so', { action: { return: 'int32' } }, { image: 'direct' });
+    const { action } = so.functions;
+    action();
+    const before = inode();
+    replace();
+    process.send([before, inode()]);
+    action();
+    process.send(so.swapSync());
+    action();
+    action();
+    so.close();
+  `;
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, { ...exitedCleanly, stdout: ones + ones + twos + twos });
+    const [inodes, report] = ended.messages;
+    const [before, after] = inodes as bigint[];
+    t.not(before, after);
+    t.match(report as SwapReport, {
+      order: 'close-first',
+      unmapped: true,
+      retained: [],
+      previous: { generation: 1, inode: before, buildId: buildIdOf(one), mappedFrom: so },
+      current: { generation: 2, inode: after, buildId: buildIdOf(two), mappedFrom: so },
+    });
+  },
+);
