@@ -11,7 +11,7 @@ t.test('the table says for every cause what becomes of the old image', async (t)
   for (const [index, { retained, oldData = false }] of causes.entries()) {
     const [name = '', , swapped, auto, always] = rows[index] ?? [];
     const fate = (code: string | undefined) =>
-      new RegExp(code === undefined ? '^unmapped' : `^stays: \`${code}\``);
+      new RegExp(code === undefined ? '^unmapped' : `^retained: \`${code}\``);
     t.equal(swapped, oldData ? 'new code, old static data' : 'new code', name);
     t.match(auto, fate(retained.auto), name);
     t.match(always, fate(retained.always), name);

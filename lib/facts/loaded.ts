@@ -19,7 +19,7 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
   /** The names of the loaded objects that depend on the image. */
   readonly neededBy: readonly string[];
   /** Converts the image for JSON.stringify(). 64-bit fields become strings of decimal digits. */
-  toJSON(): Json<Omit<LoadedImage, 'toJSON'>>;
+  readonly toJSON: () => Json<Omit<LoadedImage, 'toJSON'>>;
 }
 
 /**

@@ -1,7 +1,11 @@
 import type { SoError } from '../internal/errors.js';
 import type { SwapReport } from '../swap/report.js';
 
-/** The events of a handle. Listeners are called on its thread. */
+/**
+ * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap` and `soswap:refused` publish them
+ * too, as `{ handle, report }` and `{ handle, error }`. If a listener or a subscriber throws, that is an uncaught
+ * exception, and changes nothing about the swap. A call with wrong arguments is no swap, and emits nothing.
+ */
 export interface HandleEvents {
   /** A swap took effect. */
   swap: [report: SwapReport];

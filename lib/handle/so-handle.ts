@@ -23,27 +23,22 @@ import { type OpenOptions, sourceOf } from './open-options.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
 
 /**
- * One library path, its bound functions and its current image. Belongs to the thread that opened it.
- *
- * Every swap that takes effect emits `swap` with its report, and every swap that fails emits `refused` with its error,
- * whoever asked for it. Both are also published on the diagnostics channels `soswap:swap` and `soswap:refused`, as
- * `{ handle, report }` and `{ handle, error }`. If a listener or a subscriber throws, that is an uncaught exception, and
- * changes nothing about the swap. A call with wrong arguments is no swap and emits nothing.
+ * One library path, its bound functions and its current image. Belongs to the thread that opened it, and emits
+ * {@link HandleEvents}, whoever asked for the swap.
  *
  * @example
  * price.on('swap', ({ generation, unmapped }) => console.log(generation, unmapped));
  * price.on('refused', ({ code, message }) => console.error(code, message));
  */
 export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<HandleEvents> {
-  /** The absolute path that every image is taken from. Symbolic links are followed anew at each swap. */
+  /** The absolute path that every image is taken from. Each swap follows symbolic links anew. */
   readonly path: string;
-  /** The bound functions by symbol name. They may be kept for ever: each follows every swap. */
+  /** The bound functions by symbol name. A program may keep them: each follows every swap. */
   readonly functions: BoundFunctions<D>;
 
   readonly #target: SwapTarget<D>;
   readonly #turns: Turns<D>;
   readonly #watches = new Set<Watch>();
-  #closed: CloseResult | undefined;
 
   /**
    * Loads the library and binds its functions. Its constructors run on this thread.
@@ -106,7 +101,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    *
    * @example
    * const version = price.getFunction('version', { return: 'string', optional: true });
-   * console.log(version?.() ?? 'no version');
    */
   getFunction<const S extends Definition>(symbol: string, definition: S): FunctionFor<S> {
     reserveStack();
@@ -145,6 +139,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   /**
    * As {@link status}, with the file read on another thread.
+   *
+   * @example
+   * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
     return runAsync(orOverwritten(this.#target.running.candidate.fileStatus()));
@@ -180,10 +177,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
    *
    * @example
-   * const report = await price.swap({
-   *   quarantine: true,
-   *   verify: ({ quote }) => quote(100, 2) > 0,
-   * });
+   * const report = await price.swap({ quarantine: true, verify: ({ quote }) => quote(100, 2) > 0 });
    * console.log(report.generation, report.unmapped); // 2 true
    */
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
@@ -199,9 +193,6 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * replacement. The events `swap` and `refused` report each swap; a refusal that nobody listens to is a warning of the
    * process. The watch waits for a file that somebody is still writing, and tries a refused file again when it has
    * changed. It does not keep the process alive, and ends with {@link close}.
-   *
-   * The kernel reports changes made on this machine: the watch sees a change that another machine makes to a network file
-   * system with the next change made here.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`.
    * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
@@ -231,19 +222,17 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    *
    * @returns What became of the image; the same again for a handle that is closed.
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
+   *
+   * @example
+   * const { unmapped } = price.close();
    */
   close(): CloseResult {
-    if (this.#closed !== undefined) return this.#closed;
+    if (this.closed) return this.#target.closed;
     reserveStack();
     this.#target.assertIdle();
-    const { candidate, image } = this.#target.close();
-    this.#closed = { unmapped: false, retained: [] };
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
-    const retained = candidate.retire(image);
-    candidate.release();
-    this.#closed = { unmapped: retained.length === 0, retained };
-    return this.#closed;
+    return this.#target.close();
   }
 
   /**

@@ -3,6 +3,7 @@ import { checkDefinitions, checkSymbolName } from '../call/signature.js';
 import type { Definition, Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
+import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import type { BoundFunction } from '../native/types.js';
@@ -13,6 +14,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
   current: Generation | undefined;
   /** An exchange is under way: a constructor or a destructor of the library may call back into JavaScript. */
   exchanging = false;
+  /** What became of the last image. */
+  closed: CloseResult = { unmapped: false, retained: [] };
   #lastNumber = 0;
 
   constructor(
@@ -71,13 +74,16 @@ export class SwapTarget<D extends Definitions = Definitions> {
     return address;
   }
 
-  /** Lets no function run any more. Returns the generation that ran, to be retired. */
-  close(): Generation {
-    const last = this.running;
-    this.#lastNumber = last.number;
+  /** Lets no function run any more, and gives the running generation up. No call may be in flight. */
+  close(): CloseResult {
+    const { candidate, image, number } = this.running;
+    this.#lastNumber = number;
     this.current = undefined;
     this.table.close();
-    return last;
+    const retained = candidate.retire(image);
+    candidate.release();
+    this.closed = { unmapped: retained.length === 0, retained };
+    return this.closed;
   }
 
   busy(reason: string): SoError {

@@ -5,7 +5,10 @@ import { checkOptions, flag, milliseconds } from '../internal/options.js';
 import type { SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 
-/** The options of {@link SoHandle.watch}. */
+/**
+ * The options of {@link SoHandle.watch}. The kernel reports changes made on this machine: a watch sees a change that
+ * another machine makes to a network file system with the next change made here.
+ */
 export interface WatchOptions<D extends Definitions = Definitions> extends FileWatchOptions {
   /** The options of each swap. Defaults to those of {@link SoHandle.swap}. */
   readonly swap?: SwapOptions<D>;
