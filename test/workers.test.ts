@@ -2,25 +2,16 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { twoBuilds } from '../fixtures/build.js';
-import {
-  exitedCleanly,
-  importHeld,
-  importUntil,
-  root,
-  runNode,
-  runProgram,
-} from '../fixtures/child.js';
+import { exitedCleanly, importHeld, root, runNode } from '../fixtures/child.js';
+import { gateProgram, storages } from '../fixtures/gate-program.js';
 
 const directory = t.testdir();
-const { one, two } = twoBuilds(directory, 'gate.c');
+const builds = twoBuilds(directory, 'gate.c');
+const begin = (path: string) => gateProgram(builds, path);
 
 // The same in long: see there.
 const campaign = fileURLToPath(new URL('campaigns/workers.js', import.meta.url));
 
-const storages: Record<string, Record<string, string>> = {
-  'in memory': {},
-  'in a private file': { SOSWAP_SNAPSHOT: 'file' },
-};
 for (const [storage, env] of Object.entries(storages)) {
   t.test(`workers swap one path, each for itself, copies ${storage}`, async (t) => {
     const args = ['--expose-gc', campaign, '--workers', '4', '--swaps', '50', '--json'];
@@ -32,30 +23,6 @@ for (const [storage, env] of Object.entries(storages)) {
     t.ok(figures.swapped > 50, `${figures.swapped} swaps changed the code`);
   });
 }
-
-/** The beginning of every program below. */
-const begin = (path: string) => `
-  import { copyFileSync, renameSync } from 'node:fs';
-  import { once } from 'node:events';
-  import { setImmediate as nextTurn } from 'node:timers/promises';
-  import { isMainThread, parentPort, threadId, Worker } from 'node:worker_threads';
-  import { install, loaded, SoHandle } from 'soswap';
-  const builds = ['${one}', '${two}'];
-  const path = '${path}';
-  const replace = (round) => {
-    copyFileSync(builds[round % 2], path + '.' + threadId);
-    renameSync(path + '.' + threadId, path);
-  };
-  const definitions = {
-    count: { return: 'int32' },
-    pass: { arguments: ['pointer'], return: 'int32', nonblocking: true },
-    version: { return: 'string' },
-  };
-  const newGate = () => new Int32Array(new SharedArrayBuffer(8));
-  ${importUntil}
-  const arrival = (gate) => until('a call has come to the gate', () => Atomics.load(gate, 0) > 0);
-  const open = (gate) => Atomics.store(gate, 1, 1);
-`;
 
 /** What a worker is doing when it is ended; it says when it has begun. */
 const activities: Record<string, string> = {
@@ -182,76 +149,3 @@ t.test('a worker is terminated while a call of it waits in native code', async (
   writeFileSync(`${cwd}/program.mjs`, program);
   t.match(await runNode(['program.mjs'], { cwd }), { ...exitedCleanly, messages: [0] });
 });
-
-/** What a program is doing when it ends; `gate` opens when JavaScript is over. */
-const states: Record<string, string> = {
-  'calls in flight': '',
-  'a swap() just begun': 'so.swap();',
-  'a swap() that waits, and calls that wait for it': `
-    let verified = false;
-    so.swap({ verify: () => { verified = true; } });
-    await until('the candidate is verified', () => verified);
-    await nextTurn();
-    for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
-  `,
-  'an open-first swap() whose old image has calls': `
-    so.swap({ order: 'open-first' });
-    await until('it is swapped', () => so.generation === 2);
-    for (let call = 0; call < 6; call++) so.functions.pass(gate).catch(() => {});
-  `,
-  'a verify() that is not done': `
-    await new Promise((resolve) => {
-      so.swap({
-        verify: ({ pass }) => {
-          pass(gate);
-          resolve();
-          return new Promise(() => {});
-        },
-      });
-    });
-  `,
-  'a candidate in quarantine': `
-    so.swap({ quarantine: true });
-    await nextTurn();
-  `,
-};
-const ends: [string, string, object, (typeof storages)[string][]][] = [
-  [
-    'process.exit()',
-    'process.exit(7);',
-    { code: 7, signal: null, stderr: '' },
-    Object.values(storages),
-  ],
-  [
-    'an uncaught error',
-    'throw new Error("the end");',
-    { code: 1, signal: null, stderr: /^Error: the end$/m },
-    [storages['in a private file']!],
-  ],
-];
-for (const [state, text] of Object.entries(states)) {
-  for (const [end, last, expected, environments] of ends) {
-    t.test(`a program ends by ${end} with ${state}`, async (t) => {
-      const cwd = t.testdir();
-      for (const env of environments) {
-        const temporary = `${cwd}/tmp${Object.keys(env).length}`;
-        mkdirSync(temporary);
-        const program = `
-          ${begin(`${cwd}/so.so`)}
-          replace(0);
-          const gate = newGate();
-          process.on('exit', () => open(gate));
-          const so = SoHandle.open(path, definitions);
-          for (let call = 0; call < 3; call++) so.functions.pass(gate).catch(() => {});
-          await arrival(gate);
-          replace(1);
-          ${text}
-          ${last}
-        `;
-        const ended = await runProgram(program, { cwd, env: { ...env, TMPDIR: temporary } });
-        t.match(ended, expected);
-        t.same(readdirSync(temporary), []);
-      }
-    });
-  }
-}
