@@ -50,17 +50,25 @@ void WorkThreads::Run(Task task, Task on_end) {
     wake_.release();
     return;
   }
-  Worker& worker = workers_.emplace_back();
-  worker.job = std::move(job);
+  if (StartWorker(job)) return;
+  lock.unlock();
+  job.task();  // a swap that has begun must end all the same
+  job.on_end();
+}
+
+// Starts a thread for the job. Returns false, and leaves the job as it is, if that is impossible.
+bool WorkThreads::StartWorker(Job& job) {
+  std::list<Worker> started;
   try {
+    Worker& worker = started.emplace_back();
+    std::swap(worker.job, job);
     worker.thread = std::thread([this, &worker] { Work(worker); });
-  } catch (const std::exception&) {  // there is no thread, or no memory for one
-    job = std::move(worker.job);
-    workers_.pop_back();
-    lock.unlock();
-    job.task();  // a swap that has begun must end all the same
-    job.on_end();
+  } catch (const std::exception&) {  // std::system_error, std::bad_alloc
+    if (!started.empty()) std::swap(started.back().job, job);
+    return false;
   }
+  workers_.splice(workers_.end(), started);
+  return true;
 }
 
 void WorkThreads::RunOnNewThread(const Task& task) {
@@ -69,11 +77,14 @@ void WorkThreads::RunOnNewThread(const Task& task) {
     if (restore) SetSchedulingClass(SCHED_OTHER);
     task();
   };
+  std::thread thread;
   try {
-    std::thread(run).join();
-  } catch (const std::exception&) {  // there is no thread, or no memory for one
+    thread = std::thread(run);
+  } catch (const std::exception&) {  // std::system_error, std::bad_alloc
     task();
+    return;
   }
+  thread.join();
 }
 
 void WorkThreads::Work(Worker& worker) {

@@ -25,12 +25,14 @@ class WorkThreads final {
 
   // Runs `task` and then `on_end` on another thread, or on this one if no thread can be started.
   // When `on_end` runs, the thread is free for another task. `on_end` must not wait for anything.
+  // Neither may throw: on another thread an exception ends the process.
   // Must always be called on the same thread.
   void Run(Task task, Task on_end);
 
   // Runs `task` on a new thread and waits until the thread has ended. Constructors may leave work
   // to the end of their thread: a thread_local destructor keeps the image mapped until then, and a
-  // destructor of pthread_key_create(3) would run after the image is gone. Any thread.
+  // destructor of pthread_key_create(3) would run after the image is gone. `task` must not throw.
+  // Any thread.
   static void RunOnNewThread(const Task& task);
 
  private:
@@ -45,6 +47,7 @@ class WorkThreads final {
   };
 
   void Work(Worker& worker);
+  bool StartWorker(Job& job);
   bool BecomeSpare();
   bool WaitForJob(Worker& worker);
 

@@ -8,10 +8,8 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <mutex>
 #include <utility>
-#include <vector>
 
 #include "core/base/error.h"
 #include "core/base/page.h"
@@ -33,7 +31,7 @@ constexpr size_t kMostSpareBytes = size_t{256} << 20;
 
 struct Pool {
   std::mutex mutex;
-  std::vector<std::unique_ptr<SnapshotMemory>> spares;  // the one kept longest first
+  std::unique_ptr<SnapshotMemory> spares;  // the newest, which links to the one before it
   size_t borrowed = 0;  // without a live snapshot nothing is kept: no swap will come
 };
 
@@ -65,46 +63,47 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
   std::string name(LastPart(path));
   // The next version may be larger. Pages that nobody writes take no memory.
   const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
+  Pool& pool = ThePool();
   {
-    Pool& pool = ThePool();
     const std::lock_guard lock(pool.mutex);
-    // The spare given back last is the likeliest to be in the processor's caches.
-    const auto found =
-        std::find_if(pool.spares.rbegin(), pool.spares.rend(), [&](const auto& spare) {
-          return spare->storage_ == storage && spare->name_ == name && spare->capacity_ >= size &&
-                 spare->capacity_ <= 4 * capacity;
-        });
-    if (found != pool.spares.rend()) {
-      std::unique_ptr<SnapshotMemory> memory = std::move(*found);
-      pool.spares.erase(std::next(found).base());
+    // The newest spare is the likeliest to be in the processor's caches.
+    for (auto* link = &pool.spares; *link != nullptr; link = &(*link)->older_) {
+      const SnapshotMemory& spare = **link;
+      if (spare.storage_ != storage || spare.name_ != name || spare.capacity_ < size ||
+          spare.capacity_ > 4 * capacity) {
+        continue;
+      }
+      std::unique_ptr<SnapshotMemory> memory = std::move(*link);
+      *link = std::move(memory->older_);
       ++pool.borrowed;
       return memory;
     }
   }
   std::unique_ptr<SnapshotMemory> memory(
       new SnapshotMemory(std::move(name), capacity, storage, path));
-  const std::lock_guard lock(ThePool().mutex);
-  ++ThePool().borrowed;
+  const std::lock_guard lock(pool.mutex);
+  ++pool.borrowed;
   return memory;
 }
 
-void SnapshotMemory::GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it) {
+void SnapshotMemory::GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it) noexcept {
   const bool keep = worth_it && memory->capacity_ <= kMostSpareBytes && memory->IsUnused();
-  std::vector<std::unique_ptr<SnapshotMemory>> surplus;  // freed when the lock is
+  std::unique_ptr<SnapshotMemory> surplus;  // freed after the lock
   Pool& pool = ThePool();
   const std::lock_guard lock(pool.mutex);
   --pool.borrowed;
-  (keep ? pool.spares : surplus).push_back(std::move(memory));
-  size_t bytes = 0;
-  size_t kept = 0;
-  while (pool.borrowed > 0 && kept < std::min(kMostSpares, pool.spares.size())) {
-    bytes += pool.spares[pool.spares.size() - 1 - kept]->capacity_;
-    if (bytes > kMostSpareBytes) break;
-    ++kept;
+  if (keep) {
+    memory->older_ = std::move(pool.spares);
+    pool.spares = std::move(memory);
   }
-  const auto first = pool.spares.end() - static_cast<std::ptrdiff_t>(kept);
-  surplus.insert(surplus.end(), std::move_iterator(pool.spares.begin()), std::move_iterator(first));
-  pool.spares.erase(pool.spares.begin(), first);
+  auto* link = &pool.spares;
+  size_t bytes = 0;
+  for (size_t kept = 0; pool.borrowed > 0 && kept < kMostSpares && *link != nullptr; ++kept) {
+    bytes += (*link)->capacity_;
+    if (bytes > kMostSpareBytes) break;
+    link = &(*link)->older_;
+  }
+  surplus = std::move(*link);
 }
 
 SnapshotMemory::SnapshotMemory(std::string name, size_t capacity, Storage storage,

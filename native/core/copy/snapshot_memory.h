@@ -25,7 +25,7 @@ class SnapshotMemory final {
                                                 Storage storage);
 
   // Frees the memory, or keeps it for the next Borrow() if that is `worth_it` and safe. Any thread.
-  static void GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it);
+  static void GiveBack(std::unique_ptr<SnapshotMemory> memory, bool worth_it) noexcept;
 
   SnapshotMemory(const SnapshotMemory&) = delete;
   SnapshotMemory& operator=(const SnapshotMemory&) = delete;
@@ -49,7 +49,8 @@ class SnapshotMemory final {
   Storage storage_;
   FileDescriptor fd_;
   std::byte* data_ = nullptr;
-  uint64_t allocated_ = 0;  // bytes from the beginning on
+  uint64_t allocated_ = 0;                 // bytes from the beginning on
+  std::unique_ptr<SnapshotMemory> older_;  // the next spare, while this is one
 };
 
 }  // namespace soswap

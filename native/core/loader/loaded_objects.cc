@@ -10,6 +10,7 @@
 #include <fstream>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -58,28 +59,56 @@ LoadedObject Describe(const dl_phdr_info& info) {
   return object;
 }
 
-// The last list. The loader appends objects that it loads and removes objects that it unloads. So
-// if it has unloaded n objects since, all but n of the last list, at least, still lead the list, in
-// the same order.
+// The objects at one moment, and how many the loader had unloaded until then.
 struct Listing {
-  // One step of dl_iterate_phdr(3).
-  void Add(const dl_phdr_info& info) {
-    if (now.empty()) {
-      unloaded = info.dlpi_subs - unloaded_before;
-      unloaded_before = info.dlpi_subs;
-    }
-    const bool was_there = now.size() + unloaded < before.size();
-    while (was_there && at < before.size() && before[at]->headers != info.dlpi_phdr) ++at;
-    now.push_back(was_there && at < before.size()
-                      ? before[at++]
-                      : std::make_shared<const LoadedObject>(Describe(info)));
+  LoadedObjects::Objects objects;
+  unsigned long long unloaded = 0;
+};
+
+// Makes the next list out of the last one. The loader appends objects that it loads and removes
+// objects that it unloads. So if it has unloaded n objects since, all but n of the last list, at
+// least, still lead the list, in the same order.
+class Relisting final {
+ public:
+  explicit Relisting(const Listing& before) : before_(before) {
+    now_.objects.reserve(before.objects.size() + 1);
   }
 
-  LoadedObjects::Objects before;
-  LoadedObjects::Objects now;
-  size_t at = 0;  // in `before`
-  unsigned long long unloaded = 0;
-  unsigned long long unloaded_before = 0;
+  Listing Run() && {
+    dl_iterate_phdr([](dl_phdr_info* info, size_t,
+                       void* self) { return static_cast<Relisting*>(self)->Visit(*info) ? 0 : 1; },
+                    this);
+    if (out_of_memory_) throw std::bad_alloc();
+    return std::move(now_);
+  }
+
+ private:
+  // Returns false to end the iteration. No exception may pass through the C library, which holds a
+  // lock meanwhile.
+  bool Visit(const dl_phdr_info& info) noexcept {
+    try {
+      Add(info);
+    } catch (...) {
+      out_of_memory_ = true;
+    }
+    return !out_of_memory_;
+  }
+
+  void Add(const dl_phdr_info& info) {
+    if (now_.objects.empty()) now_.unloaded = info.dlpi_subs;
+    const auto& before = before_.objects;
+    const unsigned long long unloaded = now_.unloaded - before_.unloaded;
+    const bool was_there = now_.objects.size() + unloaded < before.size();
+    while (was_there && at_ < before.size() && before[at_]->headers != info.dlpi_phdr) ++at_;
+    now_.objects.push_back(was_there && at_ < before.size()
+                               ? before[at_++]
+                               : std::make_shared<const LoadedObject>(Describe(info)));
+  }
+
+  const Listing& before_;
+  Listing now_;
+  size_t at_ = 0;  // in `before_`
+  bool out_of_memory_ = false;
 };
 
 // The loader knows an object without a SONAME by the name that it was first requested by, and does
@@ -130,6 +159,7 @@ bool IsStill(const Mapping& mapping, const std::string& path) {
 std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
   std::vector<std::string> replaced;
   std::ifstream maps("/proc/self/maps");
+  maps.exceptions(std::ios::badbit);  // otherwise std::getline() hides a failed allocation
   for (std::string line; !objects.empty() && std::getline(maps, line);) {
     const auto mapping = ReadLine(line);
     if (!mapping) continue;
@@ -148,20 +178,13 @@ std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
 
 LoadedObjects LoadedObjects::List() {
   static std::mutex mutex;
-  static auto* listing = new Listing;  // never destroyed: threads may go on while the process exits
+  static auto* last =
+      new Listing;  // never destroyed: threads may still run while the process exits
   const std::lock_guard lock(mutex);
-  listing->before = std::exchange(listing->now, {});
-  listing->now.reserve(listing->before.size() + 1);
-  listing->at = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, size_t, void* objects) {
-        static_cast<Listing*>(objects)->Add(*info);
-        return 0;
-      },
-      listing);
-  listing->before.clear();
+  Listing now = Relisting(*last).Run();
   LoadedObjects list;
-  list.objects_ = listing->now;
+  list.objects_ = now.objects;
+  *last = std::move(now);
   return list;
 }
 

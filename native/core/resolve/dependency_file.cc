@@ -30,9 +30,9 @@ class DependencyCache final {
     if (size > kMost) return;
     // Too many libraries for the cache are rare: then a few files are read again.
     if (size_ + size > kMost) Clear();
-    size_ += size;
     const std::string& path = file->path();
     files_.emplace(path, Entry{identity, std::move(file)});
+    size_ += size;
   }
 
  private:
