@@ -5,6 +5,7 @@
 #include <link.h>
 
 #include <cstddef>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -62,10 +63,12 @@ std::vector<std::string> NamesOf(const LoadedObjects& objects) {
   return names;
 }
 
+constexpr unsigned long kLargestFence = 1 << 20;
+
 // What an operation may leave behind.
 struct Holdings {
   std::ptrdiff_t descriptors = 0;
-  std::ptrdiff_t mappings = 0;  // of files, and inaccessible ones
+  std::ptrdiff_t mappings = 0;  // of files, and small inaccessible ones
   std::vector<std::string> loaded;
 
   bool operator==(const Holdings&) const = default;
@@ -76,9 +79,12 @@ Holdings Held() {
   Holdings held{std::distance(begin(descriptors), end(descriptors)), 0, NamesByLoader()};
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    if (line.find("---p") != std::string::npos || line.find('/') != std::string::npos) {
-      ++held.mappings;
-    }
+    char* rest = nullptr;
+    const auto start = std::strtoul(line.c_str(), &rest, 16);
+    const auto size = std::strtoul(rest + 1, &rest, 16) - start;
+    // Large inaccessible ranges belong to ThreadSanitizer, which cuts them up.
+    const bool is_fence = line.find("---p") != std::string::npos && size < kLargestFence;
+    if (is_fence || line.find('/') != std::string::npos) ++held.mappings;
   }
   return held;
 }
