@@ -85,8 +85,9 @@ for (const [activity, text] of Object.entries(activities)) {
       ${importHeld}
       replace(0);
       const first = SoHandle.open(path, definitions);
-      await first.swap({ order: 'open-first' }); // the threads of the pool stay
+      await first.swap({ order: 'open-first' });
       first.close();
+      await startPool();
       // With the last handle goes what is kept for its next swap.
       const gone = () => until('the private copies are gone', () => !holdsCopies());
       await gone();

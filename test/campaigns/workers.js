@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
 import { compile } from '../../fixtures/compile.js';
-import { held, holdsCopies } from '../../fixtures/held.js';
+import { held, holdsCopies, startPool } from '../../fixtures/held.js';
 import { until } from '../../fixtures/until.js';
 
 const definitions = {
@@ -47,6 +47,7 @@ async function main() {
     builds.map((build, index) => [buildIdOf(build), [1111, 2222][index]]),
   );
 
+  await startPool();
   const before = await sampled();
   const started = process.hrtime.bigint();
   const jobs = Array.from({ length: Number(values.workers) }, () =>
