@@ -220,7 +220,7 @@ export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
    * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
-   * Opens `next` with `toOpen` unless it is open. If that fails, opens the image `restored` with `toRestore`. Throws
+   * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again as the image `restored`. Throws
    * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
    * called.
    */
@@ -228,13 +228,13 @@ export interface NativeSlots {
     previous: number,
     closePrevious: boolean,
     next: number,
-    toOpen: ImageRequest,
     restored: number,
-    toRestore: ImageRequest | null,
+    ...toOpen: ImageRequest
   ): void;
   /** Returns the image that the functions run; 0 for none. Never throws. */
   running(): number;
-  lastExchange(): ExchangeFacts;
+  /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */
+  lastExchange(): ExchangeFacts | null;
   /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */
   close(): void;
   /** Makes new nonblocking calls wait for `release()`. */

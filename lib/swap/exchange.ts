@@ -31,7 +31,6 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   const restored =
     previous && new Generation(previous.number, previous.candidate, previous.candidate.newImage());
   const toOpen = next.candidate.request(next.number);
-  const toRestore = restored?.candidate.request(restored.number, 'snapshot') ?? null;
   let stray: unknown;
   target.exchanging = true;
   try {
@@ -39,9 +38,8 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
       previous?.image.id ?? 0,
       closePrevious,
       next.image.id,
-      toOpen,
       restored?.image.id ?? 0,
-      toRestore,
+      ...toOpen,
     );
   } catch (error) {
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
@@ -52,9 +50,10 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   else if (running === restored?.image.id) target.current = restored;
   target.exchanging = false;
 
-  const facts = slots.lastExchange();
-  if (previous !== undefined && facts.closed !== null)
+  const facts = slots.lastExchange() ?? { ...plainFacts, closed: closePrevious ? [] : null };
+  if (previous !== undefined && facts.closed !== null) {
     previous.candidate.closed(previous.image, facts.closed);
+  }
   if (running === next.image.id) {
     if (stray !== undefined) rethrowLater(stray);
     next.candidate.opened(next.image);
@@ -71,6 +70,17 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   if (facts.leftOver !== null) target.source.retained.add(facts.leftOver);
   throw failure(target, running, previous, facts, stray);
 }
+
+/** What the addon leaves out where all went well. */
+const plainFacts: ExchangeFacts = {
+  closed: null,
+  absent: [],
+  missing: [],
+  failure: null,
+  leftOver: null,
+  stateKept: false,
+  restoreFailure: null,
+};
 
 function failure(
   { path }: SwapTarget,

@@ -110,32 +110,24 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   return facts;
 }
 
-// Arguments from `first` on, as an array.
-Napi::Array ArgumentsFrom(const Napi::CallbackInfo& info, size_t first) {
-  Napi::Array list = Napi::Array::New(info.Env());
-  for (size_t index = first; index < info.Length(); ++index) {
-    list[static_cast<uint32_t>(index - first)] = info[index];
-  }
-  return list;
-}
-
 }  // namespace
 
 // [snapshot, mapping, mode, generation, mayUnmap]
-ImageRequest ToImageRequest(const Napi::Array& request, const LibraryObjects& objects) {
-  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(request.Get(0U));
-  const std::string mapping = request.Get(1U).As<Napi::String>();
+ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
+                            const LibraryObjects& objects) {
+  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[first]);
+  const std::string mapping = info[first + 1].As<Napi::String>();
   ImageOrigin origin{.path = taken->path,
-                     .generation = request.Get(3U).As<Napi::Number>(),
+                     .generation = info[first + 3].As<Napi::Number>(),
                      .source = taken->snapshot->source(),
                      .build_id = taken->elf.facts().build_id,
                      .memory_size = taken->elf.facts().memory_size,
                      .unload = taken->unload,
-                     .may_unmap = request.Get(4U).ToBoolean(),
+                     .may_unmap = info[first + 4].ToBoolean(),
                      .thread = static_cast<pid_t>(syscall(SYS_gettid))};
   return {std::move(taken),
           mapping == "file" ? ImageRequest::Mapping::kFile : ImageRequest::Mapping::kSnapshot,
-          request.Get(2U).As<Napi::Number>(), std::move(origin)};
+          info[first + 2].As<Napi::Number>(), std::move(origin)};
 }
 
 // Takes no memory but that of JavaScript: a swap that took effect is to be reported.
@@ -235,7 +227,7 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
 
 // openImage(image, snapshot, mapping, mode, generation, mayUnmap)
 void LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
-  const ImageRequest request = ToImageRequest(ArgumentsFrom(info, 1), *objects_);
+  const ImageRequest request = ToImageRequest(info, 1, *objects_);
   const uint32_t id = info[0].As<Napi::Number>();
   objects_->images.Put(id, Translating(info.Env(), [&] { return request.Open(); }));
 }
@@ -245,8 +237,7 @@ void LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
   return RunOnNewThread(
       info.Env(),
-      [request = ToImageRequest(ArgumentsFrom(info, 1), *objects_),
-       symbols = SlotsWrap::Get(info[6]).Names()] {
+      [request = ToImageRequest(info, 1, *objects_), symbols = SlotsWrap::Get(info[6]).Names()] {
         auto image = request.Open();
         image->FindSymbols(symbols->names);
         return image;

@@ -11,15 +11,12 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/elf/file.h"
+#include "core/resolve/inspected_snapshot.h"
 #include "small_libraries.h"
 
-using soswap::ElfFile;
 using soswap::Error;
-using soswap::Fault;
 using soswap::Image;
 using soswap::ImageOrigin;
-using soswap::Snapshot;
 using soswap::test::Workshop;
 
 namespace {
@@ -31,11 +28,10 @@ ImageOrigin OriginAt(const std::string& path) {
 }
 
 std::shared_ptr<Image> OpenImage(const std::string& path) {
-  auto snapshot = Snapshot::Take(path, soswap::Storage::kMemory);
-  const ElfFile elf = ElfFile::Parse(snapshot->bytes(), path);
+  auto inspected = TakeSnapshot(path, path, soswap::CopyPlan{});
   ImageOrigin origin = OriginAt(path);
-  origin.unload = UnloadFactsOf(elf);
-  return Image::Open(std::move(origin), snapshot, elf.facts(), RTLD_NOW);
+  origin.unload = inspected->unload;
+  return Image::Open(std::move(origin), std::move(inspected), RTLD_NOW);
 }
 
 int Call(const Image& image, const std::string& symbol) {
@@ -99,10 +95,25 @@ TEST_CASE("an image that stayed can be taken back as it was") {
   const auto path = workshop.Compile("lib.so", kCounter, "-Wl,-z,nodelete");
   const auto image = OpenImage(path);
   CHECK(Call(*image, "count") == 1);
+  const auto inspected = image->inspected();
   image->Close();
-  const auto again = Image::Reopen(OriginAt(path), image->loader_name(), RTLD_NOW);
+  const auto again = Image::OpenAgain(*image, inspected);
+  CHECK(again->loader_name() == image->loader_name());
   CHECK(Call(*again, "count") == 2);
   again->Close();
+}
+
+TEST_CASE("an image that is gone can be loaded again from its copy, whatever the file is by now") {
+  const Workshop workshop;
+  const auto path = workshop.Compile("lib.so", kCounter);
+  const auto image = OpenImage(path);
+  CHECK(Call(*image, "count") == 1);
+  const auto inspected = image->inspected();
+  CHECK(image->Close().empty());
+  workshop.Compile("lib.so", "int other(void) { return 1; }");
+  const auto again = Image::OpenAgain(*image, inspected);
+  CHECK(Call(*again, "count") == 1);
+  CHECK(again->Close().empty());
 }
 
 TEST_CASE("an absent symbol is distinguished from one at the address null") {
@@ -118,7 +129,9 @@ TEST_CASE("the file itself is not opened while an older one has its name") {
   void* handle = dlopen(path.c_str(), RTLD_NOW);
   REQUIRE(handle != nullptr);
   workshop.Compile("lib.so", "int other(void) { return 1; }");
-  const auto open = [&] { Image::OpenDirect(OriginAt(path), RTLD_NOW); };
+  const auto open = [&] {
+    Image::OpenDirect(OriginAt(path), TakeSnapshot(path, path, soswap::CopyPlan{}), RTLD_NOW);
+  };
   CHECK_THROWS_AS(open(), Error);
   dlclose(handle);
   CHECK_NOTHROW(open());

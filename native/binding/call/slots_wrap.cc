@@ -54,24 +54,22 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// exchange(previous, closePrevious, next, toOpen, restored, toRestore). Throws only as long as
+// exchange(previous, closePrevious, next, restored, …ImageRequest). Throws only as long as
 // nothing has changed.
 void SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   IdTable<Image>& images = library_->images;
   const uint32_t previous_id = info[0].As<Napi::Number>();
   const uint32_t next_id = info[2].As<Napi::Number>();
-  const uint32_t restored_id = info[4].As<Napi::Number>();
+  const uint32_t restored_id = info[3].As<Napi::Number>();
   if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
   ExchangePlan plan{.previous = images.Find(previous_id),
                     .close_previous = info[1].ToBoolean(),
                     .next = images.Find(next_id),
-                    .to_open = ToImageRequest(info[3].As<Napi::Array>(), *library_),
-                    .to_restore = std::nullopt};
+                    .to_open = ToImageRequest(info, 4, *library_)};
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
   } else {
-    plan.to_restore = ToImageRequest(info[5].As<Napi::Array>(), *library_);
     if (plan.close_previous && plan.previous->calls().value() > 0) {
       throw Napi::Error::New(env, "calls are in flight in this image");
     }
@@ -111,9 +109,13 @@ Napi::Value SlotsWrap::Running(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), running_);
 }
 
-// lastExchange(): lib/native/types.ts: ExchangeFacts.
+// lastExchange(): lib/native/types.ts: ExchangeFacts; null if there is nothing to add.
 Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
+  if (last_.IsPlain()) {
+    last_ = {};
+    return env.Null();
+  }
   const auto error = [&](const Failure& failure) {
     if (!failure.happened()) return env.Null();
     if (failure.error != nullptr) return MakeSoError(env, *failure.error);

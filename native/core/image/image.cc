@@ -13,14 +13,16 @@
 
 namespace soswap {
 
-std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
-                                   const ElfFacts& elf, int mode) {
-  LoaderHandle handle(LoadSnapshot(origin.path, elf, snapshot->NewLoaderName(), mode));
+std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
+                                   int mode) {
+  LoaderHandle handle(LoadSnapshot(origin.path, inspected->elf.facts(),
+                                   inspected->snapshot->NewLoaderName(), mode));
   return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(snapshot)));
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode));
 }
 
-std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
+std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
+                                         std::shared_ptr<InspectedSnapshot> inspected, int mode) {
   // dlopen(3) would return what it has under this name, whatever the file is by now.
   if (IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
       !IsMappedFromFile(origin.path)) {
@@ -30,17 +32,26 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
   }
   LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
+  return std::shared_ptr<Image>(
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode));
 }
 
-std::shared_ptr<Image> Image::Reopen(ImageOrigin origin, const std::string& loader_name, int mode) {
-  LoaderHandle handle(dlopen(loader_name.c_str(), mode | RTLD_NOLOAD));
+std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
+                                        std::shared_ptr<InspectedSnapshot> inspected) {
+  ImageOrigin origin = closed.record_->origin;
+  if (!IsLoaded(closed.loader_name())) {
+    return Open(std::move(origin), std::move(inspected), closed.mode_);
+  }
+  LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
+  return std::shared_ptr<Image>(
+      new Image(std::move(origin), std::move(handle), std::move(inspected), closed.mode_));
 }
 
-Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot)
-    : snapshot_(std::move(snapshot)),
+Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
+             int mode)
+    : inspected_(std::move(inspected)),
+      mode_(mode),
       handle_(std::move(handle)),
       record_(std::make_shared<LoadedImage>()) {
   link_map* map = nullptr;
@@ -79,7 +90,7 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
 
 std::vector<RetainReason> Image::Close() {
   handle_.reset();
-  snapshot_.reset();
+  inspected_.reset();
   try {
     auto reasons = WhyStillThere();
     if (reasons.empty() || reasons.front().code == "opened-elsewhere") {
@@ -106,7 +117,7 @@ std::vector<RetainReason> Image::WhyStillThere() const {
 
 void Image::Keep(std::vector<RetainReason> reasons) {
   static_cast<void>(handle_.release());
-  snapshot_.reset();
+  inspected_.reset();
   MarkRetained(*record_, std::move(reasons));
 }
 

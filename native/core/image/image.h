@@ -7,28 +7,29 @@
 #include <string_view>
 #include <vector>
 
-#include "core/copy/snapshot.h"
 #include "core/image/loaded_images.h"
 #include "core/loader/dl.h"
+#include "core/resolve/inspected_snapshot.h"
 
 namespace soswap {
 
 // One loaded copy of a shared object. Open, Symbol and Close may run on any thread, one at a time.
 class Image final {
  public:
-  // Loads the snapshot, of which `elf` has the facts, under a name of its own. `mode` as in
-  // dlopen(3). Throws Error: kLoader with the loader's text, kMissingDependency.
-  static std::shared_ptr<Image> Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
-                                     const ElfFacts& elf, int mode);
+  // Loads the snapshot under a name of its own. `mode` as in dlopen(3). Throws Error: kLoader with
+  // the loader's text, kMissingDependency.
+  static std::shared_ptr<Image> Open(ImageOrigin origin,
+                                     std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Loads the file itself. Throws Error: kLoader, and kStillLoaded if the loader has another file
-  // under that name, which dlopen(3) would return.
-  static std::shared_ptr<Image> OpenDirect(ImageOrigin origin, int mode);
+  // Loads the file itself, of which `inspected` is a copy. Throws Error: kLoader, and kStillLoaded
+  // if the loader has another file under that name, which dlopen(3) would return.
+  static std::shared_ptr<Image> OpenDirect(ImageOrigin origin,
+                                           std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Takes the image that the loader still has under this name, after a Close() that did not unmap
-  // it. Throws Error: kLoader.
-  static std::shared_ptr<Image> Reopen(ImageOrigin origin, const std::string& loader_name,
-                                       int mode);
+  // Loads an image again that was closed, from this copy of its file, or takes it if the loader
+  // still has it. Throws Error.
+  static std::shared_ptr<Image> OpenAgain(const Image& closed,
+                                          std::shared_ptr<InspectedSnapshot> inspected);
 
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -55,6 +56,8 @@ class Image final {
   void Keep(std::vector<RetainReason> reasons);
 
   bool open() const noexcept { return handle_ != nullptr; }
+  // The copy of its file; null once the image is closed.
+  const std::shared_ptr<InspectedSnapshot>& inspected() const noexcept { return inspected_; }
   const std::string& loader_name() const noexcept { return record_->loader_name; }
   // "snapshot", or the path of the file.
   std::string_view mapped_from() const noexcept {
@@ -65,11 +68,13 @@ class Image final {
   CallCount& calls() noexcept { return record_->calls; }
 
  private:
-  Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot);
+  Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
+        int mode);
 
   std::vector<RetainReason> WhyStillThere() const;
 
-  std::shared_ptr<Snapshot> snapshot_;  // none where the file itself is mapped
+  std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could
+  int mode_;
   LoaderHandle handle_;
   std::shared_ptr<LoadedImage> record_;
   std::vector<void*> found_;

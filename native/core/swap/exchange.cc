@@ -73,11 +73,12 @@ void GiveUp(std::shared_ptr<Image> image, const ImageRequest& request,
 }
 
 // Points the slots at the previous image again, after it was closed.
-Running Restore(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result) noexcept {
+Running Restore(SlotTable& slots, const Image& previous,
+                const std::shared_ptr<InspectedSnapshot>& inspected,
+                ExchangeResult& result) noexcept {
   result.restore_failure = FailureOf([&] {
-    const std::string& name = plan.previous->loader_name();
-    result.state_kept = IsLoaded(name);
-    auto image = result.state_kept ? plan.to_restore->Reopen(name) : plan.to_restore->Open();
+    result.state_kept = IsLoaded(previous.loader_name());
+    auto image = Image::OpenAgain(previous, inspected);
     std::vector<std::string> absent;
     if (!slots.Commit(image, absent).empty()) {
       throw Error(Fault::kLoader, "load", slots.path(), "symbols that it had are absent");
@@ -92,13 +93,14 @@ Running Restore(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& resu
 ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexcept {
   ExchangeResult result;
   std::shared_ptr<Image> opened;
+  const auto inspected = plan.close_previous ? plan.previous->inspected() : nullptr;
   if (Advance(slots, plan, result, opened)) {
     result.running = Running::kNext;
     return result;
   }
   GiveUp(std::move(opened), plan.to_open, result);
   if (plan.close_previous) {
-    result.running = Restore(slots, plan, result);
+    result.running = Restore(slots, *plan.previous, inspected, result);
   } else if (plan.previous == nullptr) {
     result.running = Running::kNothing;
   }

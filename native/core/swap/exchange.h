@@ -17,7 +17,6 @@ struct ExchangePlan {
   bool close_previous = false;      // before the next image is opened; no call may be in flight
   std::shared_ptr<Image> next;      // opened before; null: `to_open` says how to
   ImageRequest to_open;
-  std::optional<ImageRequest> to_restore;  // how to load `previous` again once it is closed
 };
 
 // Why something failed. Not a std::exception_ptr, which wants a newer C++ library.
@@ -47,6 +46,11 @@ struct ExchangeResult {
   std::shared_ptr<Image> left_over;  // the next image, given up but still mapped
   bool state_kept = false;           // the restored image was never unmapped
   Failure restore_failure;
+
+  // Whether the next image runs with all symbols, and the previous one is gone if it was closed.
+  bool IsPlain() const noexcept {
+    return running == Running::kNext && absent.empty() && (!closed || closed->empty());
+  }
 };
 
 // Closes the previous image if that is wanted, opens the next one, and points all slots at it. If
