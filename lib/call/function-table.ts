@@ -78,7 +78,8 @@ export class FunctionTable<D extends Definitions = Definitions> {
 
   /** Sets one property of `functions`. */
   publish(symbol: string, value: BoundFunction | null): void {
-    Object.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
+    // Not Object.defineProperty(): a program may have frozen the object, which must not fail a swap.
+    Reflect.defineProperty(this.functions, symbol, { value, enumerable: true, configurable: true });
   }
 
   /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */

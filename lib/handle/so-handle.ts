@@ -227,7 +227,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * const { unmapped } = price.close();
    */
   close(): CloseResult {
-    if (this.closed) return this.#target.closed;
+    if (this.closed) return this.#target.closeResult;
     reserveStack();
     this.#target.assertIdle();
     for (const watch of this.#watches) watch.close();

@@ -2,6 +2,7 @@ import type { FunctionTable } from '../call/function-table.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { missingSymbols, replacedDependencies, undefinedSymbols } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
+import { native } from '../native/addon.js';
 import type { ImageRequest, Needs, Resolution, SnapshotFacts } from '../native/types.js';
 import { type FileStatus, fileStatus } from './file-status.js';
 import { Image } from './image.js';
@@ -70,16 +71,30 @@ export class Candidate {
     return [this.facts.id, mapping, mode, generation, mayUnmap];
   }
 
-  /** Loads its private copy beside the image that runs, seen by nobody else. */
+  /** Loads it as `image`, beside the image that runs. */
+  open(image: Image, generation: number): void {
+    this.#load(image, this.request(generation));
+  }
+
+  /** Loads its private copy beside the image that runs, with symbols that no other library can find. */
   openTrial(): Image {
     const image = this.newImage();
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
-    this.source.library.openImage(image.id, ...this.request(0, 'snapshot', local));
-    this.opened(image);
+    this.#load(image, this.request(0, 'snapshot', local));
     return image;
   }
 
-  /** Loads it beside the image that runs, on another thread, which also looks up what `table` binds. */
+  #load(image: Image, request: ImageRequest): void {
+    try {
+      this.source.library.openImage(image.id, ...request);
+      this.opened(image);
+    } catch (error) {
+      this.retire(image); // JavaScript that a constructor called threw
+      throw error;
+    }
+  }
+
+  /** Loads it as `image` on another thread, which also looks up what `table` binds. */
   async openAsync(image: Image, generation: number, table: FunctionTable): Promise<void> {
     await this.source.library.openImageAsync(image.id, ...this.request(generation), table.slots);
     this.opened(image);
@@ -110,15 +125,30 @@ export class Candidate {
   retire(image: Image, unload: UnloadPolicy = this.source.unload): readonly RetainReason[] {
     if (!image.isOpen) return [];
     const reasons = this.reasonsToKeep(unload);
-    if (reasons.length === 0) return this.closed(image, image.close());
-    image.keep(reasons);
-    return this.closed(image, reasons);
+    if (reasons.length > 0) return this.keep(image, reasons);
+    try {
+      return this.closed(image, image.close());
+    } catch (error) {
+      // JavaScript that a destructor called threw, say. The loader decides whether the image is gone.
+      const isGone = !image.isOpen && !native.isLoaded(image.facts.loaderName);
+      return this.closed(image, isGone ? [] : [{ code: 'unknown', detail: `${error}` }]);
+    }
   }
 
-  /** The same on another thread, which also releases the private copy. */
+  /** The same on another thread; on this one if no thread can be had. An unmapped image's private copy is released too. */
   async retireAsync(image: Image, unload: UnloadPolicy): Promise<readonly RetainReason[]> {
     if (this.reasonsToKeep(unload).length > 0) return this.retire(image, unload);
-    return this.closed(image, await image.closeAsync(this.facts.id));
+    try {
+      return this.closed(image, await image.closeAsync(this.facts.id));
+    } catch {
+      return this.retire(image, unload);
+    }
+  }
+
+  /** Leaves its image mapped for these reasons, by default those why unmapping could crash the process. */
+  keep(image: Image, reasons: readonly RetainReason[] = this.hazards): readonly RetainReason[] {
+    image.keep(reasons);
+    return this.closed(image, reasons);
   }
 
   /** Counts an image that was closed, if it is still mapped for these reasons. */
@@ -127,7 +157,7 @@ export class Candidate {
     return retained;
   }
 
-  /** Gives the private copy up; an image that was opened from it keeps its own. Once more does nothing. */
+  /** Gives the private copy up; an image that was opened from it keeps its own. A second call has no effect. */
   release(): void {
     this.source.library.releaseSnapshot(this.facts.id);
   }

@@ -1,10 +1,12 @@
 import { withJson } from '../internal/json.js';
 import type { Candidate } from './candidate.js';
 import type { Image } from './image.js';
-import type { ImageInfo } from './image-info.js';
+import type { ImageInfo, RetainReason } from './image-info.js';
 
 /** One generation of a handle: a candidate, the image that was loaded from it, and what is known of both. */
 export class Generation {
+  /** Why the image was still mapped after an exchange closed it; `undefined` if none did. */
+  closed: readonly RetainReason[] | undefined;
   #info: ImageInfo | undefined;
 
   constructor(

@@ -1,5 +1,4 @@
 import { Generation } from '../image/generation.js';
-import type { RetainReason } from '../image/image-info.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
 import type { ExchangeFacts } from '../native/types.js';
@@ -11,8 +10,6 @@ export interface Exchange {
   readonly previous: Generation | undefined;
   /** Optional symbols that the new image lacks. */
   readonly missing: readonly string[];
-  /** Why the previous image is still mapped after it was closed; `undefined` while it is open. */
-  readonly retained: readonly RetainReason[] | undefined;
   /** Nanoseconds that it held the JavaScript thread. */
   readonly pause: bigint;
 }
@@ -28,6 +25,7 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   const began = process.hrtime.bigint();
   const { slots } = target.table;
   const { current: previous } = target;
+  const closes = closePrevious && previous?.image.isOpen === true;
   const restored =
     previous && new Generation(previous.number, previous.candidate, previous.candidate.newImage());
   const toOpen = next.candidate.request(next.number);
@@ -50,9 +48,9 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   else if (running === restored?.image.id) target.current = restored;
   target.exchanging = false;
 
-  const facts = slots.lastExchange() ?? { ...plainFacts, closed: closePrevious ? [] : null };
+  const facts = slots.lastExchange() ?? { ...plainFacts, closed: closes ? [] : null };
   if (previous !== undefined && facts.closed !== null) {
-    previous.candidate.closed(previous.image, facts.closed);
+    previous.closed = previous.candidate.closed(previous.image, facts.closed);
   }
   if (running === next.image.id) {
     if (stray !== undefined) rethrowLater(stray);
@@ -62,7 +60,6 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
     return {
       previous,
       missing: facts.absent,
-      retained: facts.closed ?? undefined,
       pause: process.hrtime.bigint() - began,
     };
   }
@@ -94,7 +91,7 @@ function failure(
   if (previous === undefined || running === previous.image.id) return cause;
   const error = SoError.of(cause, `cannot load '${path}'`, path);
   if (running === 0) {
-    const why = facts.restoreFailure?.message ?? 'an earlier swap failed to';
+    const why = facts.restoreFailure?.message ?? 'an earlier swap failed and left no image';
     return error.with(`the previous image could not be loaded again: ${why}`, 'not-loaded');
   }
   const state = facts.stateKept ? 'with its static state' : 'and its static state began anew';

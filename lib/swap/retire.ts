@@ -1,6 +1,6 @@
 import type { Generation } from '../image/generation.js';
 import type { RetainReason, UnloadPolicy } from '../image/image-info.js';
-import { type Steps, step } from '../internal/steps.js';
+import { runAsync, type Steps, step } from '../internal/steps.js';
 import { idle } from './drain.js';
 import type { SwapTarget } from './target.js';
 
@@ -13,20 +13,25 @@ export interface Retirement {
 }
 
 /**
- * Gives a generation up that no function runs any more: waits for its calls in flight, unmaps its image or leaves it
- * mapped, and releases its private copy. Work of its own: nothing of the generation that runs now depends on it.
+ * Retires a generation that no function runs: waits for its calls in flight, unmaps its image or leaves it mapped, and
+ * releases its private copy. Work of its own: the generation that runs now does not depend on it, and it never throws.
  *
  * @param onThread Unmap on another thread, where the driver waits.
- * @param closed Why the image is still mapped, if it was closed before.
  */
 export function* retire(
-  { table }: SwapTarget,
-  { candidate, image }: Generation,
+  target: SwapTarget,
+  generation: Generation,
   unload: UnloadPolicy,
   onThread: boolean,
-  closed?: readonly RetainReason[],
 ): Steps<Retirement> {
-  yield* idle(table, image);
+  const { candidate, image } = generation;
+  yield* idle(target.table, image);
+  if (image.callsInFlight > 0) {
+    // In one go nothing waits: a constructor called into JavaScript, which made a nonblocking call in the old image.
+    void runAsync(retire(target, generation, unload, onThread));
+    const detail = 'calls are in flight in it; it is unmapped when they have returned';
+    return { retained: [{ code: 'may-run-threads', detail }], pause: 0n };
+  }
   let held = 0n;
   const holding = <T>(work: () => T): T => {
     const began = process.hrtime.bigint();
@@ -35,15 +40,8 @@ export function* retire(
     return result;
   };
   const here = () => holding(() => candidate.retire(image, unload));
-  // If no other thread can do it, this one does.
-  const there = () => candidate.retireAsync(image, unload).catch(here);
-  let retained = closed;
-  try {
-    retained ??= yield* step(here, onThread ? there : async () => here());
-    holding(() => candidate.release());
-  } catch (error) {
-    // The new generation runs whatever becomes of this one.
-    retained ??= [{ code: 'unknown', detail: `giving it up failed: ${error}` }];
-  }
+  const there = async () => (onThread ? candidate.retireAsync(image, unload) : here());
+  const retained = generation.closed ?? (yield* step(here, there));
+  holding(() => candidate.release());
   return { retained, pause: held };
 }

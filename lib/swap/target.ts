@@ -15,7 +15,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
   /** An exchange is under way: a constructor or a destructor of the library may call back into JavaScript. */
   exchanging = false;
   /** What became of the last image. */
-  closed: CloseResult = { unmapped: false, retained: [] };
+  closeResult: CloseResult = { unmapped: false, retained: [] };
   #lastNumber = 0;
 
   constructor(
@@ -76,14 +76,14 @@ export class SwapTarget<D extends Definitions = Definitions> {
 
   /** Lets no function run any more, and gives the running generation up. No call may be in flight. */
   close(): CloseResult {
-    const { candidate, image, number } = this.running;
+    const { candidate, image, number, closed } = this.running;
     this.#lastNumber = number;
     this.current = undefined;
     this.table.close();
-    const retained = candidate.retire(image);
+    const retained = closed ?? candidate.retire(image);
     candidate.release();
-    this.closed = { unmapped: retained.length === 0, retained };
-    return this.closed;
+    this.closeResult = { unmapped: retained.length === 0, retained };
+    return this.closeResult;
   }
 
   busy(reason: string): SoError {

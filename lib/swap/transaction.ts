@@ -1,6 +1,8 @@
 import type { Definitions } from '../call/types.js';
 import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
+import type { Image } from '../image/image.js';
+import { SoError } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { drain } from './drain.js';
 import { exchange } from './exchange.js';
@@ -26,6 +28,7 @@ export function* transaction<D extends Definitions>(
   const { table, definitions } = target;
   const takeBack: (() => void)[] = [];
   let next: Generation | undefined;
+  let committed = false;
   try {
     assertReplaceable(target, plan);
 
@@ -38,29 +41,30 @@ export function* transaction<D extends Definitions>(
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     const spare = plan.verify && (yield* verify(candidate, definitions, plan.verify));
-    if (spare !== undefined) takeBack.push(() => candidate.retire(spare));
+    if (spare !== undefined) takeBack.push(() => candidate.keep(spare));
 
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
     takeBack.push(() => table.release());
     yield* drain(target, plan);
 
-    // Open beside the running image, on another thread, where that is wanted.
+    // Open beside the running image. Close-first opens only after it has closed.
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
     next = new Generation(target.running.number + 1, candidate, image);
-    if (plan.onThread) yield* openOnThread(target, next);
+    const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
 
-    // Hooks that need both images have their place here.
+    // Hooks that need both images have their place here, with open-first.
 
     // Close, open and commit, or restore.
     const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
     const exchanged = exchange(target, next, plan.order === 'close-first' && !stays);
-    spare?.close(); // the loader returned the same image for `next`
+    committed = true;
+    if (spare !== undefined) endTrial(spare, next);
     table.release();
 
     // Retire: unmap the old image, release its copy.
     const previous = exchanged.previous as Generation;
-    const retired = yield* retire(target, previous, plan.unload, plan.onThread, exchanged.retained);
+    const retired = yield* retire(target, previous, plan.unload, plan.onThread);
     return swapReport({
       path: target.path,
       generation: next.number,
@@ -70,14 +74,27 @@ export function* transaction<D extends Definitions>(
       unmapped: retired.retained.length === 0,
       retained: retired.retained,
       missing: exchanged.missing,
-      pauseMicroseconds: Number(exchanged.pause + retired.pause) / 1000,
+      pauseMicroseconds: Number(opening + exchanged.pause + retired.pause) / 1000,
       totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
     });
   } catch (error) {
-    const committed = next !== undefined && target.current === next;
+    committed ||= next !== undefined && target.current === next;
     if (!committed) for (const undo of takeBack.reverse()) attempt(undo);
-    throw error;
+    throw target.current?.image.isOpen === false ? stillNotLoaded(target, error) : error;
   }
+}
+
+/** An earlier swap left the handle without an image, and this one could not mend it. */
+function stillNotLoaded({ path }: { path: string }, thrown: unknown): SoError {
+  const error = SoError.of(thrown, `cannot swap '${path}'`, path);
+  if (error.outcome === 'not-loaded') return error;
+  return error.with('an earlier swap had left no image', 'not-loaded');
+}
+
+/** Gives up the image of a trial that may not be unmapped. The loader has returned the same image for `next`, or not. */
+function endTrial(spare: Image, { candidate, image }: Generation): void {
+  if (spare.facts.loaderName === image.facts.loaderName) spare.close();
+  else candidate.keep(spare);
 }
 
 /** Whatever one of them throws, the others run too, and the swap throws what made it fail. */
@@ -117,9 +134,20 @@ function requirements<D extends Definitions>(
   return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
 }
 
-function* openOnThread(target: SwapTarget, { number, candidate, image }: Generation): Steps<void> {
-  yield* step(
-    () => {},
-    () => candidate.openAsync(image, number, target.table),
-  );
+/** Returns the nanoseconds that it held the JavaScript thread. */
+function* openBeside<D extends Definitions>(
+  target: SwapTarget<D>,
+  { number, candidate, image }: Generation,
+  { onThread }: SwapPlan<D>,
+): Steps<bigint> {
+  const here = () => {
+    const began = process.hrtime.bigint();
+    candidate.open(image, number);
+    return process.hrtime.bigint() - began;
+  };
+  const there = async () => {
+    await candidate.openAsync(image, number, target.table);
+    return 0n;
+  };
+  return yield* step(here, onThread ? there : async () => here());
 }

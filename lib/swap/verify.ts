@@ -4,6 +4,7 @@ import type { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import { SoError } from '../internal/errors.js';
+import { rethrowLater } from '../internal/events.js';
 import { runAsync, type Steps, step } from '../internal/steps.js';
 import { idle } from './drain.js';
 import { exchange } from './exchange.js';
@@ -40,11 +41,11 @@ export function* verify<D extends Definitions>(
     () => trial.end(),
   );
   if (refusal === undefined) return trial.spare;
-  if (trial.spare !== undefined) candidate.retire(trial.spare);
+  if (trial.spare !== undefined) candidate.keep(trial.spare);
   throw refusal;
 }
 
-/** One look at the candidate's functions. */
+/** A trial of the candidate. */
 class Trial<D extends Definitions> {
   /** The image, once the trial has ended and could not unmap it without danger. */
   spare: Image | undefined;
@@ -61,7 +62,8 @@ class Trial<D extends Definitions> {
       const target = new SwapTarget(candidate.source, definitions, this.#table);
       exchange(target, new Generation(0, candidate, this.#image), false);
     } catch (error) {
-      candidate.retire(this.#image);
+      this.#endIdle();
+      if (this.spare !== undefined) candidate.keep(this.spare);
       throw error;
     }
   }
@@ -80,7 +82,7 @@ class Trial<D extends Definitions> {
     return verdict;
   }
 
-  /** Kills the functions at once; the image goes as soon as no call is in flight in it. */
+  /** Makes the functions throw at once; unmaps the image when no call is in flight in it. */
   async end(): Promise<void> {
     this.#table.close();
     await runAsync(idle(this.#table, this.#image));
@@ -91,12 +93,12 @@ class Trial<D extends Definitions> {
   endSync(): void {
     this.#table.close();
     if (this.#image.callsInFlight === 0) this.#endIdle();
-    else this.end().then(() => this.spare && this.#candidate.retire(this.spare));
+    else void this.end().then(() => this.spare && this.#candidate.keep(this.spare), rethrowLater);
   }
 
   #endIdle(): void {
     if (this.#candidate.hazards.length > 0) this.spare = this.#image;
-    else this.#candidate.closed(this.#image, this.#image.close());
+    else this.#candidate.retire(this.#image, 'always');
   }
 }
 
