@@ -66,7 +66,7 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   if (mapping === fileMapping) {
     for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
   }
-  const edits: CopyEdit[] = [];
+  const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
   if (scope === 'global') edits.push('bind-symbolically');
   if (unload === 'always') edits.push('clear-nodelete');

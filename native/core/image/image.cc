@@ -15,9 +15,12 @@ namespace soswap {
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Snapshot> snapshot,
                                    const ElfFacts& elf, int mode) {
-  LoaderHandle handle(LoadSnapshot(origin.path, elf, snapshot->NewLoaderName(), mode));
+  const std::string loader_name = snapshot->NewLoaderName();
+  const ImageIdentity identity = ImageIdentity::Of(origin.path, elf);
+  const KnownImage known(loader_name, identity);  // to its constructors
+  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, mode));
   return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(snapshot)));
+      new Image(std::move(origin), std::move(handle), std::move(snapshot), &identity));
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
@@ -30,16 +33,19 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin, int mode) {
   }
   LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr, nullptr));
 }
 
 std::shared_ptr<Image> Image::Reopen(ImageOrigin origin, const std::string& loader_name, int mode) {
   LoaderHandle handle(dlopen(loader_name.c_str(), mode | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr));
+  const ImageIdentity* identity = FindKnownImage(loader_name.c_str());
+  return std::shared_ptr<Image>(
+      new Image(std::move(origin), std::move(handle), nullptr, identity));
 }
 
-Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot)
+Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot,
+             const ImageIdentity* identity)
     : snapshot_(std::move(snapshot)),
       handle_(std::move(handle)),
       record_(std::make_shared<LoadedImage>()) {
@@ -52,6 +58,7 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> 
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
+  if (identity != nullptr) record_->known = KnownImage(record_->loader_name, *identity);
   AddLoadedImage(record_);
 }
 
@@ -100,8 +107,12 @@ std::vector<RetainReason> Image::WhyStillThere() const {
   if (IsShared(*record_)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  return WhyStillMapped(record_->origin.unload, record_->loader_name,
-                        record_->loader_name != record_->origin.path);
+  auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name,
+                                record_->loader_name != record_->origin.path);
+  if (reasons.front().code == "unknown" && HasOpenedItself(record_->loader_name.c_str())) {
+    reasons.front().detail = "it opened itself with dlopen(3), and has not closed that";
+  }
+  return reasons;
 }
 
 void Image::Keep(std::vector<RetainReason> reasons) {

@@ -65,7 +65,8 @@ class Image final {
   CallCount& calls() noexcept { return record_->calls; }
 
  private:
-  Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot);
+  Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot,
+        const ImageIdentity* identity);
 
   std::vector<RetainReason> WhyStillThere() const;
 

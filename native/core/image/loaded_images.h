@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/copy/snapshot.h"
+#include "core/image/known_image.h"
 #include "core/loader/unload.h"
 
 namespace soswap {
@@ -48,6 +49,7 @@ struct LoadedImage {
   ImageOrigin origin;
   std::string loader_name;
   uintptr_t base = 0;
+  KnownImage known;
   CallCount calls;
   std::vector<RetainReason> retained;  // empty: live
 };
