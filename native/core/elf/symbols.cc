@@ -351,9 +351,7 @@ bool IsBound(const Elf64_Sym& symbol) {
          ELF64_ST_VISIBILITY(symbol.st_other) == STV_HIDDEN;
 }
 
-bool IsImport(const Elf64_Sym& symbol) {
-  return symbol.st_shndx == SHN_UNDEF || IsBound(symbol);
-}
+bool IsImport(const Elf64_Sym& symbol) { return symbol.st_shndx == SHN_UNDEF || IsBound(symbol); }
 
 bool IsExported(const Elf64_Sym& symbol) {
   const unsigned binding = ELF64_ST_BIND(symbol.st_info);

@@ -40,8 +40,7 @@ std::shared_ptr<Image> Image::Reopen(ImageOrigin origin, const std::string& load
   LoaderHandle handle(dlopen(loader_name.c_str(), mode | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   const ImageIdentity* identity = FindKnownImage(loader_name.c_str());
-  return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), nullptr, identity));
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle), nullptr, identity));
 }
 
 Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<Snapshot> snapshot,

@@ -131,10 +131,9 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
                      .st_value = request.symbol_value,
                      .st_size = 0};
   for (size_t index = 0; index < kRelocations.size(); ++index) {
-    head.relocations[index] = {
-        .r_offset = offsetof(Head, words) + index * sizeof(Elf64_Xword),
-        .r_info = ELF64_R_INFO(Elf64_Xword{1}, kRelocations[index]),
-        .r_addend = 0};
+    head.relocations[index] = {.r_offset = offsetof(Head, words) + index * sizeof(Elf64_Xword),
+                               .r_info = ELF64_R_INFO(Elf64_Xword{1}, kRelocations[index]),
+                               .r_addend = 0};
   }
   head.hash = {1, 2, 0, 0, 0};
   std::vector<std::byte> file;
