@@ -38,29 +38,32 @@ function putProvider(directory: string, value: number): void {
 }
 
 for (const binding of ['now', 'lazy'] as const) {
-  t.test(`binding: '${binding}': a library finds its own path, before and after a swap`, async (t) => {
-    const directory = t.testdir();
-    const path = put(directory, 1);
-    const so = SoHandle.open(path, definitions, { binding });
-    const f = so.functions;
-    const finds = (generation: number) => {
-      t.equal(f.generation(), generation);
-      t.equal(f.path_in_constructor(), path);
-      t.equal(f.path_by_dladdr(), path);
-      t.equal(f.path_by_phdr(), path);
-      t.equal(f.generation_by_path(RTLD_NOW), generation, 'dlopen(3) of its own path');
-      t.equal(f.generation_by_path(RTLD_NOW | RTLD_NOLOAD), generation, 'and with RTLD_NOLOAD');
-    };
-    finds(1);
-    put(directory, 2);
-    finds(1);
-    t.match(await so.swap(), { generation: 2, unmapped: true, retained: [] });
-    finds(2);
-    put(directory, 3);
-    t.match(await so.swap({ quarantine: true, order: 'open-first' }), { unmapped: true });
-    finds(3);
-    so.close();
-  });
+  t.test(
+    `binding: '${binding}': a library finds its own path, before and after a swap`,
+    async (t) => {
+      const directory = t.testdir();
+      const path = put(directory, 1);
+      const so = SoHandle.open(path, definitions, { binding });
+      const f = so.functions;
+      const finds = (generation: number) => {
+        t.equal(f.generation(), generation);
+        t.equal(f.path_in_constructor(), path);
+        t.equal(f.path_by_dladdr(), path);
+        t.equal(f.path_by_phdr(), path);
+        t.equal(f.generation_by_path(RTLD_NOW), generation, 'dlopen(3) of its own path');
+        t.equal(f.generation_by_path(RTLD_NOW | RTLD_NOLOAD), generation, 'and with RTLD_NOLOAD');
+      };
+      finds(1);
+      put(directory, 2);
+      finds(1);
+      t.match(await so.swap(), { generation: 2, unmapped: true, retained: [] });
+      finds(2);
+      put(directory, 3);
+      t.match(await so.swap({ quarantine: true, order: 'open-first' }), { unmapped: true });
+      finds(3);
+      so.close();
+    },
+  );
 }
 
 t.test('a library loads a provider from its own directory, before and after a swap', async (t) => {
@@ -105,11 +108,13 @@ t.test("image: 'direct': the loader answers, and finds the same", (t) => {
   t.end();
 });
 
-t.test('an image that outlives the worker that loaded the addon goes on finding its path', async (t) => {
-  const directory = t.testdir();
-  const path = put(directory, 1);
-  // The worker alone loads the addon. Its image stays, and the main thread calls it at the end.
-  const program = `
+t.test(
+  'an image that outlives the worker that loaded the addon goes on finding its path',
+  async (t) => {
+    const directory = t.testdir();
+    const path = put(directory, 1);
+    // The worker alone loads the addon. Its image stays, and the main thread calls it at the end.
+    const program = `
     import { Worker } from 'node:worker_threads';
     import { once } from 'node:events';
     const text = \`
@@ -124,5 +129,6 @@ t.test('an image that outlives the worker that loaded the addon goes on finding 
     const dl = await import('soswap/dl');
     console.log(dl.functionAt(address, { return: 'string' })());
   `;
-  t.match(await runProgram(program, { cwd: root }), { ...exitedCleanly, stdout: `${path}\n` });
-});
+    t.match(await runProgram(program, { cwd: root }), { ...exitedCleanly, stdout: `${path}\n` });
+  },
+);

@@ -35,8 +35,8 @@ std::string NewLoaderName(int descriptor) {
 
 uint64_t NumberOfLoaderName(std::string_view name) noexcept {
   constexpr std::string_view kMiddle = "/fd/";
-  const size_t middle = IsLoaderNameOfDescriptor(name) ? name.find(kMiddle) : name.npos;
-  if (middle == name.npos) return 0;
+  const size_t middle = name.find(kMiddle);
+  if (!IsLoaderNameOfDescriptor(name) || middle == std::string_view::npos) return 0;
   uint64_t number = 0;
   int bit = 0;
   for (size_t at = middle + kMiddle.size(); at < name.size() && bit < 64; ++bit) {

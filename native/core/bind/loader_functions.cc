@@ -4,6 +4,9 @@
 #include <link.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -45,8 +48,12 @@ int FindAddressAndMore(const void* address, Dl_info* info, void** extra, int fla
 int AskAboutHandle(void* handle, int request, void* answer) {
   link_map* map = nullptr;
   if (request == RTLD_DI_ORIGIN && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
-    if (const ImageIdentity* image = FindKnownImage(map->l_name)) {
-      std::strcpy(static_cast<char*>(answer), OriginOf(image->path).c_str());
+    const ImageIdentity* image = FindKnownImage(map->l_name);
+    if (image != nullptr && image->path.starts_with('/')) {
+      // As OriginOf(), but without memory, which could be short.
+      const size_t size = std::max<size_t>(image->path.rfind('/'), 1);
+      std::memcpy(answer, image->path.data(), size);
+      static_cast<char*>(answer)[size] = '\0';
       return 0;
     }
   }

@@ -109,7 +109,7 @@ std::vector<RetainReason> Image::WhyStillThere() const {
   auto reasons = WhyStillMapped(record_->origin.unload, record_->loader_name,
                                 record_->loader_name != record_->origin.path);
   if (reasons.front().code == "unknown" && HasOpenedItself(record_->loader_name.c_str())) {
-    reasons.front().detail = "it opened itself with dlopen(3), and has not closed that";
+    reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
   }
   return reasons;
 }

@@ -2,8 +2,8 @@
 
 #include <link.h>
 
-#include <compare>
 #include <string>
+#include <tuple>
 
 #include "core/elf/file.h"
 
@@ -18,7 +18,12 @@ struct ImageIdentity {
 
   static ImageIdentity Of(const std::string& path, const ElfFacts& facts);
 
-  auto operator<=>(const ImageIdentity&) const = default;
+  bool operator<(const ImageIdentity& other) const {
+    const auto fields = [](const ImageIdentity& each) {
+      return std::tie(each.path, each.soname, each.search_path, each.path_is_inherited);
+    };
+    return fields(*this) < fields(other);
+  }
 };
 
 // Makes the identity of an image known under its loader name while this exists: from before it is
@@ -27,6 +32,8 @@ class KnownImage final {
  public:
   KnownImage() = default;
   KnownImage(const std::string& loader_name, const ImageIdentity& identity);
+  KnownImage(const KnownImage&) = delete;
+  KnownImage& operator=(const KnownImage&) = delete;
   KnownImage(KnownImage&& other) noexcept;
   KnownImage& operator=(KnownImage&& other) noexcept;
   ~KnownImage();
