@@ -185,6 +185,49 @@ TEST_CASE("loader functions: a replaced file is not taken for the image that run
   }
 }
 
+TEST_CASE("loader functions: constructors and destructors open themselves and what lies beside") {
+  const Workshop workshop;
+  const std::string path = workshop.Compile("self.so", R"(
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    static int good;
+    static void open_all(void) {
+      Dl_info info;
+      good = 0;
+      const char* names[] = {0, "self.so", "libbeside.so"};
+      if (dladdr(&good, &info)) names[0] = info.dli_fname;
+      for (int i = 0; i < 3; ++i) {
+        void* handle = dlopen(names[i], RTLD_NOW);
+        if (handle && dlsym(handle, i < 2 ? "score" : "beside")) ++good;
+        if (handle) dlclose(handle);
+      }
+    }
+    int *at_the_end;
+    __attribute__((constructor)) static void begin(void) { open_all(); }
+    __attribute__((destructor)) static void end(void) { open_all(); *at_the_end += good; }
+    int score(void) { return good; }
+    void set(int* target) { at_the_end = target; }
+  )",
+                                            "-Wl,-rpath,'$ORIGIN' -ldl");
+  workshop.Compile("libbeside.so", "int beside(void) { return 1; }");
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 3; ++number) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 10; ++round) {
+        int at_the_end = 0;
+        const auto image = Load(path);
+        reinterpret_cast<void (*)(int*)>(image->Symbol("set").value())(&at_the_end);
+        const int score = reinterpret_cast<int (*)()>(image->Symbol("score").value())();
+        if (score != 3 || !image->Close().empty() || at_the_end < 1) ++wrong;
+        soswap::LoadedImages();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("loader functions: threads ask while images come and go") {
   const Workshop workshop;
   const std::string path = workshop.Compile("self.so", kSource, kFlags);
