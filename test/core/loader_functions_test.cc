@@ -43,13 +43,14 @@ const std::string kSource = R"(
   #include <dlfcn.h>
   #include <link.h>
   #include <string.h>
+  #include <unistd.h>
   static Dl_info info, early;
   static struct link_map* map;
   static char origin[4096], name_of_map[4096];
   __attribute__((constructor)) static void begin(void) { dladdr(&info, &early); }
   const char* by_constructor(void) { return early.dli_fname; }
   const char* by_dladdr(void) { dladdr(&info, &info); return info.dli_fname; }
-  const char* libc_by_dladdr(void) { dladdr((void*)strlen, &info); return info.dli_fname; }
+  const char* libc_by_dladdr(void) { dladdr((void*)getppid, &info); return info.dli_fname; }
   const char* by_dladdr1(void) {
     if (!dladdr1(&info, &info, (void**)&map, RTLD_DL_LINKMAP)) return 0;
     return strcmp(info.dli_fname, map->l_name) == 0 ? map->l_name : "two names";
