@@ -19,7 +19,8 @@ export interface OpenOptions {
   readonly binding?: 'now' | 'lazy';
   /**
    * The file that is mapped. `snapshot`: a private sealed copy; no change of the library's file has an effect before the
-   * next swap. `direct`: the file itself, as dlopen(3) maps it; overwriting it in place can then kill the process, and a
+   * next swap, and dladdr(3), dlopen(3) and dl_iterate_phdr(3), called by the library, report and search as if the
+   * file were mapped. `direct`: the file itself, as dlopen(3) maps it; overwriting it in place can then kill the process, and a
    * swap is refused with `ERR_SOSWAP_STILL_LOADED` where the old image would stay mapped. `auto` is `snapshot`. Defaults
    * to `auto`.
    */
@@ -66,7 +67,7 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   if (mapping === fileMapping) {
     for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
   }
-  const edits: CopyEdit[] = [];
+  const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
   if (scope === 'global') edits.push('bind-symbolically');
   if (unload === 'always') edits.push('clear-nodelete');

@@ -64,7 +64,12 @@ export type CopyEdit =
   /**
    * Shortens DT_NEEDED entries that begin with $ORIGIN to the bare name, under which the addon loads the dependency.
    */
-  | 'shorten-needed-from-origin';
+  | 'shorten-needed-from-origin'
+  /**
+   * Binds imports to functions of the addon, so that code of an image finds the library's file; only for an image of
+   * this process. native/core/bind/loader_functions.h lists them.
+   */
+  | 'bind-imports';
 
 /** The way in which a snapshot is taken; native/core/copy/copy_plan.h. */
 export interface SnapshotOptions {

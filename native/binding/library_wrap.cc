@@ -14,11 +14,17 @@
 #include "binding/inspect_wrap.h"
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
+#include "core/bind/loader_functions.h"
 
 namespace soswap {
 namespace {
 
 constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
+
+// lib/native/types.ts: CopyEdit.
+Edit ToEdit(const std::string& name) {
+  return name == "bind-imports" ? BindImports(LoaderFunctions()) : EditNamed(name);
+}
 
 CopyPlan ToCopyPlan(const Napi::Value& value) {
   const auto options = value.As<Napi::Object>();
@@ -31,7 +37,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
-    plan.edits.push_back(EditNamed(std::string(edits.Get(index).As<Napi::String>())));
+    plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
   }
   return plan;
 }

@@ -28,7 +28,7 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   object["mtimeNs"] = Napi::BigInt::New(env, origin.source.mtime_ns);
   object["buildId"] = origin.build_id ? Napi::String::New(env, *origin.build_id) : env.Null();
   object["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(base));
-  object["mappedFrom"] = ToString(env, MappedFrom(origin, loader_name));
+  object["mappedFrom"] = ToString(env, MappedFrom(origin));
   object["memorySize"] = static_cast<double>(origin.memory_size);
   object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;

@@ -17,9 +17,11 @@
 #ifdef __x86_64__
 #define SOSWAP_FIRST_GLIBC "GLIBC_2.2.5"
 #define SOSWAP_DLINFO_GLIBC "GLIBC_2.3.3"
+#define SOSWAP_DLMOPEN_GLIBC "GLIBC_2.3.4"
 #else
 #define SOSWAP_FIRST_GLIBC "GLIBC_2.17"
 #define SOSWAP_DLINFO_GLIBC "GLIBC_2.17"
+#define SOSWAP_DLMOPEN_GLIBC "GLIBC_2.17"
 #endif
 
 // glibc 2.34 moved dlopen(3) and its family from libdl.so.2 to libc.so.6, under new versions. It
@@ -31,6 +33,9 @@ __asm__(".symver soswap_old_dlvsym, dlvsym@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlclose, dlclose@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlerror, dlerror@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlinfo, dlinfo@" SOSWAP_DLINFO_GLIBC);
+__asm__(".symver soswap_old_dladdr, dladdr@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_dladdr1, dladdr1@" SOSWAP_DLINFO_GLIBC);
+__asm__(".symver soswap_old_dlmopen, dlmopen@" SOSWAP_DLMOPEN_GLIBC);
 
 extern "C" {
 void* soswap_old_dlopen(const char* path, int mode);
@@ -39,6 +44,9 @@ void* soswap_old_dlvsym(void* handle, const char* symbol, const char* version);
 int soswap_old_dlclose(void* handle);
 char* soswap_old_dlerror();
 int soswap_old_dlinfo(void* handle, int request, void* info);
+int soswap_old_dladdr(const void* address, void* info);
+int soswap_old_dladdr1(const void* address, void* info, void** extra, int flags);
+void* soswap_old_dlmopen(long space, const char* path, int mode);
 
 #pragma GCC visibility push(hidden)
 
@@ -52,6 +60,13 @@ int dlclose(void* handle) { return soswap_old_dlclose(handle); }
 char* dlerror() { return soswap_old_dlerror(); }
 int dlinfo(void* handle, int request, void* info) {
   return soswap_old_dlinfo(handle, request, info);
+}
+int dladdr(const void* address, void* info) { return soswap_old_dladdr(address, info); }
+int dladdr1(const void* address, void* info, void** extra, int flags) {
+  return soswap_old_dladdr1(address, info, extra, flags);
+}
+void* dlmopen(long space, const char* path, int mode) {
+  return soswap_old_dlmopen(space, path, mode);
 }
 
 }  // extern "C"

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -15,6 +16,7 @@
 using soswap::CreateUnnamedFile;
 using soswap::FileUse;
 using soswap::NewLoaderName;
+using soswap::NumberOfLoaderName;
 using soswap::Storage;
 using soswap::StubObject;
 
@@ -41,6 +43,17 @@ TEST_CASE("a loader name is never given twice, whoever requests it, and leads to
   CHECK(different.size() == kThreads * kNames);
   for (const auto& name : different) CHECK(soswap::IsLoaderNameOfDescriptor(name));
   CHECK_FALSE(soswap::IsLoaderNameOfDescriptor("/usr/lib/libz.so"));
+
+  std::unordered_set<uint64_t> numbers;
+  for (const auto& name : different) numbers.insert(NumberOfLoaderName(name));
+  CHECK(numbers.size() == different.size());
+  for (const char* other :
+       {"", "/proc/", "/proc/1/fd", "/proc/1/fd/", "/proc/1/fd/3", "/proc/1/fd/.",
+        "/proc/1/fd/./././3", "/usr/lib/libz.so", "linux-vdso.so.1"}) {
+    numbers.insert(NumberOfLoaderName(other));
+  }
+  CHECK(numbers.contains(0));
+  CHECK(numbers.size() == different.size() + 1);
 
   REQUIRE(write(file.get(), "text", 4) == 4);
   const soswap::FileDescriptor opened(open(names[0][1].c_str(), O_RDONLY | O_CLOEXEC));

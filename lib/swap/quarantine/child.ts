@@ -7,15 +7,16 @@
 
 import { writeSync } from 'node:fs';
 import { Candidate } from '../../image/candidate.js';
-import { plainSource } from '../../image/source.js';
+import { neededEdits, plainSource } from '../../image/source.js';
 import { native } from '../../native/addon.js';
 
 const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
 native.dieWithParent(Number(parent), Number(seconds));
 native.leaveNoCore();
 try {
-  // The parent has its copy open.
-  const source = { ...plainSource(path, { allowWriter: true }), mode: Number(mode) };
+  // The parent has its copy open, and that copy is bound to functions of the parent.
+  const edits = [...neededEdits, 'bind-imports'] as const;
+  const source = { ...plainSource(path, { allowWriter: true, edits }), mode: Number(mode) };
   const candidate = Candidate.adopt(source, '/proc/self/fd/3');
   const image = candidate.openTrial();
   if (candidate.hazards.length === 0) image.close();

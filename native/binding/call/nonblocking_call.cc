@@ -167,7 +167,11 @@ void NonblockingCall::Run() {
     throw;
   } catch (const std::exception& exception) {
     threw_ = true;
-    what_.emplace(exception.what());
+    try {
+      what_.emplace(exception.what());
+    } catch (const std::bad_alloc&) {
+      // Then the error has no text.
+    }
   } catch (...) {
     threw_ = true;
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,10 @@ namespace soswap {
 // process: dlopen compares a name with those of all loaded objects first and would return an older
 // image of that name, and the system reuses descriptor numbers. Any thread.
 std::string NewLoaderName(int descriptor);
+
+// The number that is spelled into a name which NewLoaderName() of this copy of the addon gave out,
+// and into no other; 0 for any other name. Takes no lock and no memory.
+uint64_t NumberOfLoaderName(std::string_view name) noexcept;
 
 // Whether an object of this name was opened through a descriptor. Nobody can replace its file.
 inline bool IsLoaderNameOfDescriptor(std::string_view name) { return name.starts_with("/proc/"); }

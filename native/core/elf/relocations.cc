@@ -377,7 +377,7 @@ class Checker final {
         return true;
       case Effect::kSymbol:
         // An undefined symbol that no object defines is an error of its own, unless it is weak.
-        if (symbol.st_shndx == SHN_UNDEF) return ELF64_ST_BIND(symbol.st_info) != STB_WEAK;
+        if (IsImport(symbol)) return ELF64_ST_BIND(symbol.st_info) != STB_WEAK;
         return IsCode(symbol.st_value + static_cast<std::uint64_t>(entry.r_addend));
       default:
         return false;

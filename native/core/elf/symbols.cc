@@ -229,7 +229,7 @@ void Symbols::Check(const Memory& memory, std::size_t index) const {
   if (!strings_.Has(symbol.st_name)) {
     Malformed("symbol " + std::to_string(index) + " has its name outside DT_STRTAB");
   }
-  versions_.Check(index, symbol.st_shndx != SHN_UNDEF);
+  versions_.Check(index, !IsImport(symbol));
   if (index == STN_UNDEF) {
     if (symbol.st_name == 0 && symbol.st_info == 0 && symbol.st_shndx == SHN_UNDEF) return;
     Malformed("the first symbol is not the undefined one");
@@ -345,6 +345,13 @@ std::optional<std::size_t> Symbols::FindBySysvHash(std::string_view name,
   }
   return std::nullopt;
 }
+
+bool IsBound(const Elf64_Sym& symbol) {
+  return symbol.st_shndx == SHN_ABS && symbol.st_info == ELF64_ST_INFO(STB_LOCAL, STT_FUNC) &&
+         ELF64_ST_VISIBILITY(symbol.st_other) == STV_HIDDEN;
+}
+
+bool IsImport(const Elf64_Sym& symbol) { return symbol.st_shndx == SHN_UNDEF || IsBound(symbol); }
 
 bool IsExported(const Elf64_Sym& symbol) {
   const unsigned binding = ELF64_ST_BIND(symbol.st_info);

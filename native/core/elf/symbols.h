@@ -68,6 +68,12 @@ struct SysvHash {
   View chain;
 };
 
+// An import of a private copy that has the address of a function of this process, see
+// core/bind/bound_imports.h.
+bool IsBound(const Elf64_Sym& symbol);
+// A symbol that the file asks other objects for, whether it is bound or not.
+bool IsImport(const Elf64_Sym& symbol);
+
 // A symbol that other objects must define. Both texts end in NUL.
 struct Import {
   std::string_view name;
@@ -100,7 +106,7 @@ class Symbols final {
   void ForEachImport(const Visit& visit) const {
     for (std::size_t i = 1; i < count_; ++i) {
       const Elf64_Sym symbol = At(i);
-      if (symbol.st_shndx != SHN_UNDEF || symbol.st_name == 0) continue;
+      if (!IsImport(symbol) || symbol.st_name == 0) continue;
       visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i)});
     }
   }

@@ -15,10 +15,14 @@ namespace soswap {
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
                                    int mode) {
-  LoaderHandle handle(LoadSnapshot(origin.path, inspected->elf.facts(),
-                                   inspected->snapshot->NewLoaderName(), mode));
+  const ElfFacts& elf = inspected->elf.facts();
+  const std::string loader_name = inspected->snapshot->NewLoaderName();
+  const ImageIdentity identity = ImageIdentity::Of(origin.path, elf);
+  const KnownImage known(loader_name, identity);  // to its constructors
+  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, mode));
+  origin.from_file = false;
   return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(inspected), mode));
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, &identity));
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
@@ -32,24 +36,27 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
   }
   LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  origin.from_file = true;
   return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(inspected), mode));
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, nullptr));
 }
 
 std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
-                                        std::shared_ptr<InspectedSnapshot> inspected) {
+                                        std::shared_ptr<InspectedSnapshot> inspected,
+                                        bool stayed_mapped) {
   ImageOrigin origin = closed.record_->origin;
-  if (!IsLoaded(closed.loader_name())) {
+  if (!stayed_mapped) {
     return Open(std::move(origin), std::move(inspected), closed.mode_);
   }
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(inspected), closed.mode_));
+  const ImageIdentity* identity = FindKnownImage(closed.loader_name().c_str());
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
+                                          std::move(inspected), closed.mode_, identity));
 }
 
 Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
-             int mode)
+             int mode, const ImageIdentity* identity)
     : inspected_(std::move(inspected)),
       mode_(mode),
       handle_(std::move(handle)),
@@ -63,6 +70,7 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
+  if (identity != nullptr) record_->known = KnownImage(record_->loader_name, *identity);
   AddLoadedImage(record_);
 }
 
@@ -72,10 +80,11 @@ Image::~Image() {
     if (record_->origin.may_unmap) {
       Close();
     } else {
+      static_cast<void>(handle_.release());  // first: to make the reason may fail
       Keep({{"kept", "its handle was dropped without being closed"}});
     }
   } catch (const std::bad_alloc&) {
-    // It is closed or kept all the same; only the reason is lost.
+    // It is closed or left mapped all the same; only the reason is lost.
   }
 }
 
@@ -111,8 +120,12 @@ std::vector<RetainReason> Image::WhyStillThere() const {
   if (IsShared(*record_)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  return WhyStillMapped(record_->origin.unload, record_->loader_name,
-                        record_->loader_name != record_->origin.path);
+  auto reasons =
+      WhyStillMapped(record_->origin.unload, record_->loader_name, !record_->origin.from_file);
+  if (reasons.front().code == "unknown" && HasOpenedItself(record_->loader_name.c_str())) {
+    reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
+  }
+  return reasons;
 }
 
 void Image::Keep(std::vector<RetainReason> reasons) {

@@ -26,10 +26,11 @@ class Image final {
   static std::shared_ptr<Image> OpenDirect(ImageOrigin origin,
                                            std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Loads an image again that was closed, from this copy of its file, or takes it if the loader
-  // still has it. Throws Error.
+  // Loads an image again that was closed, from this copy of its file. If it stayed mapped then,
+  // takes it as it is. Throws Error.
   static std::shared_ptr<Image> OpenAgain(const Image& closed,
-                                          std::shared_ptr<InspectedSnapshot> inspected);
+                                          std::shared_ptr<InspectedSnapshot> inspected,
+                                          bool stayed_mapped);
 
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -60,16 +61,14 @@ class Image final {
   const std::shared_ptr<InspectedSnapshot>& inspected() const noexcept { return inspected_; }
   const std::string& loader_name() const noexcept { return record_->loader_name; }
   // "snapshot", or the path of the file.
-  std::string_view mapped_from() const noexcept {
-    return MappedFrom(record_->origin, record_->loader_name);
-  }
+  std::string_view mapped_from() const noexcept { return MappedFrom(record_->origin); }
   uintptr_t base() const noexcept { return record_->base; }
   uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
   CallCount& calls() noexcept { return record_->calls; }
 
  private:
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
-        int mode);
+        int mode, const ImageIdentity* identity);
 
   std::vector<RetainReason> WhyStillThere() const;
 

@@ -51,8 +51,8 @@ size_t HoldersOf(const std::string& loader_name) {
   }));
 }
 
-std::string_view MappedFrom(const ImageOrigin& origin, const std::string& loader_name) noexcept {
-  return loader_name == origin.path ? std::string_view(origin.path) : "snapshot";
+std::string_view MappedFrom(const ImageOrigin& origin) noexcept {
+  return origin.from_file ? std::string_view(origin.path) : "snapshot";
 }
 
 bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/copy/snapshot.h"
+#include "core/image/known_image.h"
 #include "core/loader/unload.h"
 
 namespace soswap {
@@ -23,8 +24,9 @@ struct ImageOrigin {
   std::optional<std::string> build_id;
   uint64_t memory_size = 0;  // bytes of address space
   UnloadFacts unload;
-  bool may_unmap = true;  // if nobody gives the image up: its handle was dropped, its thread ends
-  pid_t thread = 0;       // whose handle it is, as gettid(2) numbers it
+  bool from_file = false;  // the loader mapped the file itself
+  bool may_unmap = true;   // if nobody gives the image up: its handle was dropped, its thread ends
+  pid_t thread = 0;        // whose handle it is, as gettid(2) numbers it
 };
 
 // Calls that have entered an image and have not returned, and nonblocking ones that wait for a
@@ -48,6 +50,7 @@ struct LoadedImage {
   ImageOrigin origin;
   std::string loader_name;
   uintptr_t base = 0;
+  KnownImage known;
   CallCount calls;
   std::vector<RetainReason> retained;  // empty: live
 };
@@ -63,7 +66,7 @@ struct LoadedImageInfo {
 
 // What an image that the loader knows by this name was mapped from: "snapshot" or the path.
 // Part of `origin` or a literal.
-std::string_view MappedFrom(const ImageOrigin& origin, const std::string& loader_name) noexcept;
+std::string_view MappedFrom(const ImageOrigin& origin) noexcept;
 
 // The list is one for the process, because the loader's is: workers see each other's images. Any
 // thread. An image that the loader gives out again is no longer a retained one.

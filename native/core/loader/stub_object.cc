@@ -23,13 +23,24 @@ namespace {
 // The largest page of all supported machines, so that the file suits a kernel with any page size.
 constexpr uint64_t kLargestPage = 65536;
 
+#if defined(__x86_64__)
+constexpr std::array<Elf64_Word, 3> kRelocations{R_X86_64_64, R_X86_64_GLOB_DAT,
+                                                 R_X86_64_JUMP_SLOT};
+#else
+constexpr std::array<Elf64_Word, 3> kRelocations{R_AARCH64_ABS64, R_AARCH64_GLOB_DAT,
+                                                 R_AARCH64_JUMP_SLOT};
+#endif
+
 // The fixed part of the file; the dynamic section and the strings follow.
 struct Head {
   Elf64_Ehdr header;
   std::array<Elf64_Phdr, 3> segments;
-  std::array<Elf64_Sym, 1> symbols;  // the reserved one
-  std::array<Elf64_Word, 4> hash;    // one empty bucket, one chain entry
+  std::array<Elf64_Sym, 2> symbols;  // the reserved one, and a bound import
+  std::array<Elf64_Rela, kRelocations.size()> relocations;
+  std::array<Elf64_Xword, kRelocations.size()> words;
+  std::array<Elf64_Word, 6> hash;  // one empty bucket, two chain entries, and one for alignment
 };
+static_assert(sizeof(Head) % alignof(Elf64_Dyn) == 0);
 
 struct Tail {
   std::vector<Elf64_Dyn> dynamic;
@@ -54,7 +65,7 @@ Tail MakeTail(const StubRequest& request) {
   if (!request.search_path.empty()) {
     tail.AddString(request.path_is_inherited ? DT_RPATH : DT_RUNPATH, request.search_path);
   }
-  constexpr size_t kEntriesBelow = 6;
+  constexpr size_t kEntriesBelow = 9;
   const uint64_t strings_at =
       sizeof(Head) + (tail.dynamic.size() + kEntriesBelow) * sizeof(Elf64_Dyn);
   tail.Add(DT_STRTAB, strings_at);
@@ -62,6 +73,9 @@ Tail MakeTail(const StubRequest& request) {
   tail.Add(DT_SYMTAB, offsetof(Head, symbols));
   tail.Add(DT_SYMENT, sizeof(Elf64_Sym));
   tail.Add(DT_HASH, offsetof(Head, hash));
+  tail.Add(DT_RELA, offsetof(Head, relocations));
+  tail.Add(DT_RELASZ, sizeof(Head::relocations));
+  tail.Add(DT_RELAENT, sizeof(Elf64_Rela));
   tail.Add(DT_NULL, 0);
   return tail;
 }
@@ -110,7 +124,18 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
                    MakeSegment(PT_DYNAMIC, sizeof(Head), dynamic_size, alignof(Elf64_Dyn)),
                    // Without this header the loader would make all stacks executable.
                    MakeSegment(PT_GNU_STACK, 0, 0, 16)};
-  head.hash = {1, 1, 0, 0};
+  head.symbols[1] = {.st_name = 0,
+                     .st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC),
+                     .st_other = STV_HIDDEN,
+                     .st_shndx = SHN_ABS,
+                     .st_value = request.symbol_value,
+                     .st_size = 0};
+  for (size_t index = 0; index < kRelocations.size(); ++index) {
+    head.relocations[index] = {.r_offset = offsetof(Head, words) + index * sizeof(Elf64_Xword),
+                               .r_info = ELF64_R_INFO(Elf64_Xword{1}, kRelocations[index]),
+                               .r_addend = 0};
+  }
+  head.hash = {1, 2, 0, 0, 0};
   std::vector<std::byte> file;
   file.reserve(size);
   Append(file, std::span<const Head>(&head, 1));
@@ -134,6 +159,13 @@ StubObject::StubObject(const StubRequest& request, int mode)
     : file_(Store(MakeFile(request))), loader_name_(NewLoaderName(file_.get())) {
   handle_.reset(dlopen(loader_name_.c_str(), mode));
   if (handle_ == nullptr) refusal_ = LoaderText();
+}
+
+std::vector<uintptr_t> StubObject::Words() const {
+  link_map* map = nullptr;
+  if (handle_ == nullptr || dlinfo(handle_.get(), RTLD_DI_LINKMAP, &map) != 0) return {};
+  const auto* words = reinterpret_cast<const uintptr_t*>(map->l_addr + offsetof(Head, words));
+  return {words, words + kRelocations.size()};
 }
 
 }  // namespace soswap

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@ struct StubRequest {
   std::vector<std::string> needed;  // DT_NEEDED, in order
   std::string search_path;          // DT_RUNPATH or DT_RPATH; none if empty
   bool path_is_inherited = false;   // DT_RPATH, which also serves the dependencies of `needed`
+  uintptr_t symbol_value = 0;       // of the bound import (core/bind/) that its words refer to
 };
 
 // A generated shared object without code or data of its own (gABI chapters 4 and 5). It makes the
@@ -33,6 +35,10 @@ class StubObject final {
   void* handle() const noexcept { return handle_.get(); }
   const std::string& loader_name() const noexcept { return loader_name_; }
   const std::string& refusal() const noexcept { return refusal_; }
+
+  // What the loader made of the references to the bound import, one for each kind of relocation
+  // that a function's address takes. Only if it is loaded.
+  std::vector<uintptr_t> Words() const;
 
  private:
   FileDescriptor file_;

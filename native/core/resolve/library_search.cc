@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string_view>
 
 #if defined(__x86_64__)
@@ -322,8 +324,14 @@ std::optional<std::string> FindLoaded(const std::string& name) {
 }  // namespace
 
 const LoaderPaths& GetLoaderPaths() {
-  static const auto* paths = new LoaderPaths(ReadLoaderPaths());
-  return *paths;
+  // No static initialisation: it would hold a lock while it waits for the loader's, and who has the
+  // loader's, in a constructor of a library, may ask here.
+  static std::atomic<const LoaderPaths*> known{nullptr};
+  if (const LoaderPaths* paths = known.load(std::memory_order_acquire)) return *paths;
+  auto paths = std::make_unique<const LoaderPaths>(ReadLoaderPaths());
+  const LoaderPaths* first = nullptr;
+  if (!known.compare_exchange_strong(first, paths.get(), std::memory_order_acq_rel)) return *first;
+  return *paths.release();
 }
 
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories) {

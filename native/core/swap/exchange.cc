@@ -61,7 +61,8 @@ void GiveUp(std::shared_ptr<Image> image, const ImageRequest& request,
             ExchangeResult& result) noexcept {
   if (image == nullptr) return;
   bool gone = false;
-  // Whatever this throws, the image is closed or kept; only the reason is lost.
+  // If this throws, the image is closed, or its destructor leaves it mapped; only the reason is
+  // lost.
   FailureOf([&] {
     if (request.origin.may_unmap) {
       gone = image->Close().empty();
@@ -77,8 +78,8 @@ Running Restore(SlotTable& slots, const Image& previous,
                 const std::shared_ptr<InspectedSnapshot>& inspected,
                 ExchangeResult& result) noexcept {
   result.restore_failure = FailureOf([&] {
-    result.state_kept = IsLoaded(previous.loader_name());
-    auto image = Image::OpenAgain(previous, inspected);
+    result.state_kept = result.closed && !result.closed->empty();
+    auto image = Image::OpenAgain(previous, inspected, result.state_kept);
     std::vector<std::string> absent;
     if (!slots.Commit(image, absent).empty()) {
       throw Error(Fault::kLoader, "load", slots.path(), "symbols that it had are absent");

@@ -1,0 +1,188 @@
+#include "core/bind/loader_functions.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/elf/string_tokens.h"
+#include "core/image/known_image.h"
+#include "core/loader/dl.h"
+#include "core/resolve/library_search.h"
+#include "core/resolve/search_path.h"
+
+namespace soswap {
+namespace {
+
+#ifdef __GLIBC__
+
+using PhdrCallback = int (*)(dl_phdr_info* info, size_t size, void* data);
+
+const char* PathOr(const char* loader_name) noexcept {
+  const ImageIdentity* image = FindKnownImage(loader_name);
+  return image != nullptr ? image->path.c_str() : loader_name;
+}
+
+int FindAddress(const void* address, Dl_info* info) {
+  const int found = dladdr(address, info);
+  if (found != 0) info->dli_fname = PathOr(info->dli_fname);
+  return found;
+}
+
+int FindAddressAndMore(const void* address, Dl_info* info, void** extra, int flags) {
+  const int found = dladdr1(address, info, extra, flags);
+  if (found == 0) return found;
+  info->dli_fname = PathOr(info->dli_fname);
+  if (flags == RTLD_DL_LINKMAP) *extra = AsOfFile(static_cast<link_map*>(*extra));
+  return found;
+}
+
+int AskAboutHandle(void* handle, int request, void* answer) {
+  link_map* map = nullptr;
+  if (request == RTLD_DI_ORIGIN && dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0) {
+    const ImageIdentity* image = FindKnownImage(map->l_name);
+    if (image != nullptr && image->path.starts_with('/')) {
+      // As OriginOf(), but without memory, which could be short.
+      const size_t size = std::max<size_t>(image->path.rfind('/'), 1);
+      std::memcpy(answer, image->path.data(), size);
+      static_cast<char*>(answer)[size] = '\0';
+      return 0;
+    }
+  }
+  const int failed = dlinfo(handle, request, answer);
+  if (failed == 0 && request == RTLD_DI_LINKMAP) {
+    auto* found = static_cast<link_map**>(answer);
+    *found = AsOfFile(*found);
+  }
+  return failed;
+}
+
+// dl_iterate_phdr(3) fills `info` anew for each object.
+int IterateObjects(PhdrCallback callback, void* data) {
+  struct Call {
+    PhdrCallback callback;
+    void* data;
+  } call{callback, data};
+  return dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t size, void* passed) {
+        info->dlpi_name = PathOr(info->dlpi_name);
+        const auto* inner = static_cast<const Call*>(passed);
+        return inner->callback(info, size, inner->data);
+      },
+      &call);
+}
+
+bool IsSameFile(const std::string& one, const std::string& two) {
+  struct stat first {};
+  struct stat second {};
+  return stat(one.c_str(), &first) == 0 && stat(two.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+// Whether the loader takes an object that it has for this bare name, before it searches.
+bool IsLoadedAs(const std::string& name) {
+  return LoaderHandle(dlopen(name.c_str(), RTLD_LAZY | RTLD_NOLOAD)) != nullptr;
+}
+
+// Where the loader would search first for the library that was loaded from the file (ld.so(8)).
+// DT_RUNPATH puts DT_RPATH of all objects out of force.
+std::vector<std::string> DirectoriesOf(const ImageIdentity& image) {
+  const LoaderPaths& paths = GetLoaderPaths();
+  auto own = ExpandSearchPath(image.search_path, OriginOf(image.path));
+  if (!image.path_is_inherited) {
+    own.insert(own.begin(), paths.environment.begin(), paths.environment.end());
+    return own;
+  }
+  own.insert(own.end(), paths.program_rpath.begin(), paths.program_rpath.end());
+  own.insert(own.end(), paths.environment.begin(), paths.environment.end());
+  return own;
+}
+
+// What dlopen(3) must be asked for.
+struct Wanted {
+  std::string name;
+  bool caller = false;  // it is the image that calls
+};
+
+Wanted FindWanted(const ImageIdentity& caller, const char* caller_name, const std::string& file) {
+  if (file.find('/') == std::string::npos) {
+    if (file == caller.soname) return {caller_name, true};
+    if (caller.search_path.empty() || IsLoadedAs(file)) return {file};
+    auto found = SearchLibrary(file, DirectoriesOf(caller)).path;
+    if (!found) return {file};
+    if (IsSameFile(*found, caller.path)) return {caller_name, true};
+    return {*std::move(found)};
+  }
+  std::string path = ReplaceOrigin(file, OriginOf(caller.path));
+  if (path == caller.path || IsSameFile(path, caller.path)) return {caller_name, true};
+  return {std::move(path)};
+}
+
+// What the code at `code` wants, nothing if it is to be left to the loader.
+std::optional<Wanted> WantedBy(const void* code, const char* file) {
+  if (file == nullptr || *file == '\0') return std::nullopt;
+  Dl_info info{};
+  if (dladdr(code, &info) == 0) return std::nullopt;
+  const ImageIdentity* caller = FindKnownImage(info.dli_fname);
+  if (caller == nullptr) return std::nullopt;
+  try {
+    return FindWanted(*caller, info.dli_fname, file);
+  } catch (const std::exception&) {
+    return std::nullopt;  // no memory: the loader will say so
+  }
+}
+
+void* OpenFor(const void* code, Lmid_t space, const char* file, int mode) {
+  const auto wanted = WantedBy(code, file);
+  if (wanted && wanted->caller && space == LM_ID_BASE) {
+    // Without RTLD_NOLOAD it would be the same: the loader compares names first.
+    void* handle = dlopen(wanted->name.c_str(), mode | RTLD_NOLOAD);
+    if (handle != nullptr) MarkOpenedItself(wanted->name.c_str());
+    return handle;
+  }
+  const char* name = wanted && !wanted->caller ? wanted->name.c_str() : file;
+  return space == LM_ID_BASE ? dlopen(name, mode) : dlmopen(space, name, mode);
+}
+
+// Never inlined, and no tail call: the return address is that of the image's call.
+[[gnu::noinline]] void* Open(const char* file, int mode) {
+  return OpenFor(__builtin_extract_return_addr(__builtin_return_address(0)), LM_ID_BASE, file,
+                 mode);
+}
+
+[[gnu::noinline]] void* OpenInNamespace(Lmid_t space, const char* file, int mode) {
+  return OpenFor(__builtin_extract_return_addr(__builtin_return_address(0)), space, file, mode);
+}
+
+template <typename Function>
+uintptr_t AddressOf(Function* function) {
+  return reinterpret_cast<uintptr_t>(function);
+}
+
+#endif
+
+}  // namespace
+
+const BoundImports& LoaderFunctions() {
+#ifdef __GLIBC__
+  static const auto* functions = new BoundImports({{"dladdr", AddressOf(FindAddress)},
+                                                   {"dladdr1", AddressOf(FindAddressAndMore)},
+                                                   {"dlinfo", AddressOf(AskAboutHandle)},
+                                                   {"dl_iterate_phdr", AddressOf(IterateObjects)},
+                                                   {"dlopen", AddressOf(Open)},
+                                                   {"dlmopen", AddressOf(OpenInNamespace)}});
+#else
+  static const auto* functions = new BoundImports({});
+#endif
+  return *functions;
+}
+
+}  // namespace soswap
