@@ -146,3 +146,41 @@ t.test('a thread of a dependency', async (t) => {
     t.match(await runProgram(inWorker, { cwd }), exitedCleanly);
   });
 });
+
+for (const [what, options, accept] of [
+  ["with image: 'direct'", { image: 'direct' }, true],
+  ["with image: 'direct', refused", { image: 'direct' }, false],
+  ["with unload: 'always', refused", { unload: 'always' }, false],
+] as const) {
+  t.test(`a thread that verify() has started goes on, ${what}`, async (t) => {
+    const path = `${t.testdir()}/so.so`;
+    copyFileSync(plain, path);
+    const program = `
+      import { copyFileSync, renameSync } from 'node:fs';
+      import { setTimeout as sleep } from 'node:timers/promises';
+      import { SoHandle } from 'soswap';
+      const int = { return: 'int32', optional: true };
+      const so = SoHandle.open('${path}', { start: int, rounds: int }, ${JSON.stringify(options)});
+      copyFileSync('${libraries['thread.c']}', '${path}.new');
+      renameSync('${path}.new', '${path}');
+      let started;
+      const verify = ({ start }) => {
+        started = start() === 0;
+        return ${accept};
+      };
+      const swap = () => so.swapSync({ verify }).generation;
+      let outcome;
+      try {
+        outcome = swap();
+      } catch ({ code }) {
+        outcome = code;
+      }
+      await sleep(50); // the thread runs its code about fifty times
+      process.send({ started, outcome });
+      process.exit();
+    `;
+    const ended = await runProgram(program, { cwd: directory });
+    const outcome = accept ? 2 : 'ERR_SOSWAP_VERIFY';
+    t.match(ended, { ...exitedCleanly, messages: [{ started: true, outcome }] });
+  });
+}

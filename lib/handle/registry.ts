@@ -1,6 +1,6 @@
 import type { BoundFunction } from '../native/types.js';
 
-/** What the registry, and whoever goes through the open handles, needs of a handle. */
+/** What the registry, and code that goes through the open handles, needs of a handle. */
 export interface RegisteredHandle {
   readonly closed: boolean;
 }

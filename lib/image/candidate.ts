@@ -100,7 +100,7 @@ export class Candidate {
     this.opened(image);
   }
 
-  /** Takes note of an image that the loader returned: it may be one that was retained before. */
+  /** Removes from the retained images an image that the loader returned: it may be one that was retained before. */
   opened(image: Image): void {
     this.source.retained.remove(image.facts);
   }

@@ -33,7 +33,7 @@ export interface RetainReason {
    * - `may-run-threads`: a thread may still run code of it, or will when it ends
    * - `libc-never-unmaps`: dlclose(3) of musl does nothing
    * - `kept`: `unload: 'never'` asked for it
-   * - `unknown`: the loader kept it and does not tell why
+   * - `unknown`: the loader kept it; the reason is unknown
    */
   readonly code:
     | 'nodelete'
@@ -51,7 +51,7 @@ export interface RetainReason {
 
 /** What became of the last image of a handle that was closed. */
 export interface CloseResult {
-  /** Whether the image is gone from the process: looked for, not assumed. */
+  /** Whether the image is unmapped; checked in the list of loaded objects after dlclose(3). */
   readonly unmapped: boolean;
   /** Why the image is still mapped; empty if it is gone. */
   readonly retained: readonly RetainReason[];

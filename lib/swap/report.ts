@@ -3,7 +3,7 @@ import { type Json, withJson } from '../internal/json.js';
 
 /**
  * `close-first`: a swap waits for calls in flight, closes the old image, then opens the new one. Unless the old one must
- * stay mapped, one image is loaded at a time: what the constructors of the old one took, those of the new one can take.
+ * stay mapped, one image is loaded at a time: the new constructors can claim resources that the old image held.
  *
  * `open-first`: a swap opens the new image, which takes all calls at once, and closes the old one when its last call has
  * returned. No call waits, and if the loader refuses the new image, nothing has changed; both live for a moment.
@@ -22,7 +22,7 @@ export interface SwapReport {
   readonly previous: ImageInfo;
   /** The image that runs now. */
   readonly current: ImageInfo;
-  /** Whether the old image is gone from the process: looked for, not assumed. */
+  /** Whether the old image is unmapped; checked in the list of loaded objects after dlclose(3). */
   readonly unmapped: boolean;
   /** Why the old image is still mapped; empty if it is gone. */
   readonly retained: readonly RetainReason[];

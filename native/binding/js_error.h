@@ -9,7 +9,7 @@
 
 namespace soswap {
 
-// Tells this environment which class its errors are made of: SoError of lib/internal/errors.ts.
+// Sets the class of the errors of this environment: SoError of lib/internal/errors.ts.
 void SetErrorClass(Napi::Env env, Napi::Function so_error);
 
 // Makes `new SoError(code, message, path, symbol)`; an empty symbol stays undefined.

@@ -42,7 +42,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   return plan;
 }
 
-// lib/native/types.ts: Resolution; null if there is nothing to tell.
+// lib/native/types.ts: Resolution; null if nothing was found.
 Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
   if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
       resolved.replaced.empty()) {
@@ -136,7 +136,7 @@ ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
           info[first + 2].As<Napi::Number>(), std::move(origin)};
 }
 
-// Takes no memory but that of JavaScript: a swap that took effect is to be reported.
+// Takes no memory but that of JavaScript: the report of a swap that took effect must not fail.
 Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
   Napi::Object facts = Napi::Object::New(env);
   facts.Set("base", Napi::BigInt::New(env, static_cast<uint64_t>(image.base())));

@@ -23,6 +23,7 @@ class OwnedObjects final {
   OwnedObjects() = default;
   OwnedObjects(const OwnedObjects&) = delete;
   OwnedObjects& operator=(const OwnedObjects&) = delete;
+  ~OwnedObjects() = default;
 
   void Add(std::shared_ptr<BoundTable> table) { tables_.insert(std::move(table)); }
   void Add(std::shared_ptr<LibraryObjects> library) { libraries_.insert(std::move(library)); }
@@ -30,7 +31,7 @@ class OwnedObjects final {
   void Remove(const std::shared_ptr<LibraryObjects>& library) { libraries_.erase(library); }
 
   // First no function points at an image any more, then the images are closed or left mapped, then
-  // the copies go. An image in which a nonblocking call still runs lives as long as that.
+  // the copies go. An image in which a nonblocking call runs stays open until the call returns.
   void CloseAll() noexcept {
     for (const auto& table : tables_) table->Detach(SlotTable::State::kClosed);
     for (const auto& library : libraries_) library->images.Clear();

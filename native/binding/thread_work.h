@@ -51,20 +51,20 @@ class ThreadWork final {
 
   void Start(Napi::Env env, bool on_new_thread) {
     try {
-      const auto tell_end = [this, told = told_] {
-        TellEnd();
-        told->release();  // `this` may be gone now
+      const auto report_end = [this, reported = reported_] {
+        ReportEnd();
+        reported->release();  // `this` may be gone now
       };
       const WorkThreads::Task execute = [this] { Execute(); };
       WorkThreads& threads = env.GetInstanceData<AddonData>()->threads;
       if (on_new_thread) {
-        threads.Run([execute] { WorkThreads::RunOnNewThread(execute); }, tell_end);
+        threads.Run([execute] { WorkThreads::RunOnNewThread(execute); }, report_end);
       } else {
-        threads.Run(execute, tell_end);
+        threads.Run(execute, report_end);
       }
     } catch (const std::bad_alloc&) {
       settled_.Release();
-      told_->release();
+      reported_->release();
       throw;
     }
   }
@@ -81,7 +81,7 @@ class ThreadWork final {
     }
   }
 
-  void TellEnd() noexcept {
+  void ReportEnd() noexcept {
     settled_.BlockingCall(this);
     settled_.Release();
   }
@@ -96,8 +96,8 @@ class ThreadWork final {
       } catch (const std::bad_alloc&) {
         deferred_.Reject(Napi::Error::New(env, "there is no memory").Value());
       }
-    } catch (const Napi::Error&) {
-      // The environment is being torn down: nobody is left to wait.
+    } catch (...) {
+      // The environment is being torn down: nobody waits any more.
     }
   }
 
@@ -112,7 +112,7 @@ class ThreadWork final {
   }
 
   void End() {
-    told_->acquire();
+    reported_->acquire();
     delete this;
   }
 
@@ -120,7 +120,7 @@ class ThreadWork final {
   Work work_;
   Finish finish_;
   ThreadSafeFunction settled_;
-  std::shared_ptr<std::binary_semaphore> told_ = std::make_shared<std::binary_semaphore>(0);
+  std::shared_ptr<std::binary_semaphore> reported_ = std::make_shared<std::binary_semaphore>(0);
   std::optional<decltype(std::declval<Work>()())> result_;
   std::shared_ptr<const Error> error_;
 };

@@ -21,7 +21,7 @@ void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count);
 // Says what `value` should have been to be the argument `index`.
 void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value value);
 
-// The called function threw a C++ exception. `what` is null if it tells nothing.
+// The called function threw a C++ exception. `what` is null if the exception has no text.
 void ThrowNativeException(napi_env env, const Slot& slot, const char* what);
 
 void ThrowOutOfMemory(napi_env env, const Slot& slot);

@@ -93,7 +93,7 @@ class NonblockingCall final {
   CallCount* calls_ = nullptr;  // of the image
   void* address_ = nullptr;
 
-  // What came of it. Written on the pool's thread, read after it is done.
+  // The result. Written on the pool's thread, read after it is done.
   CallResult result_{};
   std::optional<std::string> text_;  // a returned string, copied at once
   bool threw_ = false;

@@ -69,10 +69,10 @@ struct LoadedImageInfo {
 std::string_view MappedFrom(const ImageOrigin& origin) noexcept;
 
 // The list is one for the process, because the loader's is: workers see each other's images. Any
-// thread. An image that the loader gives out again is no longer a retained one.
+// thread. An image that the loader returns again is no longer a retained one.
 void AddLoadedImage(const std::shared_ptr<LoadedImage>& image);
 void RemoveLoadedImage(const LoadedImage& image);
-// Whether another live image goes by the same loader name: the loader has returned it twice.
+// Whether another live image has the same loader name: the loader has returned it twice.
 bool IsShared(const LoadedImage& image);
 // How many live images go by this loader name.
 size_t HoldersOf(const std::string& loader_name);

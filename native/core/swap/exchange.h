@@ -19,7 +19,7 @@ struct ExchangePlan {
   ImageRequest to_open;
 };
 
-// Why something failed. Not a std::exception_ptr, which wants a newer C++ library.
+// Why something failed. Not a std::exception_ptr, which needs a newer C++ library.
 struct Failure {
   std::shared_ptr<const Error> error;
   const char* other = nullptr;  // where there is no Error: no memory, say
