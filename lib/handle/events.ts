@@ -4,7 +4,8 @@ import type { SwapReport } from '../swap/report.js';
 /**
  * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap` and `soswap:refused` publish them
  * too, as `{ handle, report }` and `{ handle, error }`. If a listener or a subscriber throws, that is an uncaught
- * exception, and changes nothing about the swap. Wrong arguments emit no event, and a watch emits none while it tries again: while the file is being written or absent, or calls are in flight.
+ * exception, and changes nothing about the swap. Wrong arguments emit no event, and a watch emits none while it tries
+ * again: while the file is being written or absent, or calls are in flight.
  */
 export interface HandleEvents {
   /** A swap took effect. */

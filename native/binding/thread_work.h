@@ -87,8 +87,8 @@ class ThreadWork final {
   }
 
   void Settle(Napi::Env env) noexcept {
-    const Napi::HandleScope scope(env);
     try {
+      const Napi::HandleScope scope(env);
       try {
         SettleOrThrow(env);
       } catch (const Napi::Error& error) {
