@@ -101,7 +101,7 @@ t.test('a watch emits and publishes the same', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path);
   const told = listen(t, so);
-  so.watch({ settle: 10, persistent: true });
+  using _watch = so.watch({ settle: 10, persistent: true });
   copyFileSync(two, path);
   await once(so, 'swap', soon());
   writeFileSync(path, 'rubbish');

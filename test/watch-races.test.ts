@@ -36,7 +36,7 @@ t.test('a watch that begins while the file is missing swaps when it comes', asyn
 t.test('a path that becomes a loop of symbolic links is waited for', async (t) => {
   const directory = t.testdir();
   const { so, two } = copyBuilds(builds, directory);
-  const watched = new Watched(so, 10);
+  const watched = new Watched(t, so, 10);
   shell(directory, 'rm so.so; ln -s so.so other.so; ln -s other.so so.so');
   await witness.passed();
   t.same(watched.events, []);
@@ -45,7 +45,6 @@ t.test('a path that becomes a loop of symbolic links is waited for', async (t) =
   await watched.told(1);
   t.same(watched.events, [2]);
   t.equal(watched.line, 2222);
-  watched.so.close();
 });
 
 t.test(
@@ -54,7 +53,7 @@ t.test(
     const directory = t.testdir();
     copyBuilds(builds, directory);
     shell(directory, 'mkdir -p a/b v2/b; cp so1.so a/b/so.so; cp so2.so v2/b/so.so');
-    const watched = new Watched(join(directory, 'a/b/so.so'), 10);
+    const watched = new Watched(t, join(directory, 'a/b/so.so'), 10);
     shell(directory, 'mv a away');
     await witness.passed();
     shell(directory, 'mv away a');
@@ -72,7 +71,6 @@ t.test(
     t.equal(watched.line, 1111);
     await witness.passed();
     t.same(watched.events, [2, 3, 4]);
-    watched.so.close();
   },
 );
 
@@ -80,20 +78,19 @@ t.test('a library in a directory of its own name', async (t) => {
   const directory = t.testdir({ 'so.so': {} });
   const path = join(directory, 'so.so/so.so');
   copyFileSync(builds.one, path);
-  const watched = new Watched(path, 10);
+  const watched = new Watched(t, path, 10);
   for (const [index, build] of [builds.two, builds.one, builds.two].entries()) {
     shell(directory, `cp '${build}' so.so/next; mv so.so/next so.so/so.so`);
     await watched.told(index + 1);
   }
   t.equal(watched.line, 2222);
-  watched.so.close();
 });
 
 for (const event of ['swap', 'refused'] as const) {
   t.test(`a listener to '${event}' may close the handle`, async (t) => {
     const { so: path, two } = copyBuilds(builds, t.testdir());
     const so = SoHandle.open(path, versionOf);
-    so.watch({ settle: 10, persistent: true });
+    using _watch = so.watch({ settle: 10, persistent: true });
     const { version } = so.functions;
     let told = 0;
     so.on(event, () => {
@@ -112,7 +109,7 @@ for (const event of ['swap', 'refused'] as const) {
 
 t.test('two watches of one handle swap once for each replacement', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(path, 10);
+  const watched = new Watched(t, path, 10);
   const other = watched.so.watch({ settle: 20, persistent: true });
   copyFileSync(two, path);
   await watched.told(1);
@@ -127,12 +124,11 @@ t.test('two watches of one handle swap once for each replacement', async (t) => 
   await watched.told(4);
   await witness.passed();
   t.same(watched.events, [2, ...refusals, 3]);
-  watched.so.close();
 });
 
 t.test('swaps by hand and by the watch: one for each replacement', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(path, 5);
+  const watched = new Watched(t, path, 5);
   const { so, events } = watched;
   let wanted = 0;
   for (let round = 0; round < 40; round++) {
@@ -161,7 +157,7 @@ t.test('swaps by hand and by the watch: one for each replacement', async (t) => 
 
 t.test('swapSync() while the watch reads the file leaves nothing to swap', async (t) => {
   const { so: path, one, two } = copyBuilds(builds, t.testdir());
-  const { so } = new Watched(path, 1);
+  const { so } = new Watched(t, path, 1);
   const ids: unknown[] = [];
   so.on('swap', ({ current }) => ids.push(current.buildId));
   let byHand = 0;
@@ -205,7 +201,7 @@ t.test('a call that takes long is waited for, with no refusal', async (t) => {
   const verify = () => {
     attempts++;
   };
-  so.watch({ settle: 5, persistent: true, swap: { timeout: 20, verify } });
+  using _watch = so.watch({ settle: 5, persistent: true, swap: { timeout: 20, verify } });
   renameSync(next, path);
   await until('the watch has tried three times', () => attempts >= 3);
   t.same(events, []);
@@ -264,8 +260,7 @@ t.test('a link that leads through the file itself', async (t) => {
   const directory = t.testdir();
   const { so, two } = copyBuilds(builds, directory);
   symlinkSync('so.so', join(directory, 'link.so'));
-  const both = [new Watched(so, 10), new Watched(join(directory, 'link.so'), 10)];
+  const both = [new Watched(t, so, 10), new Watched(t, join(directory, 'link.so'), 10)];
   renameSync(two, so);
   await Promise.all(both.map((each) => each.told(1)));
-  for (const each of both) each.so.close();
 });

@@ -14,7 +14,7 @@ for (const tool of tools) {
     const directory = t.testdir();
     copyBuilds(builds, directory);
     if (tool.setup !== undefined) shell(directory, tool.setup);
-    const watched = new Watched(join(directory, tool.path ?? 'so.so'));
+    const watched = new Watched(t, join(directory, tool.path ?? 'so.so'));
     t.equal(watched.line, 1111);
     await replace(tool, directory);
     await watched.told(1);
@@ -22,7 +22,6 @@ for (const tool of tools) {
     t.same(watched.events, [2], 'one swap, nothing refused');
     t.equal(watched.line, tool.after ?? 2222);
     t.equal(watched.so.status(), 'current');
-    watched.so.close();
   });
 }
 
@@ -30,7 +29,7 @@ for (const tool of noReplacements) {
   t.test(`${tool.name}: no swap`, { skip: isMissing(tool) }, async (t) => {
     const directory = t.testdir();
     const { so, two } = copyBuilds(builds, directory);
-    const watched = new Watched(so);
+    const watched = new Watched(t, so);
     await replace(tool, directory);
     await witness.passed();
     t.same(watched.events, []);
@@ -39,6 +38,5 @@ for (const tool of noReplacements) {
     await watched.told(1);
     t.equal(watched.line, 2222, 'the watch goes on');
     t.same(watched.events, [2]);
-    watched.so.close();
   });
 }

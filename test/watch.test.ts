@@ -36,7 +36,7 @@ const noThreadIo = !existsSync(`/proc/${mainThread}/io`) && 'the kernel does not
 
 t.test('a file that vanishes is waited for', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(so);
+  const watched = new Watched(t, so);
   unlinkSync(so);
   await witness.passed();
   t.same(watched.events, []);
@@ -45,7 +45,6 @@ t.test('a file that vanishes is waited for', async (t) => {
   await watched.told(1);
   t.same(watched.events, [2]);
   t.equal(watched.line, 2222);
-  watched.so.close();
 });
 
 t.test('a directory that vanishes is waited for, and watched when it is back', async (t) => {
@@ -53,7 +52,7 @@ t.test('a directory that vanishes is waited for, and watched when it is back', a
   const { one, two } = copyBuilds(builds, directory);
   const path = join(directory, 'app/lib/so.so');
   shell(directory, 'mkdir -p app/lib; cp so1.so app/lib/so.so');
-  const watched = new Watched(path);
+  const watched = new Watched(t, path);
   rmSync(join(directory, 'app'), { recursive: true });
   await witness.passed();
   shell(directory, 'mkdir app');
@@ -71,7 +70,6 @@ t.test('a directory that vanishes is waited for, and watched when it is back', a
   await watched.told(3);
   t.equal(watched.line, 2222);
   t.same(watched.events, [2, 3, 4]);
-  watched.so.close();
 });
 
 t.test('a symbolic link is followed through every hop, also after it was flipped', async (t) => {
@@ -82,7 +80,7 @@ t.test('a symbolic link is followed through every hop, also after it was flipped
     `mkdir v1 v2 deep; cp so1.so v1/so.so; cp so2.so v2/so.so
      ln -s ../v1 deep/current; ln -s deep/./current/../deep/current app`,
   );
-  const watched = new Watched(join(directory, 'app/so.so'));
+  const watched = new Watched(t, join(directory, 'app/so.so'));
   const steps: [commands: string, line: number][] = [
     ['ln -sfn ../v2 deep/current', 2222],
     ['cp so1.so v2/so.so', 1111],
@@ -97,12 +95,11 @@ t.test('a symbolic link is followed through every hop, also after it was flipped
   }
   await witness.passed();
   t.same(watched.events, [2, 3, 4, 5, 6]);
-  watched.so.close();
 });
 
 t.test('a refused candidate is reported once, and tried again when it changes', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(so);
+  const watched = new Watched(t, so);
   writeFileSync(so, 'rubbish');
   await watched.told(1);
   await witness.passed();
@@ -117,7 +114,6 @@ t.test('a refused candidate is reported once, and tried again when it changes', 
   await witness.passed();
   t.same(watched.events, ['ERR_SOSWAP_NOT_ELF', 'ERR_SOSWAP_NOT_ELF', 'ERR_SOSWAP_TRUNCATED', 2]);
   t.equal(watched.line, 2222);
-  watched.so.close();
 });
 
 t.test('what was replaced between open() and watch() is swapped', async (t) => {
@@ -140,7 +136,7 @@ t.test('a change during a swap is swapped after it, and no change twice', async 
     verified++;
     await opened;
   };
-  so.watch({ settle: 10, persistent: true, swap: { verify } });
+  using _watch = so.watch({ settle: 10, persistent: true, swap: { verify } });
   const generations: number[] = [];
   so.on('swap', ({ generation }) => generations.push(generation));
   renameSync(two, path);
@@ -166,13 +162,12 @@ function promiseApart() {
 
 t.test('a swap that the program makes itself is not made again', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(path, 10);
+  const watched = new Watched(t, path, 10);
   renameSync(two, path);
   await watched.so.swap({ verify: () => witness.passed() });
   await witness.passed();
   t.same(watched.events, [2]);
   t.equal(watched.line, 2222);
-  watched.so.close();
 });
 
 for (const what of ['the handle', 'the watch']) {
@@ -225,7 +220,7 @@ t.test('a watch keeps the process alive only if it is persistent', async (t) => 
 
 t.test('two handles that watch the same file swap once each', async (t) => {
   const { so, two } = copyBuilds(builds, t.testdir());
-  const both = [new Watched(so), new Watched(so, 80)];
+  const both = [new Watched(t, so), new Watched(t, so, 80)];
   copyFileSync(two, so);
   await Promise.all(both.map((each) => each.told(1)));
   await witness.passed();
@@ -233,7 +228,6 @@ t.test('two handles that watch the same file swap once each', async (t) => {
     t.same(watched.events, [2]);
     t.equal(watched.line, 2222);
     t.equal(watched.so.image?.buildId, buildIdOf(two));
-    watched.so.close();
   }
 });
 
@@ -294,7 +288,7 @@ t.test('a touched file is compared on another thread', { skip: noThreadIo }, asy
   writeFileSync(filler, 'const char filler[20000000] = {1};');
   const path = compile('action.c', join(directory, 'so.so'), '-DLINE=1111', filler);
   const { size } = statSync(path);
-  const watched = new Watched(path, 10);
+  const watched = new Watched(t, path, 10);
   const before = [bytesRead('self'), bytesRead(mainThread)] as const;
   utimesSync(path, 1, 1);
   await until('the file is read', () => bytesRead('self') >= before[0] + size);
@@ -304,12 +298,11 @@ t.test('a touched file is compared on another thread', { skip: noThreadIo }, asy
   copyFileSync(builds.two, path);
   await watched.told(1);
   t.same(watched.events, [2]);
-  watched.so.close();
 });
 
 t.test('a file that is touched again and again by its writers is not swapped', async (t) => {
   const { so: path, two } = copyBuilds(builds, t.testdir());
-  const watched = new Watched(path, 10);
+  const watched = new Watched(t, path, 10);
   for (let round = 0; round < 20; round++) {
     // It has the same bytes, but is open for writing when the watch comes to look.
     const file = await open(path, 'r+');
@@ -322,7 +315,6 @@ t.test('a file that is touched again and again by its writers is not swapped', a
   renameSync(two, path);
   await watched.told(1);
   t.same(watched.events, [2]);
-  watched.so.close();
 });
 
 t.test('a storm of replacements by two writers ends on the last version', async (t) => {
