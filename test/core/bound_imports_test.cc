@@ -57,16 +57,16 @@ CopyPlan Binding(const BoundImports& imports) {
   return plan;
 }
 
-std::shared_ptr<Image> Load(const InspectedSnapshot& taken, int mode) {
+std::shared_ptr<Image> Load(std::shared_ptr<InspectedSnapshot> taken, int mode) {
   ImageOrigin origin;
-  origin.path = taken.path;
-  origin.unload = taken.unload;
-  return Image::Open(std::move(origin), taken.snapshot, taken.elf.facts(), mode);
+  origin.path = taken->path;
+  origin.unload = taken->unload;
+  return Image::Open(std::move(origin), std::move(taken), mode);
 }
 
 std::shared_ptr<Image> LoadBound(const std::string& path, int mode,
                                  const BoundImports& imports = Ours()) {
-  return Load(*TakeSnapshot(path, path, Binding(imports)), mode);
+  return Load(TakeSnapshot(path, path, Binding(imports)), mode);
 }
 
 int Call(const Image& image, const char* name) {
@@ -135,7 +135,7 @@ TEST_CASE("bound imports: every way to link and to bind") {
 TEST_CASE("bound imports: the loader alone decides what the others are") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kSource, "-lm");
-  const auto plain = Load(*TakeSnapshot(path, path, {}), RTLD_NOW);
+  const auto plain = Load(TakeSnapshot(path, path, {}), RTLD_NOW);
   CHECK(Call(*plain, "direct") == getpid());
   const BoundImports none({});
   CHECK(Call(*LoadBound(path, RTLD_NOW, none), "direct") == getpid());
@@ -196,7 +196,7 @@ TEST_CASE("bound imports: versioned ones and weak ones") {
     CHECK(Call(*image, "weak") == 3);
     CHECK(Call(*image, "none") == 0);
   }
-  const auto plain = Load(*TakeSnapshot(path, path, {}), RTLD_NOW);
+  const auto plain = Load(TakeSnapshot(path, path, {}), RTLD_NOW);
   CHECK(Call(*plain, "ask") == 1);
   CHECK(Call(*plain, "weak") == 0);
 }

@@ -29,7 +29,7 @@ std::shared_ptr<Image> Load(const std::string& path, int mode = RTLD_NOW) {
   ImageOrigin origin;
   origin.path = path;
   origin.unload = taken->unload;
-  return Image::Open(std::move(origin), taken->snapshot, taken->elf.facts(), mode);
+  return Image::Open(std::move(origin), taken, mode);
 }
 
 std::string Text(const Image& image, const char* name) {
