@@ -10,8 +10,8 @@ import {
   emitSwap,
   warnIfUnheard,
 } from '../internal/events.js';
-import { reserveStack } from '../internal/stack.js';
 import { runAsync, runSync } from '../internal/steps.js';
+import { reserveStack } from '../native/stack.js';
 import { loadFirst } from '../swap/first.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';

@@ -278,6 +278,8 @@ export interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
+  /** Returns where the stack of this thread ends now. It grows downwards. */
+  stackAddress(): number;
   /** Returns the number of live images in this process that have this loader name. */
   holdersOf(loaderName: string): number;
   /** Returns the path that dlopen(3) finds for a bare name. */

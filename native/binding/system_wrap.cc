@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -77,6 +78,12 @@ void LeaveNoCore(const Napi::CallbackInfo&) {
   setrlimit(RLIMIT_CORE, &none);
 }
 
+// stackAddress()
+Napi::Value StackAddress(const Napi::CallbackInfo& info) {
+  const auto address = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  return Napi::Number::New(info.Env(), static_cast<double>(address));
+}
+
 }  // namespace
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
@@ -86,6 +93,7 @@ void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");
   exports["leaveNoCore"] = Napi::Function::New<LeaveNoCore>(env, "leaveNoCore");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
+  exports["stackAddress"] = Napi::Function::New<StackAddress>(env, "stackAddress");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }
 
