@@ -124,8 +124,9 @@ t.test(
       parentPort.postMessage(so.getSymbol('path_by_dladdr'));
       so.close();\`;
     const worker = new Worker(text, { eval: true });
+    const exited = once(worker, 'exit'); // which may come together with the message
     const [address] = await once(worker, 'message');
-    await once(worker, 'exit');
+    await exited;
     const dl = await import('soswap/dl');
     console.log(dl.functionAt(address, { return: 'string' })());
   `;
