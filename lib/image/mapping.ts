@@ -14,7 +14,7 @@ export interface Mapping {
   /**
    * Refuses a swap that cannot take effect, while nothing has changed.
    *
-   * @param image Of the generation that runs: its loader name.
+   * @param loaderName Of the image that runs.
    * @param reasons Why that image stays loaded in any case.
    * @throws {SoError} `ERR_SOSWAP_STILL_LOADED`
    */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { RetainReason } from '../image/image-info.js';
+import type { ImageInfo, RetainReason } from '../image/image-info.js';
 
 /** A symbol that a library defines for others. */
 export interface SoExport {
@@ -203,16 +203,8 @@ export interface NativeLibrary {
 }
 
 /** An entry in the list of all images of the process; native/core/image/loaded_images.h. */
-export interface NativeLoadedImage {
+export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly path: string;
-  readonly generation: number;
-  readonly device: bigint;
-  readonly inode: bigint;
-  readonly size: number;
-  readonly mtimeNs: bigint;
-  readonly buildId: string | null;
-  readonly base: bigint;
-  readonly mappedFrom: string;
   readonly memorySize: number;
   readonly thread: number;
   readonly callsInFlight: number;

@@ -73,7 +73,7 @@ struct SnapshotRequest {
   std::optional<Requirements> needs;
 };
 
-// (file, slots, bindNow, leaving)
+// (file, slots, bindNow, closingImage)
 SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
                                   const CopyPlan& plan) {
   SnapshotRequest request{info[0].As<Napi::String>(), path, plan, std::nullopt};
@@ -185,14 +185,14 @@ LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
 
 LibraryWrap::~LibraryWrap() { owned_->Remove(objects_); }
 
-// takeSnapshot(file, slots, bindNow, leaving)
+// takeSnapshot(file, slots, bindNow, closingImage)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const SnapshotRequest request = ToSnapshotRequest(info, path_, plan_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(file, slots, bindNow, leaving): the same on another thread.
+// takeSnapshotAsync(file, slots, bindNow, closingImage): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(), [request = ToSnapshotRequest(info, path_, plan_)] { return Take(request); },

@@ -1,6 +1,6 @@
 /**
  * The child process of quarantine.ts: loads the snapshot that it inherits as descriptor 3, unloads it, and writes to
- * descriptor 4 how that went. Whatever kills it before has told what there is to tell.
+ * descriptor 4 how that went. If the library ends the process first, the parent judges by its exit status.
  *
  * @module
  */
