@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/loader_name.h"
+#include "core/resolve/search_path.h"
 
 namespace soswap {
 namespace {
@@ -47,8 +48,8 @@ Entry* FindEntry(const char* loader_name) noexcept {
 }  // namespace
 
 ImageIdentity ImageIdentity::Of(const std::string& path, const ElfFacts& facts) {
-  return {path, facts.soname.value_or(""),
-          facts.runpath ? *facts.runpath : facts.rpath.value_or(""), !facts.runpath.has_value()};
+  return {path, facts.soname.value_or(""), std::string(SearchPathOf(facts)),
+          !facts.runpath.has_value()};
 }
 
 KnownImage::KnownImage(const std::string& loader_name, const ImageIdentity& identity) {

@@ -17,12 +17,6 @@
 namespace soswap {
 namespace {
 
-// The loader ignores DT_RPATH if there is a DT_RUNPATH (gABI, "Dynamic Section").
-std::string_view SearchPathOf(const ElfFacts& facts) {
-  if (facts.runpath) return *facts.runpath;
-  return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
-}
-
 // A search path cannot name a directory with a colon; only the expansion of $ORIGIN can. Paths then
 // replace the search, which works for every dependency with a SONAME.
 void ReplaceNamesByPaths(StubRequest& request, const ElfFacts& facts, const std::string& origin) {

@@ -33,4 +33,9 @@ std::vector<std::string> ExpandSearchPath(std::string_view path, const std::stri
   return directories;
 }
 
+std::string_view SearchPathOf(const ElfFacts& facts) noexcept {
+  if (facts.runpath) return *facts.runpath;
+  return facts.rpath ? std::string_view(*facts.rpath) : std::string_view();
+}
+
 }  // namespace soswap

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/elf/file.h"
+
 namespace soswap {
 
 // How the loader reads DT_RPATH, DT_RUNPATH and DT_NEEDED (ld.so(8), "Dynamic string tokens").
@@ -19,5 +21,9 @@ std::string ExpandTokens(std::string_view text, const std::string& origin);
 // The directories of a DT_RPATH or DT_RUNPATH, with tokens replaced. An empty one is the current
 // directory.
 std::vector<std::string> ExpandSearchPath(std::string_view path, const std::string& origin);
+
+// The search path of a file that the loader heeds: it ignores DT_RPATH if there is a DT_RUNPATH
+// (gABI, "Dynamic Section"). Part of `facts`; empty if there is none.
+std::string_view SearchPathOf(const ElfFacts& facts) noexcept;
 
 }  // namespace soswap
