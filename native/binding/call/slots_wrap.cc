@@ -1,5 +1,6 @@
 #include "binding/call/slots_wrap.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,7 +48,7 @@ SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
 
 SlotsWrap::~SlotsWrap() { owned_->Remove(table_); }
 
-// bind(symbol, signature, optional): a new function, or null where the symbol is absent now.
+// bind(symbol, signature, optional): a new function.
 Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Slot* slot = table_->Add(info[0].As<Napi::String>(), ReadSignature(info[1]), info[2].ToBoolean());
@@ -66,7 +67,8 @@ void SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   ExchangePlan plan{.previous = images.Find(previous_id),
                     .close_previous = info[1].ToBoolean(),
                     .next = images.Find(next_id),
-                    .to_open = ToImageRequest(info, 4, *library_)};
+                    .to_open = std::nullopt};
+  if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 4, *library_);
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
   } else {

@@ -44,11 +44,12 @@ bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
     if (plan.close_previous) {
       slots.Detach(SlotTable::State::kUnloaded);
       result.closed = plan.previous->Close();
-      if (!result.closed->empty() && plan.to_open.mapping == ImageRequest::Mapping::kFile) {
-        ThrowStillLoaded(plan.to_open.origin.path, *result.closed);
+      if (!result.closed->empty() && plan.to_open &&
+          plan.to_open->mapping == ImageRequest::Mapping::kFile) {
+        ThrowStillLoaded(plan.to_open->origin.path, *result.closed);
       }
     }
-    if (plan.next == nullptr) opened = plan.to_open.Open();
+    if (plan.next == nullptr) opened = plan.to_open->Open();
     const auto& next = plan.next == nullptr ? opened : plan.next;
     result.missing = slots.Commit(next, result.absent);
     if (result.missing.empty()) result.image = next;
@@ -59,7 +60,6 @@ bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
 // Gives an image up that never ran. Remembers it if it is still mapped.
 void GiveUp(std::shared_ptr<Image> image, const ImageRequest& request,
             ExchangeResult& result) noexcept {
-  if (image == nullptr) return;
   bool gone = false;
   // If this throws, the image is closed, or its destructor leaves it mapped; only the reason is
   // lost.
@@ -99,7 +99,7 @@ ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexce
     result.running = Running::kNext;
     return result;
   }
-  GiveUp(std::move(opened), plan.to_open, result);
+  if (opened != nullptr) GiveUp(std::move(opened), *plan.to_open, result);
   if (plan.close_previous) {
     result.running = Restore(slots, *plan.previous, inspected, result);
   } else if (plan.previous == nullptr) {

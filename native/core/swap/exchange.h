@@ -16,7 +16,7 @@ struct ExchangePlan {
   std::shared_ptr<Image> previous;  // what runs; null for the first image
   bool close_previous = false;      // before the next image is opened; no call may be in flight
   std::shared_ptr<Image> next;      // opened before; null: `to_open` says how to
-  ImageRequest to_open;
+  std::optional<ImageRequest> to_open;
 };
 
 // Why something failed. Not a std::exception_ptr, which needs a newer C++ library.
