@@ -7,7 +7,13 @@
 namespace soswap::elf {
 
 Dynamic::Dynamic(View section) : section_(section) {
-  while (count_ < capacity() && At(count_).d_tag != DT_NULL) ++count_;
+  for (; count_ < capacity(); ++count_) {
+    const std::int64_t tag = At(count_).d_tag;
+    if (tag == DT_NULL) break;
+    if (const std::size_t place = PlaceOf(tag); place != kKnown) {
+      last_.at(place) = count_ + 1;
+    }
+  }
   if (count_ == capacity()) Malformed("the dynamic section does not end in DT_NULL");
   for (std::size_t i = count_; i < capacity(); ++i) {
     if (At(i).d_tag != DT_NULL) Malformed("the dynamic section goes on after DT_NULL");
@@ -15,6 +21,10 @@ Dynamic::Dynamic(View section) : section_(section) {
 }
 
 std::optional<std::size_t> Dynamic::IndexOf(std::int64_t tag) const {
+  if (const std::size_t place = PlaceOf(tag); place != kKnown) {
+    if (last_.at(place) == 0) return std::nullopt;
+    return last_.at(place) - 1;
+  }
   for (std::size_t i = count_; i > 0; --i) {
     if (At(i - 1).d_tag == tag) return i - 1;
   }

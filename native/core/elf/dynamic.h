@@ -2,6 +2,7 @@
 
 #include <elf.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -32,8 +33,26 @@ class Dynamic final {
   bool Has(std::int64_t tag) const { return IndexOf(tag).has_value(); }
 
  private:
+  // The tags that the loader heeds lie in three ranges.
+  static constexpr std::int64_t kStandardTags = 48;
+  static constexpr std::int64_t kGnuRange = 16;
+  static constexpr std::size_t kKnown = kStandardTags + 2 * kGnuRange;
+  // Where `tag` has its place in `last_`; kKnown for a tag of no such range.
+  static constexpr std::size_t PlaceOf(std::int64_t tag) noexcept {
+    constexpr std::int64_t kAddresses = DT_GNU_HASH / kGnuRange * kGnuRange;
+    constexpr std::int64_t kVersions = DT_VERSYM / kGnuRange * kGnuRange;
+    if (tag >= 0 && tag < kStandardTags) return static_cast<std::size_t>(tag);
+    const std::int64_t range = tag / kGnuRange * kGnuRange;
+    if (range == kAddresses) return static_cast<std::size_t>(kStandardTags + tag - range);
+    if (range != kVersions) return kKnown;
+    return static_cast<std::size_t>(kStandardTags + kGnuRange + tag - range);
+  }
+
   View section_;
   std::size_t count_ = 0;
+  // One more than the index of the last entry with each known tag; 0 for none. A file is asked for
+  // dozens of tags, most of which it has not.
+  std::array<std::size_t, kKnown> last_{};
 };
 
 // DT_STRTAB. The constructor checks that it ends in NUL, so every string in it ends too.
