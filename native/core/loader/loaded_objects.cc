@@ -115,8 +115,10 @@ class Relisting final {
 // not show that name. A search would have been for the last part of its path.
 bool Answers(const LoadedObject& object, const std::string& needed) {
   if (needed.empty()) return false;
-  if (object.name == needed || object.soname == needed) return true;
-  return needed.find('/') == std::string::npos && LastPart(object.name) == needed;
+  const std::string& name = object.name;
+  if (name == needed || object.soname == needed) return true;
+  return name.size() > needed.size() && name[name.size() - needed.size() - 1] == '/' &&
+         name.ends_with(needed) && needed.find('/') == std::string::npos;
 }
 
 struct Mapping {
@@ -185,6 +187,8 @@ LoadedObjects LoadedObjects::List() {
   LoadedObjects list;
   list.objects_ = now.objects;
   *last = std::move(now);
+  static const auto* program = new std::vector<const LoadedObject*>(list.Closure(0));
+  list.program_ = program;
   return list;
 }
 
@@ -209,6 +213,10 @@ std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& nam
   return Closure(IndexOf(name));
 }
 
+bool LoadedObjects::IsOfProgram(const LoadedObject& object) const noexcept {
+  return std::find(program_->begin(), program_->end(), &object) != program_->end();
+}
+
 std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
   Marks marks(objects_.size());
   Mark(first, marks);
@@ -224,6 +232,7 @@ LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
   Marks below(objects_.size());
   Mark(IndexOf(name), below);
   Marks staying(objects_.size());
+  for (size_t i = 0; i < objects_.size(); ++i) staying[i] = IsOfProgram(*objects_[i]);
   for (size_t i = 0; i < objects_.size(); ++i) {
     if (!below[i]) Mark(i, staying);
   }

@@ -34,8 +34,8 @@ class LoadedObjects final {
   // The object of this name and everything it needs, itself first.
   std::vector<const LoadedObject*> ClosureOf(const std::string& name) const;
 
-  // The main program, which comes first, and everything it needs. The loader never unmaps these.
-  std::vector<const LoadedObject*> ClosureOfProgram() const { return Closure(0); }
+  // Whether the main program is or needs this object. The loader never unmaps those.
+  bool IsOfProgram(const LoadedObject& object) const noexcept;
 
   // Removes the object of this name and everything that only it needs, and returns them. Closing
   // the object would unmap all of them, unless other code has opened them too, which the loader
@@ -50,6 +50,7 @@ class LoadedObjects final {
   void Mark(size_t index, Marks& marks) const;
 
   Objects objects_;
+  const std::vector<const LoadedObject*>* program_ = nullptr;  // which lives for ever
 };
 
 // Whether the object of this name, a path, is mapped from the file that has the path now. Reads

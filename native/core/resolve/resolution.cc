@@ -167,13 +167,13 @@ std::vector<std::string> Resolution::LoadedDependencies() const {
   }
   const LoadedObjects objects = LoadedObjects::List();
   std::unordered_set<std::string> known;
-  for (const LoadedObject* object : objects.ClosureOfProgram()) known.insert(object->name);
   std::vector<std::string> paths;
   for (const FoundDependency& dependency : found_) {
     if (!dependency.loaded) continue;
     for (const LoadedObject* object : objects.ClosureOf(dependency.path)) {
       const bool is_file = object->name.find('/') != std::string::npos;
-      if (known.insert(object->name).second && is_file) paths.push_back(object->name);
+      if (objects.IsOfProgram(*object) || !is_file) continue;
+      if (known.insert(object->name).second) paths.push_back(object->name);
     }
   }
   return paths;
