@@ -50,7 +50,9 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   const bool may_change_unseen = !lease.held() && IsYoung(before);
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
-  const FileRange head{0, std::min(before.size, PageSize())};
+  // A small file in one go.
+  constexpr uint64_t kHead = 64 << 10;
+  const FileRange head{0, std::min(before.size, kHead)};
   snapshot->Copy(file.get(), head, path);
   if (extent == Extent::kLoadable) {
     snapshot->copied_ = LoadableRanges(snapshot->bytes().first(head.size), before.size);
@@ -61,7 +63,6 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
     snapshot->copied_ = {{0, before.size}};
   }
   for (const FileRange& range : snapshot->copied_) {
-    // The head is copied already.
     const uint64_t start = std::max(range.offset, head.size);
     const uint64_t end = range.offset + range.size;
     if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
