@@ -17,12 +17,11 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
                                    int mode) {
   const ElfFacts& elf = inspected->elf.facts();
   const std::string loader_name = inspected->snapshot->NewLoaderName();
-  const ImageIdentity identity = ImageIdentity::Of(origin.path, elf);
-  const KnownImage known(loader_name, identity);  // to its constructors
+  KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
   LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, mode));
   origin.from_file = false;
-  return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, &identity));
+  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
+                                          std::move(inspected), mode, std::move(known)));
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
@@ -38,7 +37,7 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   origin.from_file = true;
   return std::shared_ptr<Image>(
-      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, nullptr));
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, {}));
 }
 
 std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
@@ -50,13 +49,13 @@ std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
   }
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
-  const ImageIdentity* identity = FindKnownImage(closed.loader_name().c_str());
+  KnownImage known(closed.loader_name(), ImageIdentity::Of(origin.path, inspected->elf.facts()));
   return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
-                                          std::move(inspected), closed.mode_, identity));
+                                          std::move(inspected), closed.mode_, std::move(known)));
 }
 
 Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
-             int mode, const ImageIdentity* identity)
+             int mode, KnownImage known)
     : inspected_(std::move(inspected)),
       mode_(mode),
       handle_(std::move(handle)),
@@ -70,7 +69,7 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
-  if (identity != nullptr) record_->known = KnownImage(record_->loader_name, *identity);
+  record_->known = std::move(known).As(record_->loader_name);
   AddLoadedImage(record_);
 }
 

@@ -68,7 +68,7 @@ class Image final {
 
  private:
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
-        int mode, const ImageIdentity* identity);
+        int mode, KnownImage known);
 
   std::vector<RetainReason> WhyStillThere() const;
 

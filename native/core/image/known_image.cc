@@ -87,6 +87,15 @@ KnownImage::~KnownImage() {
   static_cast<Entry*>(entry_)->number.store(0, std::memory_order_release);
 }
 
+KnownImage KnownImage::As(const std::string& loader_name) && {
+  if (entry_ == nullptr) return {};
+  const auto* entry = static_cast<const Entry*>(entry_);
+  const bool is_same =
+      entry->number.load(std::memory_order_relaxed) == NumberOfLoaderName(loader_name);
+  if (is_same) return std::move(*this);
+  return {loader_name, *entry->identity.load(std::memory_order_relaxed)};
+}
+
 const ImageIdentity* FindKnownImage(const char* loader_name) noexcept {
   for (;;) {
     const Entry* entry = FindEntry(loader_name);

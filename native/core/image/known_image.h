@@ -38,6 +38,9 @@ class KnownImage final {
   KnownImage& operator=(KnownImage&& other) noexcept;
   ~KnownImage();
 
+  // The same identity under the name that the loader gave the image.
+  KnownImage As(const std::string& loader_name) &&;
+
  private:
   void* entry_ = nullptr;
 };
