@@ -27,6 +27,10 @@ export class Image {
     return this.#facts;
   }
 
+  set facts(facts: ImageFacts) {
+    this.#facts = facts;
+  }
+
   /** 0 too if it is not open. */
   get callsInFlight(): number {
     return this.#library.callsInFlight(this.id);

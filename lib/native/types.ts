@@ -219,7 +219,8 @@ export interface NativeSlots {
    * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
    * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again as the image `restored`. Throws
    * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
-   * called.
+   * called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
+   * otherwise `null`.
    */
   exchange(
     previous: number,
@@ -227,7 +228,7 @@ export interface NativeSlots {
     next: number,
     restored: number,
     ...toOpen: ImageRequest
-  ): void;
+  ): ImageFacts | null;
   /** Returns the image that the functions run; 0 for none. Never throws. */
   running(): number;
   /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */

@@ -1,7 +1,7 @@
 import { Generation } from '../image/generation.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
-import type { ExchangeFacts } from '../native/types.js';
+import type { ExchangeFacts, ImageFacts } from '../native/types.js';
 import type { SwapTarget } from './target.js';
 
 /** What an exchange did. */
@@ -29,10 +29,11 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   const restored =
     previous && new Generation(previous.number, previous.candidate, previous.candidate.newImage());
   const toOpen = next.candidate.request(next.number);
+  let opened: ImageFacts | null = null;
   let stray: unknown;
   target.exchanging = true;
   try {
-    slots.exchange(
+    opened = slots.exchange(
       previous?.image.id ?? 0,
       closePrevious,
       next.image.id,
@@ -43,17 +44,19 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
   }
   // Up to here nothing of this has changed; the next lines call nothing that could fail.
-  const running = slots.running();
+  const running = opened === null ? slots.running() : next.image.id;
   if (running === next.image.id) target.current = next;
   else if (running === restored?.image.id) target.current = restored;
   target.exchanging = false;
 
-  const facts = slots.lastExchange() ?? { ...plainFacts, closed: closes ? [] : null };
+  const plain = closes ? plainFacts : plainFactsBeside;
+  const facts = opened === null ? (slots.lastExchange() ?? plain) : plain;
   if (previous !== undefined && facts.closed !== null) {
     previous.closed = previous.candidate.closed(previous.image, facts.closed);
   }
   if (running === next.image.id) {
     if (stray !== undefined) rethrowLater(stray);
+    if (opened !== null) next.image.facts = opened;
     next.candidate.opened(next.image);
     target.table.publishAll(facts.absent);
     void next.info; // as long as the image is open
@@ -70,7 +73,7 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
 
 /** What the addon leaves out where all went well. */
 const plainFacts: ExchangeFacts = {
-  closed: null,
+  closed: [],
   absent: [],
   missing: [],
   failure: null,
@@ -78,6 +81,9 @@ const plainFacts: ExchangeFacts = {
   stateKept: false,
   restoreFailure: null,
 };
+
+/** The same where the previous image is not closed, or there was none. */
+const plainFactsBeside: ExchangeFacts = { ...plainFacts, closed: null };
 
 function failure(
   { path }: SwapTarget,

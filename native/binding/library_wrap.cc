@@ -65,6 +65,12 @@ Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
   return object;
 }
 
+// As gettid(2) numbers it.
+pid_t ThisThread() noexcept {
+  thread_local const auto number = static_cast<pid_t>(syscall(SYS_gettid));
+  return number;
+}
+
 // The candidate that is to be taken, as JavaScript asks for it.
 struct SnapshotRequest {
   std::string file;
@@ -130,7 +136,7 @@ ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
                      .memory_size = taken->elf.facts().memory_size,
                      .unload = taken->unload,
                      .may_unmap = info[first + 4].ToBoolean(),
-                     .thread = static_cast<pid_t>(syscall(SYS_gettid))};
+                     .thread = ThisThread()};
   return {std::move(taken),
           mapping == "file" ? ImageRequest::Mapping::kFile : ImageRequest::Mapping::kSnapshot,
           info[first + 2].As<Napi::Number>(), std::move(origin)};

@@ -55,9 +55,9 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// exchange(previous, closePrevious, next, restored, …ImageRequest). Throws only as long as
-// nothing has changed.
-void SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
+// exchange(previous, closePrevious, next, restored, …ImageRequest): the facts of the next image;
+// null if lastExchange() has more to say. Throws only as long as nothing has changed.
+Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   IdTable<Image>& images = library_->images;
   const uint32_t previous_id = info[0].As<Napi::Number>();
@@ -104,6 +104,10 @@ void SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   for (const uint32_t id : {previous_id, next_id, restored_id}) {
     if (images.Find(id) == nullptr) images.Remove(id);
   }
+  if (!last_.IsPlain()) return env.Null();
+  const Napi::Object facts = ToImageFacts(env, *last_.image);
+  last_ = {};
+  return facts;
 }
 
 // running(): the image that the slots point at, 0 for none.

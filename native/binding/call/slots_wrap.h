@@ -25,7 +25,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
 
  private:
   Napi::Value Bind(const Napi::CallbackInfo& info);
-  void Exchange(const Napi::CallbackInfo& info);
+  Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Running(const Napi::CallbackInfo& info);
   Napi::Value LastExchange(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
