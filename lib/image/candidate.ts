@@ -9,6 +9,8 @@ import { Image } from './image.js';
 import type { RetainReason, UnloadPolicy } from './image-info.js';
 import type { Source } from './source.js';
 
+const none: readonly RetainReason[] = [];
+
 /** What binding the candidate must find. */
 export interface Requirements {
   /** Its functions, but for the optional ones. */
@@ -19,11 +21,17 @@ export interface Requirements {
 
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
+  /** Why unmapping an image of it could crash the process. */
+  readonly hazards: readonly RetainReason[];
+
   private constructor(
     /** Where it was taken from. */
     readonly source: Source,
     readonly facts: SnapshotFacts,
-  ) {}
+  ) {
+    const { unmapHazards, resolution } = facts;
+    this.hazards = resolution === null ? unmapHazards : [...unmapHazards, ...resolution.hazards];
+  }
 
   /**
    * Copies and inspects the file, and loads nothing. Refuses a file that cannot be loaded; with `requirements` also one
@@ -108,12 +116,7 @@ export class Candidate {
   /** Why an image of it must stay mapped under this policy; empty if it can go. */
   reasonsToKeep(unload: UnloadPolicy): readonly RetainReason[] {
     if (unload === 'never') return [{ code: 'kept', detail: "unload is 'never'" }];
-    return unload === 'auto' ? this.hazards : [];
-  }
-
-  /** Why unmapping an image of it could crash the process. */
-  get hazards(): readonly RetainReason[] {
-    return [...this.facts.unmapHazards, ...(this.facts.resolution?.hazards ?? [])];
+    return unload === 'auto' ? this.hazards : none;
   }
 
   /** Whether an image of it is sure to stay mapped under this policy. */

@@ -25,12 +25,14 @@ export function* retire(
   onThread: boolean,
 ): Steps<Retirement> {
   const { candidate, image } = generation;
-  yield* idle(target.table, image);
   if (image.callsInFlight > 0) {
-    // In one go nothing waits: a constructor called into JavaScript, which made a nonblocking call in the old image.
-    void runAsync(retire(target, generation, unload, onThread));
-    const detail = 'calls are in flight in it; it is unmapped when they have returned';
-    return { retained: [{ code: 'may-run-threads', detail }], pause: 0n };
+    yield* idle(target.table, image);
+    if (image.callsInFlight > 0) {
+      // In one go nothing waits: a constructor called into JavaScript, which made a nonblocking call in the old image.
+      void runAsync(retire(target, generation, unload, onThread));
+      const detail = 'calls are in flight in it; it is unmapped when they have returned';
+      return { retained: [{ code: 'may-run-threads', detail }], pause: 0n };
+    }
   }
   let held = 0n;
   const holding = <T>(work: () => T): T => {

@@ -2,6 +2,7 @@ import type { Definitions } from '../call/types.js';
 import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
+import type { RetainReason } from '../image/image-info.js';
 import { SoError } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { drain } from './drain.js';
@@ -104,6 +105,11 @@ function attempt(undo: () => void): void {
   } catch {}
 }
 
+const besideTheRunning: RetainReason = {
+  code: 'opened-elsewhere',
+  detail: 'the order open-first keeps it open meanwhile',
+};
+
 /** Refuses what is sure to fail later, while nothing has changed. */
 function assertReplaceable<D extends Definitions>(
   { source, running, path }: SwapTarget<D>,
@@ -114,14 +120,13 @@ function assertReplaceable<D extends Definitions>(
   source.retained.assertRoomFor(
     stays ? { images: 1, bytes: image.facts.memorySize } : { images: 0, bytes: 0 },
   );
-  const reasons = [...candidate.reasonsToKeep(unload)];
-  if (order === 'open-first') {
-    reasons.push({
-      code: 'opened-elsewhere',
-      detail: 'the order open-first keeps it open meanwhile',
-    });
-  }
-  source.mapping.assertReplaceable(path, image.facts.loaderName, reasons);
+  const reasons = candidate.reasonsToKeep(unload);
+  const isBeside = order === 'open-first';
+  source.mapping.assertReplaceable(
+    path,
+    image.facts.loaderName,
+    isBeside ? [...reasons, besideTheRunning] : reasons,
+  );
 }
 
 /** What the candidate must provide, and which image is closed before it is first loaded. */
