@@ -72,9 +72,9 @@ void Pin(uintptr_t address) {
 void Bind(const BoundImports& imports, const ElfFile& file, std::span<std::byte> copy) {
   const bool can = WhyImportsStayUnbound().empty();
   const elf::Symbols& symbols = file.symbols();
-  for (size_t index = 1; index < symbols.count(); ++index) {
+  for (const size_t index : symbols.imports()) {
     Elf64_Sym symbol = symbols.At(index);
-    if (!elf::IsImport(symbol) || !MayBeFunction(symbol)) continue;
+    if (!MayBeFunction(symbol)) continue;
     const uintptr_t address = can ? imports.AddressOf(symbols.NameOf(symbol)) : 0;
     if (address == 0) {
       if (!elf::IsBound(symbol)) continue;

@@ -54,9 +54,8 @@ Edit EditNamed(std::string_view name) {
 }
 
 void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy) {
-  for (std::size_t i = 1; i < file.symbols().count(); ++i) {
+  for (const std::size_t i : file.symbols().unique()) {
     Elf64_Sym symbol = file.symbols().At(i);
-    if (!elf::IsUnique(symbol)) continue;
     symbol.st_info =
         static_cast<unsigned char>(ELF64_ST_INFO(STB_GLOBAL, ELF64_ST_TYPE(symbol.st_info)));
     Write(copy, file.symbols_offset() + i * sizeof(symbol), symbol);

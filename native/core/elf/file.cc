@@ -61,7 +61,7 @@ std::vector<ElfImport> ElfFile::Imports() const {
 
 std::vector<std::string> ElfFile::UniqueSymbols() const {
   std::vector<std::string> names;
-  for (std::size_t i = 1; i < symbols_.count(); ++i) {
+  for (const std::size_t i : symbols_.unique()) {
     const Elf64_Sym symbol = symbols_.At(i);
     if (elf::IsUnique(symbol)) names.emplace_back(symbols_.NameOf(symbol));
   }

@@ -172,7 +172,7 @@ Symbols::Symbols(const Memory& memory, const Dynamic& dynamic, std::uint64_t tls
   if (count_ > table_.Count<Elf64_Sym>()) {
     Malformed("DT_SYMTAB has no room for its " + std::to_string(count_) + " symbols");
   }
-  for (std::size_t i = 0; i < count_; ++i) Check(memory, i);
+  for (std::size_t i = 0; i < count_; ++i) Add(memory, i);
 }
 
 void Symbols::ReadGnuHash(const Memory& memory, std::uint64_t address) {
@@ -224,6 +224,13 @@ void Symbols::ReadSysvHash(const Memory& memory, std::uint64_t address) {
   count_is_exact_ = true;
 }
 
+void Symbols::Add(const Memory& memory, std::size_t index) {
+  Check(memory, index);
+  const Elf64_Sym symbol = At(index);
+  if (IsUnique(symbol)) unique_.push_back(index);
+  if (IsImport(symbol) && index != STN_UNDEF) imports_.push_back(index);
+}
+
 void Symbols::Check(const Memory& memory, std::size_t index) const {
   const Elf64_Sym symbol = At(index);
   if (!strings_.Has(symbol.st_name)) {
@@ -263,7 +270,7 @@ void Symbols::AdmitBeyond(const Memory& memory, std::size_t index) {
     Malformed("a relocation refers to symbol " + std::to_string(index) + " of " +
               std::to_string(count_));
   }
-  for (; count_ <= index; ++count_) Check(memory, count_);
+  for (; count_ <= index; ++count_) Add(memory, count_);
 }
 
 std::uint64_t Symbols::gnu_chain_size() const noexcept {

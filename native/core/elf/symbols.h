@@ -101,12 +101,17 @@ class Symbols final {
   // an import of that version to: a definition with this version, or with none.
   std::optional<std::size_t> Find(std::string_view name, std::string_view version = {}) const;
 
+  // The symbols that the file asks other objects for, and those that are STB_GNU_UNIQUE in the
+  // file.
+  const std::vector<std::size_t>& imports() const noexcept { return imports_; }
+  const std::vector<std::size_t>& unique() const noexcept { return unique_; }
+
   // Calls `visit` for each symbol that other objects must define.
   template <typename Visit>
   void ForEachImport(const Visit& visit) const {
-    for (std::size_t i = 1; i < count_; ++i) {
+    for (const std::size_t i : imports_) {
       const Elf64_Sym symbol = At(i);
-      if (!IsImport(symbol) || symbol.st_name == 0) continue;
+      if (symbol.st_name == 0) continue;
       visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i)});
     }
   }
@@ -126,6 +131,7 @@ class Symbols final {
   void AdmitBeyond(const Memory& memory, std::size_t index);
   void ReadGnuHash(const Memory& memory, std::uint64_t address);
   void ReadSysvHash(const Memory& memory, std::uint64_t address);
+  void Add(const Memory& memory, std::size_t index);
   void Check(const Memory& memory, std::size_t index) const;
   void CheckImport(const Elf64_Sym& symbol) const;
   bool Matches(std::size_t index, std::string_view name, std::string_view version) const;
@@ -138,6 +144,8 @@ class Symbols final {
   std::optional<GnuHash> gnu_hash_;
   std::optional<SysvHash> sysv_hash_;
   std::uint64_t tls_size_ = 0;
+  std::vector<std::size_t> imports_;
+  std::vector<std::size_t> unique_;
   std::size_t count_ = 1;
   bool count_is_exact_ = false;
 };
