@@ -11,6 +11,8 @@ namespace {
 
 constexpr int kCopyBits = 16;
 constexpr uint64_t kCopyMask = (1 << kCopyBits) - 1;
+constexpr int kDigitBits = 4;
+constexpr uint64_t kDigitMask = (1 << kDigitBits) - 1;
 
 std::atomic<uint64_t> next_number{1};  // process-wide
 
@@ -27,8 +29,10 @@ std::string NewLoaderName(int descriptor) {
       next_number.fetch_add(1, std::memory_order_relaxed) << kCopyBits | NumberOfCopy();
   // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
   std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
-  // The path spells the bits of the number, "/" for 0 and "./" for 1. The kernel ignores both.
-  for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
+  // The path spells the digits of the number, the lowest first: as many "/" as the digit counts,
+  // then
+  // "./". The kernel ignores both, and takes longer for the dots.
+  for (; number != 0; number >>= kDigitBits) name.append(number & kDigitMask, '/') += "./";
   return name + std::to_string(descriptor);
 }
 
@@ -36,14 +40,13 @@ uint64_t NumberOfLoaderName(std::string_view name) noexcept {
   constexpr std::string_view kMiddle = "/fd/";
   const size_t middle = name.find(kMiddle);
   if (!IsLoaderNameOfDescriptor(name) || middle == std::string_view::npos) return 0;
+  std::string_view rest = name.substr(middle + kMiddle.size());
   uint64_t number = 0;
-  int bit = 0;
-  for (size_t at = middle + kMiddle.size(); at < name.size() && bit < 64; ++bit) {
-    const bool one = name[at] == '.';
-    at += one ? 1 : 0;
-    if (at >= name.size() || name[at] != '/') break;
-    if (one) number |= uint64_t{1} << bit;
-    ++at;
+  for (int bit = 0; bit < 64; bit += kDigitBits) {
+    const size_t digit = rest.find_first_not_of('/');
+    if (digit > kDigitMask || !rest.substr(digit).starts_with("./")) break;
+    number |= uint64_t{digit} << bit;
+    rest.remove_prefix(digit + 2);
   }
   return (number & kCopyMask) == NumberOfCopy() ? number : 0;
 }
