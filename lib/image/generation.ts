@@ -16,6 +16,14 @@ export class Generation {
     readonly image: Image,
   ) {}
 
+  /** Its image was closed by an exchange, which then loaded it anew. */
+  openedAgain(): void {
+    this.closed = undefined;
+    this.#info = undefined;
+    this.image.facts = undefined;
+    this.candidate.opened(this.image);
+  }
+
   /** First asked for while the image is open. */
   get info(): ImageInfo {
     this.#info ??= this.#describe();

@@ -27,7 +27,8 @@ export class Image {
     return this.#facts;
   }
 
-  set facts(facts: ImageFacts) {
+  /** `undefined`: it was loaded anew, and the facts are others now. */
+  set facts(facts: ImageFacts | undefined) {
     this.#facts = facts;
   }
 

@@ -217,7 +217,7 @@ export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
    * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
-   * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again as the image `restored`. Throws
+   * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again, under the same number. Throws
    * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
    * called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
    * otherwise `null`.
@@ -226,7 +226,6 @@ export interface NativeSlots {
     previous: number,
     closePrevious: boolean,
     next: number,
-    restored: number,
     ...toOpen: ImageRequest
   ): ImageFacts | null;
   /** Returns the image that the functions run; 0 for none. Never throws. */
@@ -254,6 +253,8 @@ export interface ExchangeFacts {
   readonly failure: Error | null;
   /** The next image, if it was given up and is still mapped. */
   readonly leftOver: ImageFacts | null;
+  /** Whether the previous image was closed and runs again. */
+  readonly restored: boolean;
   /** Whether the previous image was still mapped when it was loaded again. */
   readonly stateKept: boolean;
   /** The error because of which the previous image was not loaded again. */

@@ -1,4 +1,4 @@
-import { Generation } from '../image/generation.js';
+import type { Generation } from '../image/generation.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
 import type { ExchangeFacts, ImageFacts } from '../native/types.js';
@@ -26,27 +26,18 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
   const { slots } = target.table;
   const { current: previous } = target;
   const closes = closePrevious && previous?.image.isOpen === true;
-  const restored =
-    previous && new Generation(previous.number, previous.candidate, previous.candidate.newImage());
   const toOpen = next.candidate.request(next.number);
   let opened: ImageFacts | null = null;
   let stray: unknown;
   target.exchanging = true;
   try {
-    opened = slots.exchange(
-      previous?.image.id ?? 0,
-      closePrevious,
-      next.image.id,
-      restored?.image.id ?? 0,
-      ...toOpen,
-    );
+    opened = slots.exchange(previous?.image.id ?? 0, closePrevious, next.image.id, ...toOpen);
   } catch (error) {
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
   }
   // Up to here nothing of this has changed; the next lines call nothing that could fail.
   const running = opened === null ? slots.running() : next.image.id;
   if (running === next.image.id) target.current = next;
-  else if (running === restored?.image.id) target.current = restored;
   target.exchanging = false;
 
   const plain = closes ? plainFacts : plainFactsBeside;
@@ -66,7 +57,7 @@ export function exchange(target: SwapTarget, next: Generation, closePrevious: bo
       pause: process.hrtime.bigint() - began,
     };
   }
-  if (running === restored?.image.id) restored.candidate.opened(restored.image);
+  if (facts.restored) previous?.openedAgain();
   if (facts.leftOver !== null) target.source.retained.add(facts.leftOver);
   throw failure(target, running, previous, facts, stray);
 }
@@ -78,6 +69,7 @@ const plainFacts: ExchangeFacts = {
   missing: [],
   failure: null,
   leftOver: null,
+  restored: false,
   stateKept: false,
   restoreFailure: null,
 };
@@ -94,7 +86,7 @@ function failure(
 ): unknown {
   const cause =
     facts.missing.length > 0 ? missingSymbols(path, facts.missing) : (facts.failure ?? stray);
-  if (previous === undefined || running === previous.image.id) return cause;
+  if (previous === undefined || (running === previous.image.id && !facts.restored)) return cause;
   const error = SoError.of(cause, `cannot load '${path}'`, path);
   if (running === 0) {
     const why = facts.restoreFailure?.message ?? 'an earlier swap failed and left no image';

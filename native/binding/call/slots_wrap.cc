@@ -55,27 +55,23 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// exchange(previous, closePrevious, next, restored, …ImageRequest): the facts of the next image;
+// exchange(previous, closePrevious, next, …ImageRequest): the facts of the next image;
 // null if lastExchange() has more to say. Throws only as long as nothing has changed.
 Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   IdTable<Image>& images = library_->images;
   const uint32_t previous_id = info[0].As<Napi::Number>();
   const uint32_t next_id = info[2].As<Napi::Number>();
-  const uint32_t restored_id = info[3].As<Napi::Number>();
   if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
   ExchangePlan plan{.previous = images.Find(previous_id),
                     .close_previous = info[1].ToBoolean(),
                     .next = images.Find(next_id),
                     .to_open = std::nullopt};
-  if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 4, *library_);
+  if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 3, *library_);
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
-  } else {
-    if (plan.close_previous && plan.previous->calls().value() > 0) {
-      throw Napi::Error::New(env, "calls are in flight in this image");
-    }
-    images.Reserve(restored_id);
+  } else if (plan.close_previous && plan.previous->calls().value() > 0) {
+    throw Napi::Error::New(env, "calls are in flight in this image");
   }
   images.Reserve(next_id);
 
@@ -91,8 +87,8 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
       images.Put(next_id, last_.image);
       break;
     case ExchangeResult::Running::kRestored:
-      running_ = restored_id;
-      images.Put(restored_id, last_.image);
+      running_ = previous_id;
+      images.Put(previous_id, last_.image);
       break;
     case ExchangeResult::Running::kPrevious:
       running_ = previous_id;
@@ -101,7 +97,7 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
       running_ = 0;
       break;
   }
-  for (const uint32_t id : {previous_id, next_id, restored_id}) {
+  for (const uint32_t id : {previous_id, next_id}) {
     if (images.Find(id) == nullptr) images.Remove(id);
   }
   if (!last_.IsPlain()) return env.Null();
@@ -138,6 +134,8 @@ Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
   facts.Set("leftOver", last_.left_over != nullptr
                             ? ToImageFacts(env, *last_.left_over).As<Napi::Value>()
                             : env.Null());
+  facts.Set("restored",
+            Napi::Boolean::New(env, last_.running == ExchangeResult::Running::kRestored));
   facts.Set("stateKept", Napi::Boolean::New(env, last_.state_kept));
   facts.Set("restoreFailure", error(last_.restore_failure));
   last_ = {};
