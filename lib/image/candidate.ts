@@ -57,7 +57,7 @@ export class Candidate {
 
   /** The flags of dlopen(3) that it is loaded with. */
   get mode(): number {
-    return this.source.mode;
+    return this.facts.ownFirst ? this.source.mode | dlopenFlags.RTLD_DEEPBIND : this.source.mode;
   }
 
   /** An image of it that is not loaded yet. */

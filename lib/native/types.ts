@@ -59,7 +59,7 @@ export type CopyEdit =
   | 'demote-unique-symbols'
   /** Clears DF_1_NODELETE, except in a Go library. */
   | 'clear-nodelete'
-  /** Sets DF_SYMBOLIC: the image binds to its own symbols before those of older global images. */
+  /** Sets DF_SYMBOLIC: the image binds to its own symbols before those of the program and of older global images. */
   | 'bind-symbolically'
   /**
    * Shortens DT_NEEDED entries that begin with $ORIGIN to the bare name, under which the addon loads the dependency.
@@ -79,6 +79,8 @@ export interface SnapshotOptions {
   readonly extent: 'loadable' | 'whole';
   /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
+  /** Puts the symbols of dependencies before those of the program, where both export a name; native/core/bind/own_first.h. */
+  readonly ownFirst: boolean;
   /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }
@@ -94,6 +96,8 @@ export interface SnapshotFacts {
   readonly buildId: string | null;
   /** The descriptor of the snapshot, whose file may be longer than `size`. */
   readonly descriptor: number;
+  /** Whether an image of the snapshot must be loaded with RTLD_DEEPBIND, for which the snapshot is prepared. */
+  readonly ownFirst: boolean;
   /** Whether the loader certainly keeps an image of the snapshot mapped. */
   readonly staysMapped: boolean;
   /** The reasons why unmapping an image of the snapshot could crash the process; empty if there are none. */

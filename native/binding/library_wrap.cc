@@ -15,6 +15,7 @@
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
 #include "core/bind/loader_functions.h"
+#include "core/bind/own_first.h"
 
 namespace soswap {
 namespace {
@@ -35,6 +36,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   if (text("storage") == "file") plan.storage = Storage::kPrivateFile;
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
+  plan.own_first = options.Get("ownFirst").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
     plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
@@ -87,12 +89,17 @@ SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::str
 struct TakenSnapshot {
   std::shared_ptr<InspectedSnapshot> inspected;
   std::optional<Resolved> resolved;
+  bool own_first = false;  // it must be loaded with RTLD_DEEPBIND
 };
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
   TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
-  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
+  if (!request.needs) return taken;
+  const Resolution resolution(request.path, taken.inspected->elf.facts(),
+                              request.needs->closing_image);
+  taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
+  if (request.plan.own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
 }
 
@@ -109,6 +116,7 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = inspected.snapshot->descriptor();
+  facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
   facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
