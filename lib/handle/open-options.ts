@@ -79,7 +79,8 @@ export function sourceOf(path: string, options: OpenOptions): Source {
     }
   }
   if (scope === 'global' && !symbolic) {
-    const why = "must be true with scope: 'global', or a new image would call the functions of the old one";
+    const why =
+      "must be true with scope: 'global', or a new image would call the functions of the old one";
     throw argumentValueError('options.symbolic', why, symbolic);
   }
   const edits: CopyEdit[] = ['bind-imports'];

@@ -175,7 +175,7 @@ function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
 }
 
 /** Throws what binding would find wrong. */
-function assertResolved(path: string, resolution: Resolution): void {
+export function assertResolved(path: string, resolution: Resolution): void {
   const { missing, undefined: absent, replaced } = resolution;
   if (missing.length > 0) throw missingSymbols(path, missing);
   if (absent.length > 0) throw undefinedSymbols(path, absent);

@@ -46,6 +46,24 @@ export interface SoDependency {
   readonly defect?: string;
 }
 
+/**
+ * The names that both the main program and a library export, so that dlopen(3) takes the definition of the program for
+ * both. Excludes names that a library exports too which the process began with, such as `stdout` of libc.
+ */
+export interface ProgramNames {
+  /** The names that the library exports. */
+  readonly exports: readonly string[];
+  /** The names that the library imports and that a dependency exports. */
+  readonly imports: readonly string[];
+  /** The paths of the dependencies that import or export such names; without those that are already loaded. */
+  readonly dependencies: readonly string[];
+  /**
+   * The reason why the definitions of the program come first in `imports` and `dependencies` even with
+   * {@link OpenOptions.symbolic}; `null` if those of the dependencies do.
+   */
+  readonly obstacle: string | null;
+}
+
 /** A signature with types as numbers of the enum Type in native/core/call/signature.h. */
 export interface EncodedSignature {
   readonly returnType: number;
@@ -176,6 +194,11 @@ export interface NativeInspection {
   readonly imports: readonly SoImport[];
   readonly dependencies: readonly SoDependency[];
   readonly dependencyHazards: readonly RetainReason[];
+  readonly programNames: ProgramNames;
+  /** The error that loading the library has; `null` if all dependencies are found. */
+  readonly missingDependency: Error | null;
+  /** The other problems that loading the library would have. */
+  readonly resolution: Resolution | null;
 }
 
 /** The snapshots and images of one library, which have numbers; native/binding/library_wrap.h. */

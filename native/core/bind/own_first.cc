@@ -227,7 +227,8 @@ ContestedNames FindContestedNames(const ElfFile& library, const Resolution& reso
   return Search(library, resolution).Run();
 }
 
-std::vector<std::string> FindContestedExports(const ElfFile& library, const Resolution& resolution) {
+std::vector<std::string> FindContestedExports(const ElfFile& library,
+                                              const Resolution& resolution) {
   return Search(library, resolution).Exports();
 }
 
@@ -235,8 +236,8 @@ bool PutOwnFirst(InspectedSnapshot& taken, const Resolution& resolution) {
   ContestedNames found = FindContestedNames(taken.elf, resolution);
   if (!found.AmongDependencies() || !found.obstacle.empty()) return false;
   taken.last_edit = [names = std::make_shared<const std::unordered_set<std::string>>(
-                         found.imports.begin(), found.imports.end())](
-                        const ElfFile& file, std::span<std::byte> copy) {
+                         found.imports.begin(), found.imports.end())](const ElfFile& file,
+                                                                      std::span<std::byte> copy) {
     BindToStart(*names, file, copy);
   };
   taken.last_edit(taken.elf, taken.snapshot->editable());

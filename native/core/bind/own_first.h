@@ -10,14 +10,15 @@ namespace soswap {
 
 // Names that the main program exports although the dependencies of a library define them, so that
 // dlopen(3) would take the program's. A name that an object which the process began with defines
-// too does not belong here (stdout, std::cout, malloc): that is how a program shares it, or replaces
-// it, for all.
+// too does not belong here (stdout, std::cout, malloc): that is how a program shares it, or
+// replaces it, for all.
 struct ContestedNames {
   std::vector<std::string> imports;  // of the library
   // Files of dependencies that would be loaded with the library, and that import or export such a
   // name.
   std::vector<std::string> dependencies;
-  // Why the dependencies' definitions cannot come first; empty if they can, or if none is contested.
+  // Why the dependencies' definitions cannot come first; empty if they can, or if none is
+  // contested.
   std::string obstacle;
 
   bool AmongDependencies() const noexcept { return !imports.empty() || !dependencies.empty(); }

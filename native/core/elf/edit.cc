@@ -29,9 +29,9 @@ constexpr std::array kNamedEdits{
 
 // malloc(3) and its family, and the operators new and delete in their commonest forms.
 constexpr std::array<std::string_view, 17> kAllocators = {
-    "malloc", "free",    "calloc",    "realloc",  "aligned_alloc", "posix_memalign",
-    "valloc", "pvalloc", "memalign",  "cfree",    "reallocarray",  "malloc_usable_size",
-    "_Znwm",  "_Znam",   "_ZdlPv",    "_ZdaPv",   "_ZdlPvm",
+    "malloc", "free",    "calloc",   "realloc", "aligned_alloc", "posix_memalign",
+    "valloc", "pvalloc", "memalign", "cfree",   "reallocarray",  "malloc_usable_size",
+    "_Znwm",  "_Znam",   "_ZdlPv",   "_ZdaPv",  "_ZdlPvm",
 };
 
 template <typename T>
