@@ -18,7 +18,13 @@ export type {
   ReturnType,
   ReturnTypes,
 } from './call/types.js';
-export { inspect, type SoInfo, type UnloadReason, type UnloadVerdict } from './facts/inspect.js';
+export {
+  inspect,
+  type SoInfo,
+  type SoRefusal,
+  type UnloadReason,
+  type UnloadVerdict,
+} from './facts/inspect.js';
 export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
@@ -28,7 +34,7 @@ export { SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
 export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
-export type { SoDependency, SoExport, SoImport } from './native/types.js';
+export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export { swapOnSignal } from './triggers/signals.js';

@@ -19,6 +19,7 @@ const beginnings: Readonly<Record<UnloadVerdict['outcome'], RegExp>> = {
   clean: /unmap/,
   'stays-mapped': /stays mapped .*\w \w/,
   'may-crash': /crash .*\w \w/,
+  refused: /cannot load .*\w \w/,
 };
 
 const touch = `

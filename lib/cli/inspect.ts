@@ -16,7 +16,8 @@ dlopen(3) does.
   -h, --help      this help
 
 exit codes: 0 the image can be unmapped; 3 it stays mapped, or unmapping could crash: the output gives reasons and
-            cures, and a swap takes effect all the same; 1 the library cannot be loaded; 2 wrong usage
+            cures, and a swap takes effect all the same; 1 the library cannot be loaded: the output, or the error, says
+            why; 2 wrong usage
 
 example: soswap inspect ./libprice.so
 `;
@@ -31,7 +32,8 @@ export async function run(args: string[]): Promise<void> {
   const { json, symbols } = parsed.values;
   process.stdout.write(json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
   if (symbols && !json) process.stdout.write(symbolTables(info));
-  if (info.unload.outcome !== 'clean') process.exitCode = 3;
+  if (info.refusal !== null) process.exitCode = 1;
+  else if (info.unload.outcome !== 'clean') process.exitCode = 3;
 }
 
 function describe(info: SoInfo): string {
@@ -46,6 +48,7 @@ function describe(info: SoInfo): string {
     ['needs', list(info.dependencies.map(dependency))],
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
+    ['program', programLines(info)],
     ['SoHandle', verdictLines(info.unload)],
     ['dlclose(3)', verdictLines(info.plain)],
   ];
@@ -82,13 +85,29 @@ function importsLine({ imports }: SoInfo): string {
   return `${imports.length}${used.length > 0 ? `, including ${used.join(', ')}` : ''}`;
 }
 
+/** The names that the program exports too. */
+function programLines({ programNames }: SoInfo): readonly string[] {
+  const { exports, imports, dependencies, obstacle } = programNames;
+  const shared = exports.length + imports.length + dependencies.length;
+  if (shared === 0) return [dim('no name of it is exported by Node.js too')];
+  const lines = [
+    `exports too ${exports.length} of its exports and ${imports.length} of its imports`,
+  ];
+  if (dependencies.length > 0) {
+    lines.push(`shares names with ${dependencies.length} dependencies: ${dependencies.join(', ')}`);
+  }
+  if (obstacle !== null) lines.push(`${yellow('comes before the dependencies')}: ${obstacle}`);
+  return lines;
+}
+
 const effects = {
   'stays-mapped': yellow('stays mapped'),
   'may-crash': red('unmapping may crash'),
 };
 
 /** One line for each reason, and one for its cure. */
-function verdictLines({ verdict, reasons }: UnloadVerdict): string[] {
+function verdictLines({ outcome, verdict, reasons }: UnloadVerdict): string[] {
+  if (outcome === 'refused') return [red(verdict)];
   if (reasons.length === 0) return [green(verdict)];
   return reasons.flatMap(({ code, detail, effect, cure }) => [
     `${effects[effect]} because ${detail} ${dim(`(${code})`)}`,

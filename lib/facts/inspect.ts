@@ -1,9 +1,16 @@
 import { libraryPath } from '../files/library-path.js';
-import { Candidate } from '../image/candidate.js';
+import { assertResolved, Candidate } from '../image/candidate.js';
 import type { RetainReason } from '../image/image-info.js';
 import { plainSource } from '../image/source.js';
+import { SoError, type SoErrorCode } from '../internal/errors.js';
 import { runSync } from '../internal/steps.js';
-import type { NativeInspection, SoDependency, SoExport, SoImport } from '../native/types.js';
+import type {
+  NativeInspection,
+  ProgramNames,
+  SoDependency,
+  SoExport,
+  SoImport,
+} from '../native/types.js';
 
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
@@ -11,13 +18,15 @@ export interface UnloadVerdict {
    * - `clean`: the image is unmapped
    * - `stays-mapped`: the loader keeps the image mapped
    * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
+   * - `refused`: {@link SoHandle.open} refuses the library, see {@link SoInfo.refusal}
    */
-  readonly outcome: 'clean' | 'stays-mapped' | 'may-crash';
+  readonly outcome: 'clean' | 'stays-mapped' | 'may-crash' | 'refused';
   /**
-   * The outcome and its reasons as text: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`.
+   * The outcome and its reasons as text: `unmaps cleanly`, `stays mapped because …`, `unmapping may crash because …` or
+   * `cannot load …`.
    */
   readonly verdict: string;
-  /** The reasons why the outcome is not `clean`, with their cures; empty if it is. */
+  /** The reasons why an image is not unmapped, with their cures; empty if it is, or if the library is refused. */
   readonly reasons: readonly UnloadReason[];
 }
 
@@ -27,6 +36,14 @@ export interface UnloadReason extends RetainReason {
   readonly effect: 'stays-mapped' | 'may-crash';
   /** A compiler or linker flag, or an option of `SoHandle.open()`, that removes this reason. */
   readonly cure?: string;
+}
+
+/** An error that opening a library has; see {@link SoError}. */
+export interface SoRefusal {
+  readonly code: SoErrorCode;
+  readonly message: string;
+  /** The first symbol that nothing defines. */
+  readonly symbol?: string;
 }
 
 /** The properties of a library file. */
@@ -65,6 +82,13 @@ export interface SoInfo {
   readonly exports: readonly SoExport[];
   /** The symbols that the library needs from others. */
   readonly imports: readonly SoImport[];
+  /** The names that the program exports too. */
+  readonly programNames: ProgramNames;
+  /**
+   * The error of {@link SoHandle.open} with default options, for a missing dependency, an undefined symbol or a replaced
+   * dependency; `null` if the library is accepted. The constructors of the library may fail all the same.
+   */
+  readonly refusal: SoRefusal | null;
   /** The fate of an image that dlopen(3) loads and dlclose(3) closes. */
   readonly plain: UnloadVerdict;
   /** The fate of an image that a {@link SoHandle} with default options loads and closes. */
@@ -92,7 +116,8 @@ export function inspect(path: string | URL): SoInfo {
     const native = source.library.inspect(candidate.facts.id);
     const { buildId, size, unmapHazards } = candidate.facts;
     const { machine, soname, memorySize, runpath, rpath } = native;
-    const { dependencies, exports, imports } = native;
+    const { dependencies, exports, imports, programNames } = native;
+    const refusal = refusalOf(source.path, native);
     const hazards = hazardsOf(native, unmapHazards);
     return {
       path: source.path,
@@ -107,11 +132,31 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
+      programNames,
+      refusal,
       plain: verdictOf(hazards, obstacles(native, true)),
-      unload: verdictOf(hazards, obstacles(native, false)),
+      unload:
+        refusal === null
+          ? verdictOf(hazards, obstacles(native, false))
+          : { outcome: 'refused', verdict: refusal.message, reasons: [] },
     };
   } finally {
     candidate.release();
+  }
+}
+
+function refusalOf(
+  path: string,
+  { missingDependency, resolution }: NativeInspection,
+): SoRefusal | null {
+  try {
+    if (missingDependency !== null) throw missingDependency;
+    if (resolution !== null) assertResolved(path, resolution);
+    return null;
+  } catch (error) {
+    if (!(error instanceof SoError)) throw error;
+    const { code, message, symbol } = error;
+    return symbol === undefined ? { code, message } : { code, message, symbol };
   }
 }
 
@@ -130,7 +175,7 @@ function flagsOf(native: NativeInspection): string[] {
 
 type Reason = UnloadVerdict['reasons'][number];
 
-const outcomeTexts: Readonly<Record<UnloadVerdict['outcome'], string>> = {
+const outcomeTexts: Readonly<Record<Exclude<UnloadVerdict['outcome'], 'refused'>, string>> = {
   clean: 'unmaps cleanly',
   'stays-mapped': 'stays mapped',
   'may-crash': 'unmapping may crash',

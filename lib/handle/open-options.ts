@@ -26,6 +26,14 @@ export interface OpenOptions {
    */
   readonly image?: 'auto' | 'snapshot' | 'direct';
   /**
+   * The library's own symbols, and those of its dependencies, before symbols of the same name that the program exports, as
+   * if linked with `-Bsymbolic`. Node.js exports those of its OpenSSL, zlib, zstd, libuv, nghttp2, c-ares and ICU. An
+   * allocator (malloc(3), operator new) stays that of the program. `false`: the program's symbols come first, as with
+   * dlopen(3), for a library whose functions the program replaces. `image: 'direct'` does not take it, and `scope: 'global'` does
+   * not take `false`. Defaults to `true`.
+   */
+  readonly symbolic?: boolean;
+  /**
    * The fate of old images. With `always`, DF_1_NODELETE is cleared in the private copy, so that the loader unmaps the
    * image; not for Go. Defaults to `auto`.
    */
@@ -61,21 +69,30 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
   const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
+  const symbolic = options.symbolic === undefined || flag('options.symbolic', options.symbolic);
   const unload = unloadPolicy(options.unload);
   const debugInfo = flag('options.debugInfo', options.debugInfo);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
+    for (const name of ['symbolic', 'uniqueSymbols', 'debugInfo'] as const) {
+      assertAbsent(name, options[name]);
+    }
+  }
+  if (scope === 'global' && !symbolic) {
+    const why =
+      "must be true with scope: 'global', or a new image would call the functions of the old one";
+    throw argumentValueError('options.symbolic', why, symbolic);
   }
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
-  if (scope === 'global') edits.push('bind-symbolically');
+  if (symbolic) edits.push('bind-symbolically');
   if (unload === 'always') edits.push('clear-nodelete');
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
   return {
     path,
     library: newLibrary(path, {
       extent: debugInfo ? 'whole' : 'loadable',
+      ownFirst: symbolic && mapping === snapshotMapping,
       edits: [...neededEdits, ...mapping.edits(edits)],
     }),
     mode:

@@ -65,7 +65,7 @@ export class Candidate {
 
   /** The flags of dlopen(3) that it is loaded with. */
   get mode(): number {
-    return this.source.mode;
+    return this.facts.ownFirst ? this.source.mode | dlopenFlags.RTLD_DEEPBIND : this.source.mode;
   }
 
   /** An image of it that is not loaded yet. */
@@ -178,7 +178,7 @@ function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
 }
 
 /** Throws what binding would find wrong. */
-function assertResolved(path: string, resolution: Resolution): void {
+export function assertResolved(path: string, resolution: Resolution): void {
   const { missing, undefined: absent, replaced } = resolution;
   if (missing.length > 0) throw missingSymbols(path, missing);
   if (absent.length > 0) throw undefinedSymbols(path, absent);

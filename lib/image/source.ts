@@ -39,6 +39,7 @@ export function newLibrary(path: string, copy: Partial<SnapshotOptions>): Native
     storage: process.env.SOSWAP_SNAPSHOT === 'file' ? 'file' : 'memory',
     extent: 'loadable',
     allowWriter: false,
+    ownFirst: false,
     edits: neededEdits,
     ...copy,
   });

@@ -46,6 +46,24 @@ export interface SoDependency {
   readonly defect?: string;
 }
 
+/**
+ * The names that both the main program and a library export, so that dlopen(3) takes the definition of the program for
+ * both. Excludes names that a library exports too which the process began with, such as `stdout` of libc.
+ */
+export interface ProgramNames {
+  /** The names that the library exports. */
+  readonly exports: readonly string[];
+  /** The names that the library imports and that a dependency exports. */
+  readonly imports: readonly string[];
+  /** The paths of the dependencies that import or export such names; without those that are already loaded. */
+  readonly dependencies: readonly string[];
+  /**
+   * The reason why the definitions of the program come first in `imports` and `dependencies` even with
+   * {@link OpenOptions.symbolic}; `null` if those of the dependencies do.
+   */
+  readonly obstacle: string | null;
+}
+
 /** A signature with types as numbers of the enum Type in native/core/call/signature.h. */
 export interface EncodedSignature {
   readonly returnType: number;
@@ -59,7 +77,7 @@ export type CopyEdit =
   | 'demote-unique-symbols'
   /** Clears DF_1_NODELETE, except in a Go library. */
   | 'clear-nodelete'
-  /** Sets DF_SYMBOLIC: the image binds to its own symbols before those of older global images. */
+  /** Sets DF_SYMBOLIC: the image binds to its own symbols before those of the program and of older global images. */
   | 'bind-symbolically'
   /**
    * Shortens DT_NEEDED entries that begin with $ORIGIN to the bare name, under which the addon loads the dependency.
@@ -79,6 +97,8 @@ export interface SnapshotOptions {
   readonly extent: 'loadable' | 'whole';
   /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
+  /** Puts the symbols of dependencies before those of the program, where both export a name; native/core/bind/own_first.h. */
+  readonly ownFirst: boolean;
   /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }
@@ -94,6 +114,8 @@ export interface SnapshotFacts {
   readonly buildId: string | null;
   /** The descriptor of the snapshot, whose file may be longer than `size`. */
   readonly descriptor: number;
+  /** Whether an image of the snapshot must be loaded with RTLD_DEEPBIND, for which the snapshot is prepared. */
+  readonly ownFirst: boolean;
   /** Whether the loader certainly keeps an image of the snapshot mapped. */
   readonly staysMapped: boolean;
   /** The reasons why unmapping an image of the snapshot could crash the process; empty if there are none. */
@@ -172,6 +194,11 @@ export interface NativeInspection {
   readonly imports: readonly SoImport[];
   readonly dependencies: readonly SoDependency[];
   readonly dependencyHazards: readonly RetainReason[];
+  readonly programNames: ProgramNames;
+  /** The error that loading the library has; `null` if all dependencies are found. */
+  readonly missingDependency: Error | null;
+  /** The other problems that loading the library would have. */
+  readonly resolution: Resolution | null;
 }
 
 /** The snapshots and images of one library, which have numbers; native/binding/library_wrap.h. */

@@ -35,4 +35,26 @@ std::vector<RetainReason> ToRetainReasons(const Napi::Value& value) {
   return reasons;
 }
 
+Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
+      resolved.replaced.empty()) {
+    return env.Null();
+  }
+  Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
+  for (uint32_t index = 0; index < resolved.undefined.size(); ++index) {
+    const UndefinedSymbol& symbol = resolved.undefined[index];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["name"] = symbol.name;
+    entry["version"] = symbol.version;
+    entry["neededBy"] = symbol.needed_by;
+    undefined[index] = entry;
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object["missing"] = ToArray(env, resolved.missing);
+  object["undefined"] = undefined;
+  object["hazards"] = ToArray(env, resolved.hazards);
+  object["replaced"] = ToArray(env, resolved.replaced);
+  return object;
+}
+
 }  // namespace soswap

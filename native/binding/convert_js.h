@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/loader/unload.h"
+#include "core/resolve/inspected_snapshot.h"
 
 // Texts and lists that pass between C++ and JavaScript.
 
@@ -19,5 +20,8 @@ Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings);
 // As lib/image/image-info.ts: RetainReason[].
 Napi::Array ToArray(Napi::Env env, const std::vector<RetainReason>& reasons);
 std::vector<RetainReason> ToRetainReasons(const Napi::Value& value);
+
+// As lib/native/types.ts: Resolution; null if nothing was found.
+Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved);
 
 }  // namespace soswap

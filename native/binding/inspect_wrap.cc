@@ -1,10 +1,13 @@
 #include "binding/inspect_wrap.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "binding/convert_js.h"
+#include "binding/js_error.h"
+#include "core/bind/own_first.h"
 #include "core/resolve/resolution.h"
 
 namespace soswap {
@@ -96,6 +99,16 @@ Napi::Array Dependencies(Napi::Env env, const Resolution& resolution) {
   return array;
 }
 
+Napi::Object ProgramNames(Napi::Env env, const ElfFile& elf, const Resolution& resolution) {
+  const ContestedNames names = FindContestedNames(elf, resolution);
+  Napi::Object object = Napi::Object::New(env);
+  object["exports"] = ToArray(env, FindContestedExports(elf, resolution));
+  object["imports"] = ToArray(env, names.imports);
+  object["dependencies"] = ToArray(env, names.dependencies);
+  object["obstacle"] = names.obstacle.empty() ? env.Null() : Napi::String::New(env, names.obstacle);
+  return object;
+}
+
 }  // namespace
 
 Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
@@ -119,6 +132,15 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   object["exports"] = Exports(env, taken.elf);
   object["imports"] = Imports(env, taken.elf);
   object["dependencies"] = Dependencies(env, resolution);
+  object["programNames"] = ProgramNames(env, taken.elf, resolution);
+  object["missingDependency"] = env.Null();
+  object["resolution"] = env.Null();
+  try {
+    const Requirements all{std::make_shared<RequestedSymbols>(), true, {}};
+    object["resolution"] = ToObjectOrNull(env, Resolve(taken, all, resolution));
+  } catch (const Error& error) {
+    object["missingDependency"] = MakeSoError(env, error);
+  }
   object["dependencyHazards"] = ToArray(env, resolution.DependencyHazards());
   return object;
 }

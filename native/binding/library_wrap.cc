@@ -15,6 +15,7 @@
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
 #include "core/bind/loader_functions.h"
+#include "core/bind/own_first.h"
 
 namespace soswap {
 namespace {
@@ -35,34 +36,12 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   if (text("storage") == "file") plan.storage = Storage::kPrivateFile;
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
+  plan.own_first = options.Get("ownFirst").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
     plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
   }
   return plan;
-}
-
-// lib/native/types.ts: Resolution; null if nothing was found.
-Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
-  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
-      resolved.replaced.empty()) {
-    return env.Null();
-  }
-  Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
-  for (uint32_t index = 0; index < resolved.undefined.size(); ++index) {
-    const UndefinedSymbol& symbol = resolved.undefined[index];
-    Napi::Object entry = Napi::Object::New(env);
-    entry["name"] = symbol.name;
-    entry["version"] = symbol.version;
-    entry["neededBy"] = symbol.needed_by;
-    undefined[index] = entry;
-  }
-  Napi::Object object = Napi::Object::New(env);
-  object["missing"] = ToArray(env, resolved.missing);
-  object["undefined"] = undefined;
-  object["hazards"] = ToArray(env, resolved.hazards);
-  object["replaced"] = ToArray(env, resolved.replaced);
-  return object;
 }
 
 // As gettid(2) numbers it.
@@ -93,12 +72,17 @@ SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::str
 struct TakenSnapshot {
   std::shared_ptr<InspectedSnapshot> inspected;
   std::optional<Resolved> resolved;
+  bool own_first = false;  // it must be loaded with RTLD_DEEPBIND
 };
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
   TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
-  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
+  if (!request.needs) return taken;
+  const Resolution resolution(request.path, taken.inspected->elf.facts(),
+                              request.needs->closing_image);
+  taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
+  if (request.plan.own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
 }
 
@@ -115,6 +99,7 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = inspected.snapshot->descriptor();
+  facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
   facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();

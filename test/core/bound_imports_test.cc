@@ -262,7 +262,13 @@ TEST_CASE("bound imports: the copy of another process is bound anew") {
   CHECK(Judge(bytes).reason == "");
   bytes.Save(workshop / "bound.so");
   CheckAllWays(*LoadBound(workshop / "bound.so", RTLD_NOW));
+  // What only the program and its libraries have.
   const BoundImports none({});
-  CHECK_THROWS_AS(BindImports(none)(parse(), bytes.editable()), soswap::Error);
+  BindImports(none)(parse(), bytes.editable());
+  ElfBytes lost(
+      workshop.Compile("lost.so", "int nobodys(void); int f(void) { return nobodys(); }"));
+  const auto parse_lost = [&] { return ElfFile::Parse(lost.span(), "lost.so"); };
+  BindImports(BoundImports({{"nobodys", 0x1111}}))(parse_lost(), lost.editable());
+  CHECK_THROWS_AS(BindImports(none)(parse_lost(), lost.editable()), soswap::Error);
   CHECK_THROWS_AS(BindImports(Ours())(parse(), bytes.editable().first(64)), std::out_of_range);
 }

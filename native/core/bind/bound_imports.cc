@@ -49,15 +49,6 @@ bool MayBeFunction(const Elf64_Sym& symbol) {
   return type == STT_FUNC || type == STT_NOTYPE;
 }
 
-void WriteSymbol(const ElfFile& file, std::span<std::byte> copy, size_t index,
-                 const Elf64_Sym& symbol) {
-  const uint64_t offset = file.symbols_offset() + index * sizeof(symbol);
-  if (offset > copy.size() || copy.size() - offset < sizeof(symbol)) {
-    throw std::out_of_range("the copy is shorter than the file it is of");
-  }
-  std::memcpy(copy.data() + offset, &symbol, sizeof(symbol));
-}
-
 // The object that has this address stays for as long as the process: images call it.
 void Pin(uintptr_t address) {
   static std::atomic<bool> pinned{false};
@@ -69,24 +60,30 @@ void Pin(uintptr_t address) {
   pinned.store(true, std::memory_order_relaxed);
 }
 
+// Of what another process has bound to the definition of its program or of what that needs.
+uintptr_t GlobalAddress(const ElfFile& file, size_t index) {
+  const elf::Symbols& symbols = file.symbols();
+  const LoaderHandle global(dlopen(nullptr, RTLD_LAZY));
+  const auto found = FindSymbol(global.get(), symbols.NameOf(symbols.At(index)).data(),
+                                symbols.versions().TextOf(index));
+  if (found && WhyImportsStayUnbound().empty()) return reinterpret_cast<uintptr_t>(*found);
+  throw Error(Fault::kLoader, "load", file.subject(),
+              "it is bound to functions of another process");
+}
+
 void Bind(const BoundImports& imports, const ElfFile& file, std::span<std::byte> copy) {
   const bool can = WhyImportsStayUnbound().empty();
   const elf::Symbols& symbols = file.symbols();
   for (const size_t index : symbols.imports()) {
-    Elf64_Sym symbol = symbols.At(index);
+    const Elf64_Sym symbol = symbols.At(index);
     if (!MayBeFunction(symbol)) continue;
     const uintptr_t address = can ? imports.AddressOf(symbols.NameOf(symbol)) : 0;
-    if (address == 0) {
-      if (!elf::IsBound(symbol)) continue;
-      throw Error(Fault::kLoader, "load", file.subject(),
-                  "it is bound to functions of another process");
+    if (address != 0) {
+      Pin(address);
+      BindImport(file, copy, index, address);
+    } else if (elf::IsBound(symbol)) {
+      BindImport(file, copy, index, GlobalAddress(file, index));
     }
-    Pin(address);
-    symbol.st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC);
-    symbol.st_other = static_cast<unsigned char>((symbol.st_other & ~0x3U) | STV_HIDDEN);
-    symbol.st_shndx = SHN_ABS;
-    symbol.st_value = address;
-    WriteSymbol(file, copy, index, symbol);
   }
 }
 

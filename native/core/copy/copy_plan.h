@@ -13,6 +13,7 @@ struct CopyPlan {
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;
   bool allow_writer = false;  // take the file even if a process has it open for writing
   std::vector<Edit> edits;    // in this order
+  bool own_first = false;     // see core/bind/own_first.h
 };
 
 }  // namespace soswap

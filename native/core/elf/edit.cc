@@ -27,6 +27,13 @@ constexpr std::array kNamedEdits{
     NamedEdit{"shorten-needed-from-origin", ShortenNeededFromOrigin},
 };
 
+// malloc(3) and its family, and the operators new and delete in their commonest forms.
+constexpr std::array<std::string_view, 17> kAllocators = {
+    "malloc", "free",    "calloc",   "realloc", "aligned_alloc", "posix_memalign",
+    "valloc", "pvalloc", "memalign", "cfree",   "reallocarray",  "malloc_usable_size",
+    "_Znwm",  "_Znam",   "_ZdlPv",   "_ZdaPv",  "_ZdlPvm",
+};
+
 template <typename T>
 void Write(std::span<std::byte> copy, std::uint64_t offset, const T& value) {
   if (offset > copy.size() || copy.size() - offset < sizeof(T)) {
@@ -43,7 +50,37 @@ void WriteDynamic(const ElfFile& file, std::span<std::byte> copy, std::size_t in
   Write(copy, file.dynamic_offset() + index * sizeof(entry), entry);
 }
 
+void WriteSymbol(const ElfFile& file, std::span<std::byte> copy, std::size_t index,
+                 const Elf64_Sym& symbol) {
+  Write(copy, file.symbols_offset() + index * sizeof(symbol), symbol);
+}
+
+// An allocator is one for the whole process: memory from the C library's strdup() gets into a
+// library's free().
+bool HasAllocator(const ElfFile& file) {
+  return std::any_of(kAllocators.begin(), kAllocators.end(),
+                     [&](std::string_view name) { return file.Defines(name); });
+}
+
+// The loader binds an object's own references to its protected symbols as if it were symbolic.
+void ProtectExports(const ElfFile& file, std::span<std::byte> copy) {
+  for (std::size_t i = 1; i < file.symbols().count(); ++i) {
+    Elf64_Sym symbol = file.symbols().At(i);
+    if (!elf::IsExported(symbol) || elf::IsUnique(symbol)) continue;
+    if (IsAllocator(file.symbols().NameOf(symbol))) continue;
+    symbol.st_other = static_cast<unsigned char>((symbol.st_other & ~0x3U) | STV_PROTECTED);
+    WriteSymbol(file, copy, i, symbol);
+  }
+}
+
 }  // namespace
+
+bool IsAllocator(std::string_view name) noexcept {
+  for (const std::string_view prefix : {"_Znw", "_Zna", "_Zdl", "_Zda"}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  return std::find(kAllocators.begin(), kAllocators.end(), name) != kAllocators.end();
+}
 
 Edit EditNamed(std::string_view name) {
   const auto* const found = std::find_if(kNamedEdits.begin(), kNamedEdits.end(),
@@ -58,8 +95,18 @@ void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy) {
     Elf64_Sym symbol = file.symbols().At(i);
     symbol.st_info =
         static_cast<unsigned char>(ELF64_ST_INFO(STB_GLOBAL, ELF64_ST_TYPE(symbol.st_info)));
-    Write(copy, file.symbols_offset() + i * sizeof(symbol), symbol);
+    WriteSymbol(file, copy, i, symbol);
   }
+}
+
+void BindImport(const ElfFile& file, std::span<std::byte> copy, std::size_t index,
+                std::uintptr_t address) {
+  Elf64_Sym symbol = file.symbols().At(index);
+  symbol.st_info = ELF64_ST_INFO(STB_LOCAL, STT_FUNC);
+  symbol.st_other = static_cast<unsigned char>((symbol.st_other & ~0x3U) | STV_HIDDEN);
+  symbol.st_shndx = SHN_ABS;
+  symbol.st_value = address;
+  WriteSymbol(file, copy, index, symbol);
 }
 
 void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy) {
@@ -72,8 +119,9 @@ void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy) {
 }
 
 void BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
+  if (file.facts().flags.symbolic) return;
+  if (HasAllocator(file)) return ProtectExports(file, copy);
   const elf::Dynamic& dynamic = file.dynamic();
-  if (dynamic.Has(DT_SYMBOLIC)) return;
   if (const auto flags = dynamic.IndexOf(DT_FLAGS)) {
     WriteDynamic(file, copy, *flags, DT_FLAGS, dynamic.At(*flags).d_un.d_val | DF_SYMBOLIC);
     return;
@@ -81,8 +129,7 @@ void BindSymbolically(const ElfFile& file, std::span<std::byte> copy) {
   // The first terminator is spare when another follows.
   const std::size_t end = dynamic.count();
   if (end + 1 >= dynamic.capacity() || dynamic.At(end + 1).d_tag != DT_NULL) {
-    throw Error(Fault::kMalformed, "load", file.subject(),
-                "its dynamic section has no room for DT_SYMBOLIC, which scope 'global' needs");
+    return ProtectExports(file, copy);
   }
   WriteDynamic(file, copy, end, DT_SYMBOLIC, 0);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string_view>
@@ -19,6 +20,14 @@ using Edit = std::function<void(const ElfFile& file, std::span<std::byte> copy)>
 // there is none.
 Edit EditNamed(std::string_view name);
 
+// Whether it is the name of malloc(3) and its family, or of an operator new or delete: functions
+// that a program replaces for all of its objects.
+bool IsAllocator(std::string_view name) noexcept;
+
+// Gives the import an address of this process; see core/bind/bound_imports.h.
+void BindImport(const ElfFile& file, std::span<std::byte> copy, std::size_t index,
+                std::uintptr_t address);
+
 // Makes every defined STB_GNU_UNIQUE symbol STB_GLOBAL, so that the loader neither binds it to an
 // older image's data nor keeps the image for ever.
 void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy);
@@ -26,8 +35,9 @@ void DemoteUniqueSymbols(const ElfFile& file, std::span<std::byte> copy);
 // Clears DF_1_NODELETE, but not of a Go library, whose threads never end.
 void ClearNoDelete(const ElfFile& file, std::span<std::byte> copy);
 
-// Sets DF_SYMBOLIC: the object binds to its own symbols first. Throws Error (kMalformed)
-// if the dynamic section has no room for it.
+// Makes the object bind to its own symbols first, by DF_SYMBOLIC. If the dynamic section has no
+// room for that, or the object exports an allocator (see IsAllocator), makes its exports
+// STV_PROTECTED instead, but for the allocator and for STB_GNU_UNIQUE symbols.
 void BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
 
 // Shortens DT_NEEDED entries that begin at $ORIGIN ("$ORIGIN/libx.so") to the bare name, by which

@@ -12,12 +12,6 @@ constexpr std::uint16_t kVersionMask = 0x7fff;
 constexpr std::uint16_t kHiddenVersion = 0x8000;
 constexpr std::uint16_t kFirstNamedVersion = 2;  // after VER_NDX_LOCAL and VER_NDX_GLOBAL
 
-std::uint32_t GnuHashOf(std::string_view name) {
-  std::uint32_t hash = 5381;
-  for (const char c : name) hash = hash * 33 + static_cast<unsigned char>(c);
-  return hash;
-}
-
 std::uint32_t SysvHashOf(std::string_view name) {
   std::uint32_t hash = 0;
   for (const char c : name) {
@@ -59,6 +53,12 @@ void CheckChains(const SysvHash& hash) {
 }
 
 }  // namespace
+
+std::uint32_t GnuHashOf(std::string_view name) noexcept {
+  std::uint32_t hash = 5381;
+  for (const char c : name) hash = hash * 33 + static_cast<unsigned char>(c);
+  return hash;
+}
 
 Versions::Versions(const Memory& memory, const Dynamic& dynamic, const Strings& strings) {
   ReadDefined(memory, dynamic, strings);

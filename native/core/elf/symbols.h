@@ -22,6 +22,11 @@ class Versions final {
 
   // The version of a symbol; empty for the reserved ones (local, global).
   std::string_view NameOf(std::size_t symbol) const;
+  // The same, ending in NUL.
+  const char* TextOf(std::size_t symbol) const {
+    const std::string_view name = NameOf(symbol);
+    return name.empty() ? "" : name.data();
+  }
   // Whether dlsym(3) finds it: it has no version, or this is the default version.
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol, bool is_defined) const;
@@ -149,6 +154,9 @@ class Symbols final {
   std::size_t count_ = 1;
   bool count_is_exact_ = false;
 };
+
+// The hash of DT_GNU_HASH.
+std::uint32_t GnuHashOf(std::string_view name) noexcept;
 
 // Whether other objects and dlsym(3) may bind to it.
 bool IsExported(const Elf64_Sym& symbol);

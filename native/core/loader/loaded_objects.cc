@@ -46,11 +46,13 @@ LoadedObject Describe(const dl_phdr_info& info) {
   object.name = info.dlpi_name;
   object.headers = info.dlpi_phdr;
   const auto base = static_cast<uintptr_t>(info.dlpi_addr);
+  object.base = base;
   for (size_t i = 0; i < info.dlpi_phnum; ++i) {
     const ElfW(Phdr)& header = info.dlpi_phdr[i];
     const uintptr_t start = base + header.p_vaddr;
     if (header.p_type == PT_DYNAMIC) {
-      ReadDynamic(reinterpret_cast<const ElfW(Dyn)*>(start), base, object);
+      object.dynamic = reinterpret_cast<const ElfW(Dyn)*>(start);
+      ReadDynamic(object.dynamic, base, object);
     }
     if (header.p_type != PT_LOAD) continue;
     if (object.end == 0) object.start = start;
@@ -226,6 +228,17 @@ std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
     if (marks[i] && i != first) closure.push_back(objects_[i].get());
   }
   return closure;
+}
+
+std::vector<const LoadedObject*> LoadedObjects::AtStart() const {
+  Marks needed(objects_.size());
+  Mark(0, needed);
+  size_t end = objects_.size();
+  while (end > 0 && !needed[end - 1]) --end;
+  std::vector<const LoadedObject*> objects;
+  objects.reserve(end);
+  for (size_t i = 0; i < end; ++i) objects.push_back(objects_[i].get());
+  return objects;
 }
 
 LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {

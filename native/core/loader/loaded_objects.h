@@ -1,5 +1,7 @@
 #pragma once
 
+#include <link.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,6 +18,8 @@ struct LoadedObject {
   uintptr_t start = 0;            // where its first segment is mapped
   uintptr_t end = 0;              // where its last segment ends
   const void* headers = nullptr;  // its program headers; different for every object
+  uintptr_t base = 0;
+  const ElfW(Dyn) * dynamic = nullptr;
 };
 
 // The objects of the process at one moment, in the loader's order.
@@ -36,6 +40,10 @@ class LoadedObjects final {
 
   // Whether the main program is or needs this object. The loader never unmaps those.
   bool IsOfProgram(const LoadedObject& object) const noexcept;
+
+  // The objects that the process began with: the main program, those of LD_PRELOAD, and what these
+  // need. The loader never unmaps them.
+  std::vector<const LoadedObject*> AtStart() const;
 
   // Removes the object of this name and everything that only it needs, and returns them. Closing
   // the object would unmap all of them, unless other code has opened them too, which the loader

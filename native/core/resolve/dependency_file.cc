@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/file_descriptor.h"
 #include "core/copy/source_file.h"
+#include "core/loader/object_symbols.h"
 
 namespace soswap {
 namespace {
@@ -87,10 +88,18 @@ DependencyFile::DependencyFile(const ElfFile& elf)
     : path_(elf.subject()),
       facts_(elf.facts()),
       unload_(UnloadFactsOf(elf)),
-      symbols_(elf.symbols().CopyTo(tables_)) {}
+      symbols_(elf.symbols().CopyTo(tables_)) {
+  const ObjectSymbols& program = ProgramSymbols();
+  for (std::size_t index = 1; index < symbols_.count(); ++index) {
+    const Elf64_Sym symbol = symbols_.At(index);
+    if (!elf::IsImport(symbol) && !elf::IsExported(symbol)) continue;
+    if (program.Find(symbols_.NameOf(symbol)) != nullptr) in_program_.push_back(index);
+  }
+}
 
 std::size_t DependencyFile::size() const noexcept {
   std::size_t size = 4096;  // everything but the tables
+  size += in_program_.size() * sizeof(std::size_t);
   for (const auto& table : tables_) size += table.size();
   return size;
 }

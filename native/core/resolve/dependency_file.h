@@ -29,6 +29,9 @@ class DependencyFile final {
   const UnloadFacts& unload() const noexcept { return unload_; }
   const elf::Symbols& symbols() const noexcept { return symbols_; }
 
+  // The symbols that it imports or exports and that the main program exports too.
+  const std::vector<std::size_t>& in_program() const noexcept { return in_program_; }
+
   // Approximate bytes of memory.
   std::size_t size() const noexcept;
 
@@ -38,6 +41,7 @@ class DependencyFile final {
   UnloadFacts unload_;
   std::vector<std::vector<std::byte>> tables_;
   elf::Symbols symbols_;  // refers to tables_
+  std::vector<std::size_t> in_program_;
 };
 
 }  // namespace soswap

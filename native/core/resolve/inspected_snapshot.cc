@@ -43,12 +43,14 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   for (const Edit& edit : plan.edits) edit(elf, copy);
   UnloadFacts unload = UnloadFactsOf(elf);
   return std::make_shared<InspectedSnapshot>(
-      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload)});
+      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload), {}});
 }
 
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan) {
   try {
-    return TakeSnapshot(path, taken.path, plan)->snapshot->SameBytesAs(*taken.snapshot);
+    const auto now = TakeSnapshot(path, taken.path, plan);
+    if (taken.last_edit) taken.last_edit(now->elf, now->snapshot->editable());
+    return now->snapshot->SameBytesAs(*taken.snapshot);
   } catch (const Error& error) {
     if (error.fault() == Fault::kChangedWhileRead) throw;
     return false;  // the file has a defect that it did not have then
@@ -56,7 +58,12 @@ bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const 
 }
 
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements) {
-  const Resolution resolution(taken.path, taken.elf.facts(), requirements.closing_image);
+  return Resolve(taken, requirements,
+                 Resolution(taken.path, taken.elf.facts(), requirements.closing_image));
+}
+
+Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements,
+                 const Resolution& resolution) {
   resolution.ThrowIfMissing();
   Resolved resolved;
   const RequestedSymbols& symbols = *requirements.symbols;

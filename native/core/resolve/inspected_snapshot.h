@@ -18,6 +18,7 @@ struct InspectedSnapshot {
   std::shared_ptr<Snapshot> snapshot;
   ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
   UnloadFacts unload;  // of the edited copy
+  Edit last_edit;      // one that was made after those of the plan; may be empty
 };
 
 // Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
@@ -53,5 +54,8 @@ struct Resolved {
 // Checks the requirements without loading anything. Any thread. Throws Error if a dependency is
 // missing.
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements);
+// With a resolution of the library, which heeds `closing_image`.
+Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements,
+                 const Resolution& resolution);
 
 }  // namespace soswap

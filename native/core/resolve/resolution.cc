@@ -190,6 +190,14 @@ bool Resolution::Provides(const std::string& symbol) const {
                      [&](const auto& file) { return file->symbols().Find(symbol); });
 }
 
+bool Resolution::ProvidesImport(const elf::Import& import) const {
+  return std::any_of(files_.begin(), files_.end(),
+                     [&](const auto& file) {
+                       return file->symbols().Find(import.name, import.version).has_value();
+                     }) ||
+         ProvidedByLoaded(import);
+}
+
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {
   const auto found = AddressOf(global_, import);
   if (!found) return false;
@@ -208,11 +216,7 @@ bool Resolution::ProvidedByLoaded(const elf::Import& import) const {
 std::vector<UndefinedSymbol> Resolution::Undefined(const ElfFile& library) const {
   const auto is_provided = [&](const elf::Import& import) {
     return ProvidedGlobally(import) || library.symbols().Find(import.name, import.version) ||
-           std::any_of(files_.begin(), files_.end(),
-                       [&](const auto& file) {
-                         return file->symbols().Find(import.name, import.version).has_value();
-                       }) ||
-           ProvidedByLoaded(import);
+           ProvidesImport(import);
   };
   std::vector<UndefinedSymbol> undefined;
   const auto add = [&](const elf::Symbols& symbols, const std::string& path) {

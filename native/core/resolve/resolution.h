@@ -68,6 +68,14 @@ class Resolution final {
   // library finds it even if the library itself does not define it.
   bool Provides(const std::string& symbol) const;
 
+  // Whether a dependency, direct or not, or what a loaded one needs has the symbol in the version.
+  bool ProvidesImport(const elf::Import& import) const;
+
+  // The files of the dependencies that are not loaded.
+  const std::vector<std::shared_ptr<const DependencyFile>>& files() const noexcept {
+    return files_;
+  }
+
   // Why unmapping the dependencies could crash the process. Closing the library unmaps them too,
   // except those that the main program or another object needs.
   std::vector<RetainReason> DependencyHazards() const;
