@@ -35,6 +35,7 @@ class StartObjects final {
     std::unordered_set<const LoadedObject*> needed;
     for (const LoadedObject* object : list_.ClosureOfProgram()) needed.insert(object);
     for (const LoadedObject* object : list_.AtStart()) {
+      if (!object->name.empty() && object->name.find('/') == std::string::npos) continue;  // vDSO
       objects_.push_back({ObjectSymbols(*object), objects_.empty() || !needed.contains(object)});
     }
   }
@@ -59,10 +60,10 @@ class StartObjects final {
     return std::nullopt;
   }
 
-  // Whether LD_PRELOAD brought any. The vDSO, which nothing binds to, is one of them.
+  // Whether LD_PRELOAD brought any.
   bool HavePreloaded() const {
     return std::count_if(objects_.begin(), objects_.end(),
-                         [](const Object& object) { return object.first; }) > 2;
+                         [](const Object& object) { return object.first; }) > 1;
   }
 
  private:
