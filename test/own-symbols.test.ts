@@ -85,13 +85,18 @@ for (const options of [{}, { unload: 'always' }, { scope: 'global' }] as const) 
 }
 
 /** A library, in a directory of its own, and the dependency that defines what it calls. */
-function putBoth(directory: string, generation: number, source = 'own-symbols.c'): string {
+function putBoth(
+  directory: string,
+  generation: number,
+  source = 'own-symbols.c',
+  ...more: string[]
+): string {
   const dependency = join(directory, 'libdependency.so');
   const soname = '-Wl,-soname,libdependency.so';
   compile('own-symbols.c', `${dependency}.new`, `-DGENERATION=${generation}`, soname, '-ldl');
   renameSync(`${dependency}.new`, dependency);
   const path = join(directory, 'libown.so');
-  const flags = ['-DDEPENDENCY', '-Wl,-rpath,$ORIGIN', dependency, '-ldl'];
+  const flags = ['-DDEPENDENCY', '-Wl,-rpath,$ORIGIN', dependency, '-ldl', ...more];
   compile(source, `${path}.new`, ...flags);
   renameSync(`${path}.new`, path);
   return path;
@@ -138,6 +143,31 @@ for (const [what, build] of [
     t.equal(ended.stdout.match(/printed by 7\n/g)?.length, 2);
   });
 }
+
+t.test(
+  'of two dependencies, one needs std::cout of the program, and one its own function',
+  async (t) => {
+    const directory = t.testdir();
+    const beside = join(directory, 'libstreams.so');
+    compile('own-streams.cc', beside, '-DALONE=7', '-Dby_call=alone', '-Wl,-soname,libstreams.so');
+    putBoth(directory, 1, 'own-symbols.c', '-Wl,--no-as-needed', beside);
+    const program = `
+    import { SoHandle } from 'soswap';
+    const names = ['by_call', 'by_dependency', 'alone', 'upper'].map((name) => [name, { return: 'int32' }]);
+    const texts = ['streams', 'throws_within'].map((name) => [name, { return: 'string' }]);
+    const so = SoHandle.open(${JSON.stringify(join(directory, 'libown.so'))}, Object.fromEntries([...names, ...texts]));
+    const answers = () => console.log(...Object.values(so.functions).map((f) => f()));
+    answers();
+    so.swapSync({ quarantine: true });
+    answers();
+  `;
+    const ended = await runProgram(program, { cwd: root });
+    t.match(ended, exitedCleanly);
+    const once = '1 1 7 65 number 42 true St12out_of_range\n';
+    t.equal(ended.stdout.replaceAll('printed by 7\n', ''), once + once);
+    t.equal(inspect(join(directory, 'libown.so')).programNames.obstacle, null);
+  },
+);
 
 t.test(
   'a dependency that needs std::cout of the program gets it, and inspect says what follows',

@@ -48,7 +48,8 @@ export interface SoDependency {
 
 /**
  * The names that both the main program and a library export, so that dlopen(3) takes the definition of the program for
- * both. Excludes names that a library exports too which the process began with, such as `stdout` of libc.
+ * both. Excludes names that a library exports too which the process began with, such as `stdout` of libc, and the weak
+ * names of C++ templates and inline functions.
  */
 export interface ProgramNames {
   /** The names that the library exports. */

@@ -78,10 +78,10 @@ struct TakenSnapshot {
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
   TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
-  if (!request.needs) return taken;
+  if (!request.needs && !request.plan.own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
-                              request.needs->closing_image);
-  taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
+                              request.needs ? request.needs->closing_image : std::string());
+  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
   if (request.plan.own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
 }

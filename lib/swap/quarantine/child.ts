@@ -8,6 +8,7 @@
 import { writeSync } from 'node:fs';
 import { Candidate } from '../../image/candidate.js';
 import { neededEdits, plainSource } from '../../image/source.js';
+import { dlopenFlags } from '../../internal/dlopen-flags.js';
 import { native } from '../../native/addon.js';
 
 const [path = '', mode = '', parent = '', seconds = ''] = process.argv.slice(2);
@@ -16,7 +17,9 @@ native.leaveNoCore();
 try {
   // The parent has its copy open, and that copy is bound to functions of the parent.
   const edits = [...neededEdits, 'bind-imports'] as const;
-  const source = { ...plainSource(path, { allowWriter: true, edits }), mode: Number(mode) };
+  const ownFirst = (Number(mode) & dlopenFlags.RTLD_DEEPBIND) !== 0;
+  const copy = { allowWriter: true, ownFirst, edits };
+  const source = { ...plainSource(path, copy), mode: Number(mode) };
   const candidate = Candidate.adopt(source, '/proc/self/fd/3');
   const image = candidate.openTrial();
   if (candidate.hazards.length === 0) image.close();

@@ -4,12 +4,14 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -28,11 +30,24 @@ elf::Import ImportAt(const elf::Symbols& symbols, size_t index) {
 
 bool IsThreadLocal(const Elf64_Sym& symbol) { return ELF64_ST_TYPE(symbol.st_info) == STT_TLS; }
 
+// Whether the program exports the name for something of its own. Linkers give some names to every
+// object, and compilers give weak ones to C++ code that is alike in all objects: templates, inline
+// functions.
+bool IsOfProgram(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kOfLinkers = {"_end", "_edata", "__bss_start", "_init",
+                                                          "_fini"};
+  const Elf64_Sym* symbol = ProgramSymbols().Find(name);
+  if (symbol == nullptr) return false;
+  if (name.starts_with("_Z") && ELF64_ST_BIND(symbol->st_info) != STB_GLOBAL) return false;
+  return std::find(kOfLinkers.begin(), kOfLinkers.end(), name) == kOfLinkers.end();
+}
+
 // The objects that the process began with, in the loader's order.
 class StartObjects final {
  public:
   StartObjects() {
     for (const LoadedObject* object : list_.AtStart()) {
+      if (!object->name.empty() && object->name.find('/') == std::string::npos) continue;  // vDSO
       const bool first = objects_.empty() || !list_.IsOfProgram(*object);
       objects_.push_back({ObjectSymbols(*object), first});
     }
@@ -58,10 +73,10 @@ class StartObjects final {
     return std::nullopt;
   }
 
-  // Whether LD_PRELOAD brought any. The vDSO, which nothing binds to, is one of them.
+  // Whether LD_PRELOAD brought any.
   bool HavePreloaded() const {
     return std::count_if(objects_.begin(), objects_.end(),
-                         [](const Object& object) { return object.first; }) > 2;
+                         [](const Object& object) { return object.first; }) > 1;
   }
 
  private:
@@ -107,7 +122,7 @@ class Search final {
     for (const size_t index : symbols.imports()) {
       if (IsThreadLocal(symbols.At(index))) continue;
       const elf::Import import = ImportAt(symbols, index);
-      if (IsOfProgram(import.name) && resolution_.ProvidesImport(import)) {
+      if (IsContested(import.name) && resolution_.ProvidesImport(import)) {
         found_.imports.emplace_back(import.name);
       }
     }
@@ -125,14 +140,14 @@ class Search final {
       const Elf64_Sym symbol = symbols.At(index);
       if (!elf::IsExported(symbol)) continue;
       const std::string_view name = symbols.NameOf(symbol);
-      if (IsOfProgram(name)) names.emplace_back(name);
+      if (IsContested(name)) names.emplace_back(name);
     }
     return names;
   }
 
  private:
-  bool IsOfProgram(std::string_view name) {
-    return ProgramSymbols().Find(name) != nullptr && !start().HaveBesideProgram(name);
+  bool IsContested(std::string_view name) {
+    return IsOfProgram(name) && !start().HaveBesideProgram(name);
   }
 
   const StartObjects& start() {
@@ -149,7 +164,7 @@ class Search final {
     const auto& shared = file.in_program();
     return std::any_of(shared.begin(), shared.end(), [&](size_t index) {
       const elf::Import import = ImportAt(file.symbols(), index);
-      if (start().HaveBesideProgram(import.name)) return false;
+      if (!IsContested(import.name)) return false;
       return elf::IsExported(file.symbols().At(index)) || IsOwn(import);
     });
   }
@@ -161,10 +176,13 @@ class Search final {
       return "a sanitizer's runtime ends the process at RTLD_DEEPBIND";
     }
     for (const auto& file : resolution_.files()) {
-      std::string name = FirstLost(*file);
-      if (!name.empty()) {
+      const std::string name = FirstLost(*file);
+      if (name.empty()) continue;
+      const auto& contested = found_.dependencies;
+      if (std::find(contested.begin(), contested.end(), file->path()) != contested.end()) {
         return "its dependency '" + file->path() + "' shares '" + name + "' with the program";
       }
+      found_.sharing.push_back(file->path());
     }
     return {};
 #else
@@ -219,6 +237,36 @@ void BindToStart(const std::unordered_set<std::string>& contested, const ElfFile
   }
 }
 
+// The files of the dependencies, each after those that it needs itself.
+class LoadOrder final {
+ public:
+  explicit LoadOrder(const Resolution& resolution) {
+    for (const auto& file : resolution.files()) files_[file->path()] = file.get();
+    for (const FoundDependency& found : resolution.found()) paths_[found.name] = found.path;
+  }
+
+  std::vector<std::string> Run(const ElfFacts& library) && {
+    Visit(library);
+    return std::move(order_);
+  }
+
+ private:
+  void Visit(const ElfFacts& facts) {
+    for (const std::string& name : facts.needed) {
+      const auto path = paths_.find(name);
+      const auto file = path == paths_.end() ? files_.end() : files_.find(path->second);
+      if (file == files_.end() || !seen_.insert(file->first).second) continue;
+      Visit(file->second->facts());
+      order_.push_back(file->first);
+    }
+  }
+
+  std::unordered_map<std::string, const DependencyFile*> files_;
+  std::unordered_map<std::string, std::string> paths_;  // by name in DT_NEEDED
+  std::unordered_set<std::string> seen_;
+  std::vector<std::string> order_;
+};
+
 }  // namespace
 
 ContestedNames FindContestedNames(const ElfFile& library, const Resolution& resolution) {
@@ -239,6 +287,12 @@ bool PutOwnFirst(InspectedSnapshot& taken, const Resolution& resolution) {
     BindToStart(*names, file, copy);
   };
   taken.last_edit(taken.elf, taken.snapshot->editable());
+  if (found.sharing.empty()) return true;
+  const std::unordered_set<std::string> sharing(found.sharing.begin(), found.sharing.end());
+  for (std::string& path : LoadOrder(resolution).Run(taken.elf.facts())) {
+    const bool own_first = !sharing.contains(path);
+    taken.apart.push_back({std::move(path), own_first});
+  }
   return true;
 }
 

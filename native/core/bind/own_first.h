@@ -17,6 +17,9 @@ struct ContestedNames {
   // Files of dependencies that would be loaded with the library, and that import or export such a
   // name.
   std::vector<std::string> dependencies;
+  // Files of other such dependencies that would miss something of the program if its definitions
+  // did not come first for them.
+  std::vector<std::string> sharing;
   // Why the dependencies' definitions cannot come first; empty if they can, or if none is
   // contested.
   std::string obstacle;
@@ -35,7 +38,8 @@ std::vector<std::string> FindContestedExports(const ElfFile& library, const Reso
 // searches the library and its dependencies before the program, in whatever is loaded with the
 // library too. The imports of the library that its dependencies do not contest are bound to the
 // definitions of the objects that the process began with, where the flag would pass over those of
-// the program.
+// the program. If a dependency needs something of the program, each dependency is loaded apart,
+// with the flag or without it.
 bool PutOwnFirst(InspectedSnapshot& taken, const Resolution& resolution);
 
 }  // namespace soswap

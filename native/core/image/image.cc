@@ -12,13 +12,47 @@
 #include "core/resolve/dependencies.h"
 
 namespace soswap {
+namespace {
+
+// The dependencies of an image that must not be loaded like it; held until the image needs them.
+class Apart final {
+ public:
+  explicit Apart(const std::vector<LoadedApart>& objects) {
+    for (const LoadedApart& object : objects) {
+#ifdef RTLD_DEEPBIND
+      const int flags = object.own_first ? RTLD_DEEPBIND : 0;
+#else
+      const int flags = 0;
+#endif
+      LoaderHandle handle(dlopen(object.path.c_str(), RTLD_LAZY | RTLD_LOCAL | flags));
+      if (handle == nullptr && !object.own_first) complete_ = false;
+      if (handle != nullptr) handles_.push_back(std::move(handle));
+    }
+  }
+
+  // The mode for the image itself. One that does not load alone is loaded with the image, and would
+  // take its flag.
+  int ModeFrom(int mode) const noexcept {
+#ifdef RTLD_DEEPBIND
+    if (!complete_) return mode & ~RTLD_DEEPBIND;
+#endif
+    return mode;
+  }
+
+ private:
+  std::vector<LoaderHandle> handles_;
+  bool complete_ = true;
+};
+
+}  // namespace
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
                                    int mode) {
   const ElfFacts& elf = inspected->elf.facts();
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
-  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, mode));
+  const Apart apart(inspected->apart);
+  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, apart.ModeFrom(mode)));
   origin.from_file = false;
   return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
                                           std::move(inspected), mode, std::move(known)));

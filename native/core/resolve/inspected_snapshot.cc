@@ -43,7 +43,7 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   for (const Edit& edit : plan.edits) edit(elf, copy);
   UnloadFacts unload = UnloadFactsOf(elf);
   return std::make_shared<InspectedSnapshot>(
-      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload), {}});
+      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload), {}, {}});
 }
 
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan) {

@@ -12,13 +12,20 @@
 
 namespace soswap {
 
+// A dependency that must be loaded before an image, by a dlopen(3) of its own.
+struct LoadedApart {
+  std::string path;
+  bool own_first = false;  // with RTLD_DEEPBIND
+};
+
 // A snapshot and its parsed ELF tables.
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
-  ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
-  UnloadFacts unload;  // of the edited copy
-  Edit last_edit;      // one that was made after those of the plan; may be empty
+  ElfFile elf;                     // reads the snapshot's bytes; its facts are those of the file
+  UnloadFacts unload;              // of the edited copy
+  Edit last_edit;                  // one that was made after those of the plan; may be empty
+  std::vector<LoadedApart> apart;  // in order
 };
 
 // Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
