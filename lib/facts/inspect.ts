@@ -93,7 +93,10 @@ export function inspect(path: string | URL): SoInfo {
     const { buildId, size, unmapHazards } = candidate.facts;
     const { machine, soname, memorySize, runpath, rpath } = native;
     const { dependencies, exports, imports } = native;
-    const hazards = hazardsOf(native, unmapHazards);
+    const isOfCLibrary = candidate.facts.cLibrary === 'own';
+    const hazards = isOfCLibrary ? [] : hazardsOf(native, unmapHazards);
+    const obstaclesTo = (plain: boolean) =>
+      isOfCLibrary ? [usedByProcess] : obstacles(native, plain);
     return {
       path: source.path,
       machine,
@@ -107,8 +110,8 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
-      plain: verdictOf(hazards, obstacles(native, true)),
-      unload: verdictOf(hazards, obstacles(native, false)),
+      plain: verdictOf(hazards, obstaclesTo(true)),
+      unload: verdictOf(hazards, obstaclesTo(false)),
     };
   } finally {
     candidate.release();
@@ -145,6 +148,13 @@ function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): Un
   const verdict = reasons.map(({ effect, detail }) => `${outcomeTexts[effect]} because ${detail}`);
   return { outcome: first.effect, verdict: verdict.join('; '), reasons };
 }
+
+/** The reason why a part of the C library of this process stays mapped. */
+const usedByProcess: Reason = {
+  code: 'c-library',
+  detail: 'it is part of the C library, which the process itself uses',
+  effect: 'stays-mapped',
+};
 
 /** Returns the reasons why unmapping an image could crash the process. */
 function hazardsOf(native: NativeInspection, own: readonly RetainReason[]): Reason[] {

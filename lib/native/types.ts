@@ -98,6 +98,11 @@ export interface SnapshotFacts {
   readonly staysMapped: boolean;
   /** The reasons why unmapping an image of the snapshot could crash the process; empty if there are none. */
   readonly unmapHazards: readonly RetainReason[];
+  /**
+   * `own`: a part of the C library that the process runs. `foreign`: the core of another C library.
+   * native/core/resolve/c_library.h
+   */
+  readonly cLibrary: 'own' | 'foreign' | null;
   /** The result of the resolution; `null` if it was not requested or found nothing to report. */
   readonly resolution: Resolution | null;
 }
@@ -115,7 +120,7 @@ export type Needs = [
 /** The arguments that load an image. */
 export type ImageRequest = [
   snapshot: number,
-  mapping: 'snapshot' | 'file',
+  mapping: 'snapshot' | 'file' | 'loaded',
   /** The flags of dlopen(3). */
   mode: number,
   generation: number,

@@ -121,7 +121,7 @@ function assertReplaceable<D extends Definitions>(
       detail: 'the order open-first keeps it open meanwhile',
     });
   }
-  source.mapping.assertReplaceable(path, image.facts.loaderName, reasons);
+  candidate.mapping.assertReplaceable(path, image.facts.loaderName, reasons);
 }
 
 /** What the candidate must provide, and which image is closed before it is first loaded. */

@@ -15,6 +15,7 @@
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
 #include "core/bind/loader_functions.h"
+#include "core/resolve/c_library.h"
 
 namespace soswap {
 namespace {
@@ -86,12 +87,15 @@ SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::str
 
 struct TakenSnapshot {
   std::shared_ptr<InspectedSnapshot> inspected;
+  CLibraryPart part = CLibraryPart::kNone;
   std::optional<Resolved> resolved;
 };
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
-  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
+  TakenSnapshot taken;
+  taken.inspected = TakeSnapshot(request.file, request.path, request.plan);
+  taken.part = CLibraryPartOf(taken.inspected->elf, request.path);
   if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
   return taken;
 }
@@ -111,6 +115,9 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["descriptor"] = inspected.snapshot->descriptor();
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
+  facts["cLibrary"] = taken.part == CLibraryPart::kOwn       ? Napi::String::New(env, "own")
+                      : taken.part == CLibraryPart::kForeign ? Napi::String::New(env, "foreign")
+                                                             : env.Null();
   facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
   facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
   return facts;
@@ -132,7 +139,9 @@ ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
                      .may_unmap = info[first + 4].ToBoolean(),
                      .thread = static_cast<pid_t>(syscall(SYS_gettid))};
   return {std::move(taken),
-          mapping == "file" ? ImageRequest::Mapping::kFile : ImageRequest::Mapping::kSnapshot,
+          mapping == "file"     ? ImageRequest::Mapping::kFile
+          : mapping == "loaded" ? ImageRequest::Mapping::kLoaded
+                                : ImageRequest::Mapping::kSnapshot,
           info[first + 2].As<Napi::Number>(), std::move(origin)};
 }
 
