@@ -41,6 +41,12 @@ export interface OpenOptions {
    * the library, and each swap copies that much more. `image: 'direct'` does not take it. Defaults to `false`.
    */
   readonly debugInfo?: boolean;
+  /**
+   * The fate of a library whose file system is mounted `noexec`. `refuse`: `ERR_SOSWAP_NOEXEC`, as dlopen(3) refuses it.
+   * `allow`: the private copy is run, against the will of whoever mounted the file system; `image: 'direct'` does not
+   * take it. Defaults to `refuse`.
+   */
+  readonly noexec?: 'refuse' | 'allow';
   /** The limit of retained images; a swap over it is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
   readonly maxRetained?: {
     /** Images of this handle, 0 or more. Defaults to 1,000. */
@@ -61,11 +67,13 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
   const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
+  const noexec = oneOf('options.noexec', options.noexec, ['refuse', 'allow']);
   const unload = unloadPolicy(options.unload);
   const debugInfo = flag('options.debugInfo', options.debugInfo);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    for (const name of ['uniqueSymbols', 'debugInfo'] as const) assertAbsent(name, options[name]);
+    for (const name of ['uniqueSymbols', 'debugInfo', 'noexec'] as const)
+      assertAbsent(name, options[name]);
   }
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
@@ -76,6 +84,8 @@ export function sourceOf(path: string, options: OpenOptions): Source {
     path,
     library: newLibrary(path, {
       extent: debugInfo ? 'whole' : 'loadable',
+      allowNoexec: noexec === 'allow',
+      mapsCopy: mapping === snapshotMapping,
       edits: [...neededEdits, ...mapping.edits(edits)],
     }),
     mode:

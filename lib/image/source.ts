@@ -39,6 +39,8 @@ export function newLibrary(path: string, copy: Partial<SnapshotOptions>): Native
     storage: process.env.SOSWAP_SNAPSHOT === 'file' ? 'file' : 'memory',
     extent: 'loadable',
     allowWriter: false,
+    allowNoexec: false,
+    mapsCopy: true,
     edits: neededEdits,
     ...copy,
   });

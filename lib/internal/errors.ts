@@ -129,6 +129,10 @@ export const SoErrorCode = {
   ERR_SOSWAP_QUARANTINE: 'ERR_SOSWAP_QUARANTINE',
   /** The swap would retain more images or bytes than `maxRetained` allows. */
   ERR_SOSWAP_RETAINED_LIMIT: 'ERR_SOSWAP_RETAINED_LIMIT',
+  /** The file system of the library is mounted `noexec`. The option `noexec: 'allow'` of `open()` loads it. */
+  ERR_SOSWAP_NOEXEC: 'ERR_SOSWAP_NOEXEC',
+  /** /proc is not mounted, or shows other processes, and the loader reaches private copies through it. */
+  ERR_SOSWAP_NO_PROC: 'ERR_SOSWAP_NO_PROC',
   /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
@@ -144,7 +148,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
   /** A native function threw a C++ exception. */
   ERR_SOSWAP_NATIVE_EXCEPTION: 'ERR_SOSWAP_NATIVE_EXCEPTION',
-  /** The system has no memory, descriptors, threads or stack left. */
+  /** The system has no memory, disk space, descriptors, threads or stack left. The message names the limit. */
   ERR_SOSWAP_SYSTEM: 'ERR_SOSWAP_SYSTEM',
 } as const;
 

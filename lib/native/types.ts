@@ -79,6 +79,10 @@ export interface SnapshotOptions {
   readonly extent: 'loadable' | 'whole';
   /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
+  /** Load a file although its file system is mounted noexec. */
+  readonly allowNoexec: boolean;
+  /** The loader maps the copy, not the file. */
+  readonly mapsCopy: boolean;
   /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }

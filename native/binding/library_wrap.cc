@@ -36,6 +36,8 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   if (text("storage") == "file") plan.storage = Storage::kPrivateFile;
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
+  plan.allow_noexec = options.Get("allowNoexec").ToBoolean();
+  plan.maps_copy = options.Get("mapsCopy").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
     plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
@@ -96,7 +98,9 @@ TakenSnapshot Take(const SnapshotRequest& request) {
   TakenSnapshot taken;
   taken.inspected = TakeSnapshot(request.file, request.path, request.plan);
   taken.part = CLibraryPartOf(taken.inspected->elf, request.path);
-  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs);
+  if (!request.needs) return taken;
+  if (taken.part != CLibraryPart::kOwn) AssertLoadable(*taken.inspected, request.plan);
+  taken.resolved = Resolve(*taken.inspected, *request.needs);
   return taken;
 }
 

@@ -1,9 +1,13 @@
 #include "core/base/loader_name.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <cstdint>
+
+#include "core/base/error.h"
 
 namespace soswap {
 
@@ -20,13 +24,53 @@ uint64_t NumberOfCopy() noexcept {
   return (reinterpret_cast<uintptr_t>(&next_number) >> kPageBits) & kCopyMask;
 }
 
+// The number of this process in /proc; 0: not read yet. It is not that of getpid(2) where /proc
+// belongs to an outer PID namespace. Process-wide.
+std::atomic<pid_t> number_in_proc{0};
+
+// getpid(2) where /proc is missing, or does not show this process.
+pid_t ReadNumberInProc() noexcept {
+  char text[32] = {};
+  const ssize_t size = readlink("/proc/self", text, sizeof text - 1);
+  pid_t number = 0;
+  if (size > 0) std::from_chars(text, text + size, number);
+  return number != 0 ? number : getpid();
+}
+
+std::string Descriptors() {
+  pid_t number = number_in_proc.load(std::memory_order_relaxed);
+  if (number == 0) {
+    number = ReadNumberInProc();
+    number_in_proc.store(number, std::memory_order_relaxed);
+  }
+  return "/proc/" + std::to_string(number) + "/fd/";
+}
+
+bool LeadsToFile(int descriptor) {
+  struct stat expected {};
+  struct stat found {};
+  return fstat(descriptor, &expected) == 0 &&
+         stat((Descriptors() + std::to_string(descriptor)).c_str(), &found) == 0 &&
+         found.st_dev == expected.st_dev && found.st_ino == expected.st_ino;
+}
+
 }  // namespace
+
+void AssertNamesLead(int descriptor, const std::string& subject) {
+  if (LeadsToFile(descriptor)) return;
+  number_in_proc.store(0, std::memory_order_relaxed);  // it may have been mounted since
+  if (LeadsToFile(descriptor)) return;
+  throw Error(
+      Fault::kNoProc, "load a private copy of", subject,
+      "the loader reaches the copy through /proc, which is not mounted here, or shows other "
+      "processes; mount it, or use image: 'direct'");
+}
 
 std::string NewLoaderName(int descriptor) {
   uint64_t number =
       next_number.fetch_add(1, std::memory_order_relaxed) << kCopyBits | NumberOfCopy();
   // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
-  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
+  std::string name = Descriptors();
   // The path spells the bits of the number, "/" for 0 and "./" for 1. The kernel ignores both.
   for (; number != 0; number >>= 1) name += (number & 1) != 0 ? "./" : "/";
   return name + std::to_string(descriptor);

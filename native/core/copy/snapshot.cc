@@ -50,6 +50,7 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   const bool may_change_unseen = !lease.held() && IsYoung(before);
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
+  snapshot->on_noexec_ = IsOnNoexec(file.get());
   const FileRange head{0, std::min(before.size, PageSize())};
   snapshot->Copy(file.get(), head, path);
   if (extent == Extent::kLoadable) {

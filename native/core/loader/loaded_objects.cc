@@ -155,8 +155,9 @@ bool IsStill(const Mapping& mapping, const std::string& path) {
   return real != nullptr && mapping.file == real.get();
 }
 
-// The names of the objects whose path leads to another file now.
-std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
+// The names of the objects whose path leads to another file now. Leaves in `objects` those about
+// which the system says nothing.
+std::vector<std::string> Replaced(std::vector<const LoadedObject*>& objects) {
   std::vector<std::string> replaced;
   std::ifstream maps("/proc/self/maps");
   maps.exceptions(std::ios::badbit);  // otherwise std::getline() hides a failed allocation
@@ -239,7 +240,9 @@ LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
 bool IsMappedFromFile(const std::string& name) {
   const LoadedObjects objects = LoadedObjects::List();
   const LoadedObject* object = objects.Find(name);
-  return object != nullptr && Replaced({object}).empty();
+  if (object == nullptr) return false;
+  std::vector<const LoadedObject*> unknown{object};
+  return Replaced(unknown).empty() && unknown.empty();
 }
 
 std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
@@ -252,7 +255,7 @@ std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
       wanted.push_back(object.get());
     }
   }
-  return Replaced(std::move(wanted));
+  return Replaced(wanted);
 }
 
 }  // namespace soswap

@@ -53,7 +53,7 @@ class LoadedObjects final {
 };
 
 // Whether the object of this name, a path, is mapped from the file that has the path now. Reads
-// /proc/self/maps. Any thread.
+// /proc/self/maps; false where that is missing. Any thread.
 bool IsMappedFromFile(const std::string& name);
 
 // Returns which of these loaded objects, by name, are mapped from a file that was since replaced,
