@@ -46,6 +46,15 @@ std::string Descriptors() {
   return "/proc/" + std::to_string(number) + "/fd/";
 }
 
+// The device of the /proc that was seen to lead to a file of this process; no mount of /proc shares
+// it. Process-wide. The look at it takes a third of the time of a look at the file.
+std::atomic<dev_t> proven_proc{0};
+
+dev_t DeviceOfProc() noexcept {
+  struct stat status {};
+  return lstat("/proc/self", &status) == 0 ? status.st_dev : 0;
+}
+
 bool LeadsToFile(int descriptor) {
   struct stat expected {};
   struct stat found {};
@@ -57,9 +66,13 @@ bool LeadsToFile(int descriptor) {
 }  // namespace
 
 void AssertNamesLead(int descriptor, const std::string& subject) {
-  if (LeadsToFile(descriptor)) return;
-  number_in_proc.store(0, std::memory_order_relaxed);  // it may have been mounted since
-  if (LeadsToFile(descriptor)) return;
+  const dev_t proc = DeviceOfProc();
+  if (proc != 0 && proc == proven_proc.load(std::memory_order_relaxed)) return;
+  number_in_proc.store(0, std::memory_order_relaxed);  // it may be another /proc now
+  if (LeadsToFile(descriptor)) {
+    proven_proc.store(proc, std::memory_order_relaxed);
+    return;
+  }
   throw Error(
       Fault::kNoProc, "load a private copy of", subject,
       "the loader reaches the copy through /proc, which is not mounted here, or shows other "

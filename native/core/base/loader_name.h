@@ -12,7 +12,8 @@ namespace soswap {
 std::string NewLoaderName(int descriptor);
 
 // Checks that names which NewLoaderName() returns lead to their files: that /proc is mounted, and
-// shows this process. Takes two system calls. Any thread. Throws Error, kNoProc, about `subject`.
+// shows this process. Takes one system call, usually. Any thread. Throws Error, kNoProc, about
+// `subject`.
 void AssertNamesLead(int descriptor, const std::string& subject);
 
 // The number that is spelled into a name which NewLoaderName() of this copy of the addon gave out,

@@ -14,6 +14,7 @@
 #include "core/base/file_descriptor.h"
 #include "core/base/limits.h"
 #include "core/base/loader_name.h"
+#include "core/resolve/dependencies.h"
 
 namespace soswap {
 namespace {
@@ -39,14 +40,20 @@ std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const CopyPlan&
   }
 }
 
-// A swap may close an image before the loader opens the next, or opens the old one again.
+// A swap may close an image before the loader opens the next, or opens the old one again. It opens
+// one file at a time; for a stub object there are two more.
 void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
   const auto another = [&] {
     return FileDescriptor(fcntl(taken.snapshot->descriptor(), F_DUPFD_CLOEXEC, 0));
   };
-  const std::array<FileDescriptor, 3> spare{another(), another(), another()};
-  if (spare.back().valid()) return;
-  throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
+  bool enough;
+  if (NeedsAnchor(taken.elf.facts())) {
+    const std::array<FileDescriptor, 3> spare{another(), another(), another()};
+    enough = spare.back().valid();
+  } else {
+    enough = another().valid();
+  }
+  if (!enough) throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
 }
 
 }  // namespace
