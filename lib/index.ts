@@ -17,6 +17,7 @@ export type {
   PointerLike,
   ReturnType,
   ReturnTypes,
+  WithErrno,
 } from './call/types.js';
 export { inspect, type SoInfo, type UnloadReason, type UnloadVerdict } from './facts/inspect.js';
 export { type LoadedImage, loaded } from './facts/loaded.js';

@@ -51,6 +51,8 @@ export interface EncodedSignature {
   readonly returnType: number;
   readonly argumentTypes: readonly number[];
   readonly nonblocking: boolean;
+  /** The call returns `{ value, errno }`. */
+  readonly errno: boolean;
 }
 
 /** A change of a snapshot before it is loaded; native/core/elf/edit.h. */
