@@ -17,6 +17,7 @@ export type {
   PointerLike,
   ReturnType,
   ReturnTypes,
+  WithErrno,
 } from './call/types.js';
 export {
   inspect,

@@ -1,5 +1,11 @@
 import { join } from 'node:path';
-import { type Definition, type Definitions, type FunctionFor, SoHandle } from 'soswap';
+import {
+  type Definition,
+  type Definitions,
+  type FunctionFor,
+  SoHandle,
+  type WithErrno,
+} from 'soswap';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
 
@@ -128,10 +134,23 @@ t.test('any handle is a SoHandle', async (t) => {
   for (const handle of [one, other, third]) handle.close();
 });
 
-type Anything =
-  | undefined
-  | null
-  | number
-  | bigint
-  | string
-  | Promise<undefined | null | number | bigint | string>;
+type Value = undefined | null | number | bigint | string;
+type Anything = Value | WithErrno<Value> | Promise<Value | WithErrno<Value>>;
+
+t.test('a definition with errno types what a call returns', async (t) => {
+  const add = { arguments: ['int32', 'int32'], return: 'int32', errno: true } as const;
+  const so = SoHandle.open(library, { add });
+  const later = so.getFunction('add', add);
+  same<typeof so.functions.add, (a: number, b: number) => WithErrno<number>>();
+  same<typeof later, typeof so.functions.add>();
+  const sleep = so.getFunction('sleep_ms', { arguments: ['u32'], nonblocking: true, errno: true });
+  same<typeof sleep, (milliseconds: number) => Promise<WithErrno<undefined>>>();
+  const mul = so.getFunction('mul', {
+    arguments: ['f64', 'f64'],
+    return: 'f64',
+    errno: Math.random() < 2,
+  });
+  same<typeof mul, (a: number, b: number) => number | WithErrno<number>>();
+  t.same(so.functions.add(20, 22), { value: 42, errno: 0 });
+  so.close();
+});

@@ -54,7 +54,7 @@ const typeCodes = new Map<unknown, number>([
 /** C guarantees 127 arguments (C17, 5.2.4.1). A call puts them on the stack, which may be small in a worker. */
 const maxArguments = 1024;
 
-const definitionKeys = ['arguments', 'return', 'nonblocking', 'optional'];
+const definitionKeys = ['arguments', 'return', 'nonblocking', 'errno', 'optional'];
 
 /** Names of these keys in other libraries, for the error message. */
 const similarKeys = new Map([
@@ -123,6 +123,7 @@ export function encodeSignature(symbol: string, definition: unknown): EncodedSig
     returnType: 'return' in definition ? returnCode(name, definition.return) : 0,
     argumentTypes: 'arguments' in definition ? argumentCodes(name, definition.arguments) : [],
     nonblocking: flag(`${name}.nonblocking`, definition.nonblocking),
+    errno: flag(`${name}.errno`, definition.errno),
   };
 }
 
@@ -131,13 +132,14 @@ export function encodeSignature(symbol: string, definition: unknown): EncodedSig
  * types are equal. The exception is `string` as a return type, which soswap converts.
  */
 export function signatureKey(symbol: string, definition: unknown): string {
-  const { returnType, argumentTypes, nonblocking } = encodeSignature(symbol, definition);
+  const { returnType, argumentTypes, nonblocking, errno } = encodeSignature(symbol, definition);
   const canonical = (code: number): TypeName => {
     const name = typeNames[code] ?? 'void';
     return equivalentTypes[name] ?? name;
   };
   const list = argumentTypes.map((code) => canonical(code).replace('string', 'pointer')).join(', ');
-  return `${nonblocking ? 'nonblocking ' : ''}${canonical(returnType)}(${list})`;
+  const kind = `${nonblocking ? 'nonblocking ' : ''}${errno ? 'errno ' : ''}`;
+  return `${kind}${canonical(returnType)}(${list})`;
 }
 
 function returnCode(name: string, type: unknown): number {

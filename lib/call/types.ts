@@ -163,8 +163,30 @@ export interface Definition {
    * without a copy. Defaults to `false`.
    */
   readonly nonblocking?: boolean | undefined;
+  /**
+   * A call that returns `{ value, errno }`, see {@link WithErrno}; a nonblocking call resolves with it. `errno` of C is 0
+   * when the function begins, and is read as soon as it has returned, on its thread. Defaults to `false`.
+   */
+  readonly errno?: boolean | undefined;
   /** A symbol that the library may lack: the function is then `null`. Defaults to `false`. */
   readonly optional?: boolean | undefined;
+}
+
+/**
+ * What a call returns whose definition has `errno: true`. Both belong to this call, whatever other calls and other threads
+ * do.
+ *
+ * @example
+ * const { functions } = SoHandle.open('libc.so.6', {
+ *   close: { arguments: ['int32'], return: 'int32', errno: true },
+ * });
+ * console.log(functions.close(-1)); // { value: -1, errno: 9 }
+ */
+export interface WithErrno<Result> {
+  /** What the function returned. */
+  readonly value: Result;
+  /** `errno` of C after the call, 0 if the function did not set it; `os.constants.errno` of Node.js has the names. */
+  readonly errno: number;
 }
 
 /** The definitions of a handle, by symbol name. */
@@ -189,7 +211,14 @@ export type BoundFunctions<D extends Definitions> = {
   readonly [Symbol in keyof D]: FunctionFor<D[Symbol]>;
 };
 
-type CallFor<S extends Definition> = (...values: ArgumentsOf<S>) => Settled<S, ResultOf<S>>;
+type CallFor<S extends Definition> = (
+  ...values: ArgumentsOf<S>
+) => Settled<S, Reported<S, ResultOf<S>>>;
+
+type Reported<S extends Definition, Result> =
+  true extends Flag<S, 'errno'>
+    ? WithErrno<Result> | (Flag<S, 'errno'> extends true ? never : Result)
+    : Result;
 
 type ArgumentsOf<S extends Definition> = S extends {
   readonly arguments: infer Names extends readonly ArgumentType[];
@@ -207,13 +236,14 @@ type Settled<S extends Definition, Result> =
     : Result;
 
 /** The type of a flag: `true`, `false`, or `boolean` if its value is known only at run time. */
-type Flag<S extends Definition, Name extends 'nonblocking' | 'optional'> = Name extends keyof S
-  ? S[Name]
-  : false;
+type Flag<
+  S extends Definition,
+  Name extends 'nonblocking' | 'errno' | 'optional',
+> = Name extends keyof S ? S[Name] : false;
+
+type AnyResult = ReturnTypes[ReturnType] | WithErrno<ReturnTypes[ReturnType]>;
 
 /** A function whose definition is known only at run time. Declared as a method, so that every bound function fits. */
 type AnyFunction = {
-  call(
-    ...values: ArgumentTypes[ArgumentType][]
-  ): ReturnTypes[ReturnType] | Promise<ReturnTypes[ReturnType]>;
+  call(...values: ArgumentTypes[ArgumentType][]): AnyResult | Promise<AnyResult>;
 }['call'];

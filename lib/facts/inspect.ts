@@ -118,7 +118,10 @@ export function inspect(path: string | URL): SoInfo {
     const { machine, soname, memorySize, runpath, rpath } = native;
     const { dependencies, exports, imports, programNames } = native;
     const refusal = refusalOf(source.path, native);
-    const hazards = hazardsOf(native, unmapHazards);
+    const isOfCLibrary = candidate.facts.cLibrary === 'own';
+    const hazards = isOfCLibrary ? [] : hazardsOf(native, unmapHazards);
+    const obstaclesTo = (plain: boolean) =>
+      isOfCLibrary ? [usedByProcess] : obstacles(native, plain);
     return {
       path: source.path,
       machine,
@@ -134,10 +137,10 @@ export function inspect(path: string | URL): SoInfo {
       imports,
       programNames,
       refusal,
-      plain: verdictOf(hazards, obstacles(native, true)),
+      plain: verdictOf(hazards, obstaclesTo(true)),
       unload:
         refusal === null
-          ? verdictOf(hazards, obstacles(native, false))
+          ? verdictOf(hazards, obstaclesTo(false))
           : { outcome: 'refused', verdict: refusal.message, reasons: [] },
     };
   } finally {
@@ -190,6 +193,13 @@ function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): Un
   const verdict = reasons.map(({ effect, detail }) => `${outcomeTexts[effect]} because ${detail}`);
   return { outcome: first.effect, verdict: verdict.join('; '), reasons };
 }
+
+/** The reason why a part of the C library of this process stays mapped. */
+const usedByProcess: Reason = {
+  code: 'c-library',
+  detail: 'it is part of the C library, which the process itself uses',
+  effect: 'stays-mapped',
+};
 
 /** Returns the reasons why unmapping an image could crash the process. */
 function hazardsOf(native: NativeInspection, own: readonly RetainReason[]): Reason[] {

@@ -49,6 +49,12 @@ export interface OpenOptions {
    * the library, and each swap copies that much more. `image: 'direct'` does not take it. Defaults to `false`.
    */
   readonly debugInfo?: boolean;
+  /**
+   * The fate of a library whose file system is mounted `noexec`. `refuse`: `ERR_SOSWAP_NOEXEC`, as dlopen(3) refuses it.
+   * `allow`: the private copy is run, against the will of whoever mounted the file system; `image: 'direct'` does not
+   * take it. Defaults to `refuse`.
+   */
+  readonly noexec?: 'refuse' | 'allow';
   /** The limit of retained images; a swap over it is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
   readonly maxRetained?: {
     /** Images of this handle, 0 or more. Defaults to 1,000. */
@@ -70,11 +76,12 @@ export function sourceOf(path: string, options: OpenOptions): Source {
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
   const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
   const symbolic = options.symbolic === undefined || flag('options.symbolic', options.symbolic);
+  const noexec = oneOf('options.noexec', options.noexec, ['refuse', 'allow']);
   const unload = unloadPolicy(options.unload);
   const debugInfo = flag('options.debugInfo', options.debugInfo);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    for (const name of ['symbolic', 'uniqueSymbols', 'debugInfo'] as const) {
+    for (const name of ['symbolic', 'uniqueSymbols', 'debugInfo', 'noexec'] as const) {
       assertAbsent(name, options[name]);
     }
   }
@@ -93,6 +100,8 @@ export function sourceOf(path: string, options: OpenOptions): Source {
     library: newLibrary(path, {
       extent: debugInfo ? 'whole' : 'loadable',
       ownFirst: symbolic && mapping === snapshotMapping,
+      allowNoexec: noexec === 'allow',
+      mapsCopy: mapping === snapshotMapping,
       edits: [...neededEdits, ...mapping.edits(edits)],
     }),
     mode:

@@ -49,7 +49,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @returns The handle. It stays open as long as it, or one of its functions, can be reached, or until `close()`.
    * @throws {SoError} The file or a symbol is refused; nothing stays loaded. `ERR_SOSWAP_NOT_FOUND`, `_NOT_A_FILE`,
    * `_UNREADABLE`, `_BEING_WRITTEN`, `_TRUNCATED`, `_NOT_ELF`, `_WRONG_MACHINE`, `_NOT_SHARED_OBJECT`, `_MALFORMED`,
-   * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_LOADER`, `_SYSTEM`.
+   * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_C_LIBRARY`, `_NOEXEC`,
+   * `_NO_PROC`, `_LOADER`, `_SYSTEM`.
    * @throws {TypeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example

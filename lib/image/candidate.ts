@@ -1,12 +1,18 @@
 import type { FunctionTable } from '../call/function-table.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
-import { missingSymbols, replacedDependencies, undefinedSymbols } from '../internal/errors.js';
+import {
+  cLibrary,
+  missingSymbols,
+  replacedDependencies,
+  undefinedSymbols,
+} from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { native } from '../native/addon.js';
 import type { ImageRequest, Needs, Resolution, SnapshotFacts } from '../native/types.js';
 import { type FileStatus, fileStatus } from './file-status.js';
 import { Image } from './image.js';
 import type { RetainReason, UnloadPolicy } from './image-info.js';
+import { loadedMapping, type Mapping } from './mapping.js';
 import type { Source } from './source.js';
 
 const none: readonly RetainReason[] = [];
@@ -30,7 +36,10 @@ export class Candidate {
     readonly facts: SnapshotFacts,
   ) {
     const { unmapHazards, resolution } = facts;
-    this.hazards = resolution === null ? unmapHazards : [...unmapHazards, ...resolution.hazards];
+    if (this.mapping === loadedMapping)
+      this.hazards = none; // it is not unmapped
+    else if (resolution === null) this.hazards = unmapHazards;
+    else this.hazards = [...unmapHazards, ...resolution.hazards];
   }
 
   /**
@@ -46,6 +55,9 @@ export class Candidate {
     );
     const candidate = new Candidate(source, facts);
     try {
+      if (requirements !== undefined && facts.cLibrary === 'foreign') {
+        throw cLibrary(path, 'load', 'a process cannot run two; open it by its bare name');
+      }
       if (facts.resolution !== null) assertResolved(path, facts.resolution);
     } catch (error) {
       candidate.release();
@@ -68,13 +80,18 @@ export class Candidate {
     return this.facts.ownFirst ? this.source.mode | dlopenFlags.RTLD_DEEPBIND : this.source.mode;
   }
 
+  /** What its images are mapped from. */
+  get mapping(): Mapping {
+    return this.facts.cLibrary === 'own' ? loadedMapping : this.source.mapping;
+  }
+
   /** An image of it that is not loaded yet. */
   newImage(): Image {
     return new Image(this.source.library);
   }
 
   /** How the addon loads it, by default as its source wants it. */
-  request(generation: number, mapping = this.source.mapping.name, mode = this.mode): ImageRequest {
+  request(generation: number, mapping = this.mapping.name, mode = this.mode): ImageRequest {
     const mayUnmap = this.reasonsToKeep(this.source.unload).length === 0;
     return [this.facts.id, mapping, mode, generation, mayUnmap];
   }
@@ -88,7 +105,8 @@ export class Candidate {
   openTrial(): Image {
     const image = this.newImage();
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
-    this.#load(image, this.request(0, 'snapshot', local));
+    const mapping = this.mapping === loadedMapping ? 'loaded' : 'snapshot';
+    this.#load(image, this.request(0, mapping, local));
     return image;
   }
 
@@ -121,6 +139,7 @@ export class Candidate {
 
   /** Whether an image of it is sure to stay mapped under this policy. */
   staysMapped(unload: UnloadPolicy): boolean {
+    if (this.mapping === loadedMapping) return false; // it is not retained
     return this.facts.staysMapped || this.reasonsToKeep(unload).length > 0;
   }
 

@@ -32,6 +32,7 @@ export interface RetainReason {
    * - `opened-elsewhere`: something else in the process has the same image open
    * - `may-run-threads`: a thread may still run code of it, or will when it ends
    * - `libc-never-unmaps`: dlclose(3) of musl does nothing
+   * - `c-library`: the library is part of the C library; the process uses it without the handle
    * - `kept`: `unload: 'never'` asked for it
    * - `unknown`: the loader kept it; the reason is unknown
    */
@@ -43,6 +44,7 @@ export interface RetainReason {
     | 'opened-elsewhere'
     | 'may-run-threads'
     | 'libc-never-unmaps'
+    | 'c-library'
     | 'kept'
     | 'unknown';
   /** One sentence for people. */

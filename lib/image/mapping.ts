@@ -1,4 +1,4 @@
-import { SoError } from '../internal/errors.js';
+import { cLibrary, SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { CopyEdit } from '../native/types.js';
 import type { RetainReason } from './image-info.js';
@@ -6,7 +6,7 @@ import type { RetainReason } from './image-info.js';
 /** What images are mapped from: the strategy behind the option `image`. */
 export interface Mapping {
   /** As the addon calls it. */
-  readonly name: 'snapshot' | 'file';
+  readonly name: 'snapshot' | 'file' | 'loaded';
 
   /** Those of the wanted edits of the private copy that images of this mapping can have. */
   edits(wanted: readonly CopyEdit[]): readonly CopyEdit[];
@@ -16,7 +16,7 @@ export interface Mapping {
    *
    * @param loaderName Of the image that runs.
    * @param reasons Why that image stays loaded in any case.
-   * @throws {SoError} `ERR_SOSWAP_STILL_LOADED`
+   * @throws {SoError} `ERR_SOSWAP_STILL_LOADED`, `ERR_SOSWAP_C_LIBRARY`
    */
   assertReplaceable(path: string, loaderName: string, reasons: readonly RetainReason[]): void;
 }
@@ -37,6 +37,19 @@ export const fileMapping: Mapping = {
     const detail = `${others} other handle(s) of this process have it open`;
     const all = others > 0 ? [...reasons, { code: 'opened-elsewhere', detail }] : reasons;
     if (all.length > 0) throw stillLoaded(path, all);
+  },
+};
+
+/** Nothing is mapped: a part of the C library is taken as the process has it, whatever the option `image` says. */
+export const loadedMapping: Mapping = {
+  name: 'loaded',
+  edits: () => [],
+  assertReplaceable(path) {
+    throw cLibrary(
+      path,
+      'swap',
+      'this process uses it; restart the process to use what is installed now',
+    );
   },
 };
 

@@ -40,6 +40,8 @@ export function newLibrary(path: string, copy: Partial<SnapshotOptions>): Native
     extent: 'loadable',
     allowWriter: false,
     ownFirst: false,
+    allowNoexec: false,
+    mapsCopy: true,
     edits: neededEdits,
     ...copy,
   });

@@ -116,6 +116,11 @@ export const SoErrorCode = {
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
   /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
+  /**
+   * The library is a part of the C library. A part of the C library of this process is used as it is loaded, and cannot
+   * be swapped: restart the process. The core of another C library cannot be opened.
+   */
+  ERR_SOSWAP_C_LIBRARY: 'ERR_SOSWAP_C_LIBRARY',
   /** The handle has no image, because a swap failed and could not load the previous image again. Swap again. */
   ERR_SOSWAP_NOT_LOADED: 'ERR_SOSWAP_NOT_LOADED',
   /** `verify` refused the candidate. `cause` is the error that it threw. */
@@ -124,6 +129,10 @@ export const SoErrorCode = {
   ERR_SOSWAP_QUARANTINE: 'ERR_SOSWAP_QUARANTINE',
   /** The swap would retain more images or bytes than `maxRetained` allows. */
   ERR_SOSWAP_RETAINED_LIMIT: 'ERR_SOSWAP_RETAINED_LIMIT',
+  /** The file system of the library is mounted `noexec`. The option `noexec: 'allow'` of `open()` loads it. */
+  ERR_SOSWAP_NOEXEC: 'ERR_SOSWAP_NOEXEC',
+  /** /proc is not mounted, or shows other processes, and the loader reaches private copies through it. */
+  ERR_SOSWAP_NO_PROC: 'ERR_SOSWAP_NO_PROC',
   /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
@@ -139,7 +148,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
   /** A native function threw a C++ exception. */
   ERR_SOSWAP_NATIVE_EXCEPTION: 'ERR_SOSWAP_NATIVE_EXCEPTION',
-  /** The system has no memory, descriptors, threads or stack left. */
+  /** The system has no memory, disk space, descriptors, threads or stack left. The message names the limit. */
   ERR_SOSWAP_SYSTEM: 'ERR_SOSWAP_SYSTEM',
 } as const;
 
@@ -159,6 +168,12 @@ export function argumentValueError(name: string, reason: string, value: unknown)
     `The argument "${name}" ${reason}. Received ${inspect(value, { depth: 0 })}`,
   );
   return Object.assign(error, { code: 'ERR_INVALID_ARG_VALUE' });
+}
+
+/** Creates the error of a part of the C library. */
+export function cLibrary(path: string, what: string, why: string): SoError {
+  const message = `cannot ${what} '${path}': it is part of the C library, and ${why}`;
+  return new SoError('ERR_SOSWAP_C_LIBRARY', message, path);
 }
 
 /** Creates the error of a library that lacks symbols of the definitions. */

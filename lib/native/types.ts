@@ -70,6 +70,8 @@ export interface EncodedSignature {
   readonly returnType: number;
   readonly argumentTypes: readonly number[];
   readonly nonblocking: boolean;
+  /** The call returns `{ value, errno }`. */
+  readonly errno: boolean;
 }
 
 /** A change of a snapshot before it is loaded; native/core/elf/edit.h. */
@@ -100,6 +102,10 @@ export interface SnapshotOptions {
   readonly allowWriter: boolean;
   /** Puts the symbols of dependencies before those of the program, where both export a name; native/core/bind/own_first.h. */
   readonly ownFirst: boolean;
+  /** Load a file although its file system is mounted noexec. */
+  readonly allowNoexec: boolean;
+  /** The loader maps the copy, not the file. */
+  readonly mapsCopy: boolean;
   /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }
@@ -121,6 +127,11 @@ export interface SnapshotFacts {
   readonly staysMapped: boolean;
   /** The reasons why unmapping an image of the snapshot could crash the process; empty if there are none. */
   readonly unmapHazards: readonly RetainReason[];
+  /**
+   * `own`: a part of the C library that the process runs. `foreign`: the core of another C library.
+   * native/core/resolve/c_library.h
+   */
+  readonly cLibrary: 'own' | 'foreign' | null;
   /** The result of the resolution; `null` if it was not requested or found nothing to report. */
   readonly resolution: Resolution | null;
 }
@@ -138,7 +149,7 @@ export type Needs = [
 /** The arguments that load an image. */
 export type ImageRequest = [
   snapshot: number,
-  mapping: 'snapshot' | 'file',
+  mapping: 'snapshot' | 'file' | 'loaded',
   /** The flags of dlopen(3). */
   mode: number,
   generation: number,

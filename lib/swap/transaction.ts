@@ -122,7 +122,7 @@ function assertReplaceable<D extends Definitions>(
   );
   const reasons = candidate.reasonsToKeep(unload);
   const isBeside = order === 'open-first';
-  source.mapping.assertReplaceable(
+  candidate.mapping.assertReplaceable(
     path,
     image.facts.loaderName,
     isBeside ? [...reasons, besideTheRunning] : reasons,

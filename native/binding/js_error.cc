@@ -25,6 +25,10 @@ const char* CodeOf(Fault fault) {
       return "ERR_SOSWAP_NOT_SHARED_OBJECT";
     case Fault::kMalformed:
       return "ERR_SOSWAP_MALFORMED";
+    case Fault::kNoexec:
+      return "ERR_SOSWAP_NOEXEC";
+    case Fault::kNoProc:
+      return "ERR_SOSWAP_NO_PROC";
     case Fault::kMissingDependency:
       return "ERR_SOSWAP_MISSING_DEPENDENCY";
     case Fault::kStillLoaded:

@@ -16,6 +16,7 @@
 #include "binding/thread_work.h"
 #include "core/bind/loader_functions.h"
 #include "core/bind/own_first.h"
+#include "core/resolve/c_library.h"
 
 namespace soswap {
 namespace {
@@ -37,6 +38,8 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;
   plan.allow_writer = options.Get("allowWriter").ToBoolean();
   plan.own_first = options.Get("ownFirst").ToBoolean();
+  plan.allow_noexec = options.Get("allowNoexec").ToBoolean();
+  plan.maps_copy = options.Get("mapsCopy").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
     plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
@@ -71,18 +74,24 @@ SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::str
 
 struct TakenSnapshot {
   std::shared_ptr<InspectedSnapshot> inspected;
+  CLibraryPart part = CLibraryPart::kNone;
   std::optional<Resolved> resolved;
   bool own_first = false;  // it must be loaded with RTLD_DEEPBIND
 };
 
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
-  TakenSnapshot taken{TakeSnapshot(request.file, request.path, request.plan), {}};
-  if (!request.needs && !request.plan.own_first) return taken;
+  TakenSnapshot taken;
+  taken.inspected = TakeSnapshot(request.file, request.path, request.plan);
+  taken.part = CLibraryPartOf(taken.inspected->elf, request.path);
+  const bool is_of_process = taken.part == CLibraryPart::kOwn;
+  const bool own_first = request.plan.own_first && !is_of_process;
+  if (request.needs && !is_of_process) AssertLoadable(*taken.inspected, request.plan);
+  if (!request.needs && !own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
                               request.needs ? request.needs->closing_image : std::string());
   if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
-  if (request.plan.own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
+  if (own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
 }
 
@@ -102,6 +111,9 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
+  facts["cLibrary"] = taken.part == CLibraryPart::kOwn       ? Napi::String::New(env, "own")
+                      : taken.part == CLibraryPart::kForeign ? Napi::String::New(env, "foreign")
+                                                             : env.Null();
   facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
   facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
   return facts;
@@ -123,7 +135,9 @@ ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
                      .may_unmap = info[first + 4].ToBoolean(),
                      .thread = ThisThread()};
   return {std::move(taken),
-          mapping == "file" ? ImageRequest::Mapping::kFile : ImageRequest::Mapping::kSnapshot,
+          mapping == "file"     ? ImageRequest::Mapping::kFile
+          : mapping == "loaded" ? ImageRequest::Mapping::kLoaded
+                                : ImageRequest::Mapping::kSnapshot,
           info[first + 2].As<Napi::Number>(), std::move(origin)};
 }
 

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <link.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include "core/elf/edit.h"
 #include "core/elf/file.h"
 #include "core/loader/loaded_objects.h"
+#include "core/loader/stub_object.h"
 #include "core/resolve/resolution.h"
 #include "small_libraries.h"
 
@@ -33,6 +35,7 @@ using soswap::ReplacedFiles;
 using soswap::Resolution;
 using soswap::ShortenNeededFromOrigin;
 using soswap::Snapshot;
+using soswap::StubObject;
 using soswap::test::Quoted;
 using soswap::test::ReadText;
 using soswap::test::RunTestCase;
@@ -519,6 +522,24 @@ TEST_CASE("what only the image that will be closed needs does not count as loade
 
   const Loaded another(path);
   CHECK(Resolution(path, facts, old.name()).missing().empty());
+}
+
+TEST_CASE("what the program needs is known, however often other objects come and go") {
+  const auto of_program = [] {
+    const LoadedObjects objects = LoadedObjects::List();
+    return std::count_if(objects.all().begin(), objects.all().end(),
+                         [&](const auto& object) { return objects.IsOfProgram(*object); });
+  };
+  const auto before = of_program();
+  CHECK(before > 1);
+  // The list describes every object anew after as many have gone as it had.
+  for (size_t rounds = 2 * LoadedObjects::List().all().size(); rounds > 0; --rounds) {
+    CHECK(StubObject({}, RTLD_LAZY).loaded());
+  }
+  CHECK(of_program() == before);
+  const StubObject stub({}, RTLD_LAZY);
+  const LoadedObjects objects = LoadedObjects::List();
+  CHECK_FALSE(objects.IsOfProgram(*objects.Find(stub.loader_name())));
 }
 
 TEST_CASE("the symbols of dependencies are found without loading anything") {

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -102,20 +103,32 @@ TEST_CASE("a file on disk lies in $TMPDIR, which shows no entry for it") {
 }
 
 TEST_CASE("child: no $TMPDIR" * doctest::skip()) {
-  CHECK(CreateUnnamedFile("lib.so", Storage::kMemory, FileUse::kCode).valid());
+  for (const Storage storage : {Storage::kMemory, Storage::kPrivateFile}) {
+    CHECK(CreateUnnamedFile("lib.so", storage, FileUse::kCode).valid());
+  }
+}
+
+TEST_CASE("without $TMPDIR a file lies elsewhere") {
+  CHECK(RunTestCase("child: no $TMPDIR", "TMPDIR=/nowhere/at/all") == 0);
+}
+
+TEST_CASE("child: no descriptor is left" * doctest::skip()) {
+  const rlimit none{0, 0};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
   try {
-    CreateUnnamedFile("lib.so", Storage::kPrivateFile, FileUse::kData);
+    CreateUnnamedFile("lib.so", Storage::kMemory, FileUse::kData);
     FAIL("no error");
   } catch (const Error& error) {
     CHECK(error.fault() == Fault::kSystem);
     CHECK(error.subject() == "lib.so");
-    CHECK(std::string(error.what()) ==
-          "cannot create a file for 'lib.so': no file in $TMPDIR: No such file or directory");
+    CHECK(std::string(error.what())
+              .starts_with("cannot create a file for 'lib.so': no file in memory: Too many open "
+                           "files (RLIMIT_NOFILE is 0); no file in "));
   }
 }
 
 TEST_CASE("where no file can be created the error says why") {
-  CHECK(RunTestCase("child: no $TMPDIR", "TMPDIR=/nowhere/at/all") == 0);
+  CHECK(RunTestCase("child: no descriptor is left", "") == 0);
 }
 
 TEST_CASE("child: memory files are refused" * doctest::skip()) {

@@ -1,6 +1,6 @@
 import type { SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { fstatSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Candidate } from '../../image/candidate.js';
 import { SoError } from '../../internal/errors.js';
@@ -78,9 +78,16 @@ interface Ending {
 function judge(candidate: Candidate, { status, signal, hung, timeout, report }: Ending): void {
   if (hung) throw refusal(candidate, `it hung there for ${timeout} ms`);
   if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
-  const text = readFileSync(`/proc/self/fd/${report}`, 'utf8');
+  const text = textOf(report);
   if (text === 'loaded') return;
   throw refusal(candidate, text || `it ended the process there, with code ${status}`);
+}
+
+/** Without /proc, which may show other processes. */
+function textOf(report: number): string {
+  const text = Buffer.alloc(fstatSync(report).size);
+  readSync(report, text, 0, text.length, 0);
+  return text.toString();
 }
 
 function refusal({ path }: Candidate, why: string): SoError {

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "binding/call/call_errno.h"
 #include "binding/call/call_error.h"
 #include "binding/call/convert.h"
 #include "binding/call/nonblocking_call.h"
@@ -48,10 +49,27 @@ inline napi_value Complete(napi_env env, const Slot& slot, NativeCall call) {
   return nullptr;
 }
 
+// The same, with errno of the call beside the result. Takes it before anything else can change it,
+// and leaves errno of the thread as it was.
+template <typename NativeCall>
+napi_value CompleteWithErrno(napi_env env, const Slot& slot, NativeCall call) {
+  int error_number = 0;
+  napi_value value = Complete(env, slot, [&] {
+    const CallErrno call_errno;
+    const CallResult result = call();
+    error_number = call_errno.value();
+    return result;
+  });
+  bool failed = false;
+  napi_is_exception_pending(env, &failed);
+  return failed ? nullptr : WithErrno(env, value, error_number);
+}
+
 // The callbacks behind bound functions, from the most general one to the cheapest. CallbackFor()
 // chooses when the function is made. They differ in speed only; bench/calls.ts measures it.
 
 // Any signature.
+template <bool kErrno>
 napi_value CallAny(napi_env env, napi_callback_info info) {
   std::array<napi_value, 8> few;
   size_t count = few.size();
@@ -85,7 +103,8 @@ napi_value CallAny(napi_env env, napi_callback_info info) {
       return nullptr;
     }
   }
-  return Complete(env, slot, [&] { return frame.Call(address); });
+  const auto call = [&] { return frame.Call(address); };
+  return kErrno ? CompleteWithErrno(env, slot, call) : Complete(env, slot, call);
 }
 
 napi_value RejectedWithPending(napi_env env) {
@@ -265,6 +284,7 @@ bool All(const std::vector<Type>& types, Predicate predicate) {
 
 napi_callback CallbackFor(const Signature& signature) {
   if (signature.nonblocking) return CallNonblocking;
+  if (signature.reports_errno) return OrOutOfMemory<CallAny<true>>;
   const std::vector<Type>& types = signature.argument_types;
   const size_t count = types.size();
   const Type result = signature.return_type;
@@ -280,7 +300,7 @@ napi_callback CallbackFor(const Signature& signature) {
     const bool scalars = All(types, [](Type type) { return !IsPointerLike(type); });
     return scalars ? kScalars[count] : kPointers[count];
   }
-  return OrOutOfMemory<CallAny>;
+  return OrOutOfMemory<CallAny<false>>;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "binding/call/call_errno.h"
 #include "binding/call/call_error.h"
 
 namespace soswap {
@@ -157,9 +158,20 @@ void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
 }
 
 // On a thread of the pool.
+void NonblockingCall::Call() {
+  if (!slot_.signature.reports_errno) {
+    result_ = frame_.Call(address_);
+    return;
+  }
+  const CallErrno call_errno;
+  result_ = frame_.Call(address_);
+  errno_ = call_errno.value();
+}
+
+// On a thread of the pool.
 void NonblockingCall::Run() {
   try {
-    result_ = frame_.Call(address_);
+    Call();
     if (slot_.signature.return_type == Type::kString && result_.integer != 0) {
       text_.emplace(reinterpret_cast<const char*>(result_.integer));
     }
@@ -197,6 +209,10 @@ void NonblockingCall::Settle() {
   }
   bool failed = false;
   napi_is_exception_pending(env_, &failed);
+  if (!failed && slot_.signature.reports_errno) {
+    value = WithErrno(env_, value, errno_);
+    failed = value == nullptr;
+  }
   if (failed) {
     Reject();
     return;

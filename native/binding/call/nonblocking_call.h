@@ -66,6 +66,7 @@ class NonblockingCall final {
   void TakeMemory(napi_value value, const Memory& memory, uint64_t* word);
   void CopyRegions();
   void WriteBack();
+  void Call();
   void Run();
   void Settle();
   void Reject();
@@ -95,6 +96,7 @@ class NonblockingCall final {
 
   // The result. Written on the pool's thread, read after it is done.
   CallResult result_{};
+  int errno_ = 0;
   std::optional<std::string> text_;  // a returned string, copied at once
   bool threw_ = false;
   std::optional<std::string> what_;

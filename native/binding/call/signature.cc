@@ -38,6 +38,7 @@ Signature ReadSignature(const Napi::Value& encoded) {
 
   Signature signature;
   signature.return_type = ReadType(object.Get("returnType"));
+  signature.reports_errno = object.Get("errno").ToBoolean();
   signature.nonblocking = object.Get("nonblocking").ToBoolean();
 
   const auto list = types.As<Napi::Array>();

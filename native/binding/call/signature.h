@@ -9,8 +9,8 @@ namespace soswap {
 // The name as in a definition.
 const char* TypeName(Type type) noexcept;
 
-// Reads `{ returnType, argumentTypes, nonblocking }` as encodeSignature() of lib/call/signature.ts
-// makes it. Throws a TypeError if a number in it is not a type.
+// Reads `{ returnType, argumentTypes, nonblocking, errno }` as encodeSignature() of
+// lib/call/signature.ts makes it. Throws a TypeError if a number in it is not a type.
 Signature ReadSignature(const Napi::Value& encoded);
 
 }  // namespace soswap

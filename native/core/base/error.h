@@ -18,6 +18,8 @@ enum class Fault {
   kWrongMachine,       // ELF for another processor, word size or byte order
   kNotSharedObject,    // ELF, but a program, an object file or a core dump
   kMalformed,          // ELF whose tables contradict each other
+  kNoexec,             // on a file system that is mounted noexec
+  kNoProc,             // /proc does not show this process
   kMissingDependency,  // a shared object that it needs is missing or unusable
   kStillLoaded,        // an older image is still loaded under the same name
   kLoader,             // dlopen(3) or dlsym(3) failed

@@ -1,9 +1,13 @@
 #include "core/base/loader_name.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <cstdint>
+
+#include "core/base/error.h"
 
 namespace soswap {
 
@@ -22,16 +26,68 @@ uint64_t NumberOfCopy() noexcept {
   return (reinterpret_cast<uintptr_t>(&next_number) >> kPageBits) & kCopyMask;
 }
 
+// The number of this process in /proc; 0: not read yet. It is not that of getpid(2) where /proc
+// belongs to an outer PID namespace. Process-wide.
+std::atomic<pid_t> number_in_proc{0};
+
+// getpid(2) where /proc is missing, or does not show this process.
+pid_t ReadNumberInProc() noexcept {
+  char text[32] = {};
+  const ssize_t size = readlink("/proc/self", text, sizeof text - 1);
+  pid_t number = 0;
+  if (size > 0) std::from_chars(text, text + size, number);
+  return number != 0 ? number : getpid();
+}
+
+std::string Descriptors() {
+  pid_t number = number_in_proc.load(std::memory_order_relaxed);
+  if (number == 0) {
+    number = ReadNumberInProc();
+    number_in_proc.store(number, std::memory_order_relaxed);
+  }
+  return "/proc/" + std::to_string(number) + "/fd/";
+}
+
+// The device of the /proc that was seen to lead to a file of this process; no mount of /proc shares
+// it. Process-wide. The look at it takes a third of the time of a look at the file.
+std::atomic<dev_t> proven_proc{0};
+
+dev_t DeviceOfProc() noexcept {
+  struct stat status {};
+  return lstat("/proc/self", &status) == 0 ? status.st_dev : 0;
+}
+
+bool LeadsToFile(int descriptor) {
+  struct stat expected {};
+  struct stat found {};
+  return fstat(descriptor, &expected) == 0 &&
+         stat((Descriptors() + std::to_string(descriptor)).c_str(), &found) == 0 &&
+         found.st_dev == expected.st_dev && found.st_ino == expected.st_ino;
+}
+
 }  // namespace
+
+void AssertNamesLead(int descriptor, const std::string& subject) {
+  const dev_t proc = DeviceOfProc();
+  if (proc != 0 && proc == proven_proc.load(std::memory_order_relaxed)) return;
+  number_in_proc.store(0, std::memory_order_relaxed);  // it may be another /proc now
+  if (LeadsToFile(descriptor)) {
+    proven_proc.store(proc, std::memory_order_relaxed);
+    return;
+  }
+  throw Error(
+      Fault::kNoProc, "load a private copy of", subject,
+      "the loader reaches the copy through /proc, which is not mounted here, or shows other "
+      "processes; mount it, or use image: 'direct'");
+}
 
 std::string NewLoaderName(int descriptor) {
   uint64_t number =
       next_number.fetch_add(1, std::memory_order_relaxed) << kCopyBits | NumberOfCopy();
   // Not /proc/self: a debugger would look the name up in its own process, and gdb hangs on it.
-  std::string name = "/proc/" + std::to_string(getpid()) + "/fd/";
+  std::string name = Descriptors();
   // The path spells the digits of the number, the lowest first: as many "/" as the digit counts,
-  // then
-  // "./". The kernel ignores both, and takes longer for the dots.
+  // then "./". The kernel ignores both, and takes longer for the dots.
   for (; number != 0; number >>= kDigitBits) name.append(number & kDigitMask, '/') += "./";
   return name + std::to_string(descriptor);
 }

@@ -11,6 +11,11 @@ namespace soswap {
 // image of that name, and the system reuses descriptor numbers. Any thread.
 std::string NewLoaderName(int descriptor);
 
+// Checks that names which NewLoaderName() returns lead to their files: that /proc is mounted, and
+// shows this process. Takes one system call, usually. Any thread. Throws Error, kNoProc, about
+// `subject`.
+void AssertNamesLead(int descriptor, const std::string& subject);
+
 // The number that is spelled into a name which NewLoaderName() of this copy of the addon gave out,
 // and into no other; 0 for any other name. Takes no lock and no memory.
 uint64_t NumberOfLoaderName(std::string_view name) noexcept;

@@ -7,10 +7,11 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "core/base/page.h"
 #include "core/base/path.h"
 
@@ -21,12 +22,12 @@ namespace {
   throw Error(Fault::kSystem, "create a file for", subject, reason);
 }
 
-// A mount option or a security policy may forbid it.
-bool CanMapExecutable(int fd) {
+// Returns 0, or why it cannot be mapped so.
+int TryToMapExecutable(int fd) {
   void* address = mmap(nullptr, PageSize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
-  if (address == MAP_FAILED) return false;
+  if (address == MAP_FAILED) return errno;
   munmap(address, PageSize());
-  return true;
+  return 0;
 }
 
 FileDescriptor CreateInMemory(const std::string& subject) {
@@ -40,31 +41,53 @@ FileDescriptor CreateInMemory(const std::string& subject) {
   return opened.valid() ? std::move(opened) : std::move(fd);
 }
 
-FileDescriptor CreateInDirectory(const std::string& subject) {
-  const char* directory = std::getenv("TMPDIR");
-  std::string name = directory != nullptr && *directory != '\0' ? directory : "/tmp";
+FileDescriptor CreateInDirectory(std::string name) {
   FileDescriptor fd(open(name.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
   if (fd.valid()) return fd;
   name += "/soswap-XXXXXX";
   fd = FileDescriptor(mkostemp(name.data(), O_CLOEXEC));
-  if (!fd.valid()) Refuse(subject, std::string("no file in $TMPDIR: ") + std::strerror(errno));
-  unlink(name.c_str());
+  if (fd.valid()) unlink(name.c_str());
   return fd;
+}
+
+// Where a file on disk may lie, the best place first.
+std::vector<std::string> DirectoriesFor(const std::string& subject) {
+  std::vector<std::string> directories;
+  const char* temporary = std::getenv("TMPDIR");
+  if (temporary != nullptr && *temporary != '\0') directories.emplace_back(temporary);
+  const size_t own = subject.size() - LastPart(subject).size();
+  if (directories.empty()) directories.emplace_back("/tmp");
+  if (own > 0) directories.push_back(subject.substr(0, own));
+  for (const char* usual : {"/tmp", "/dev/shm"}) {
+    if (directories.front() != usual) directories.emplace_back(usual);
+  }
+  return directories;
 }
 
 }  // namespace
 
 FileDescriptor CreateUnnamedFile(const std::string& subject, Storage storage, FileUse use) {
-  const auto is_usable = [use](const FileDescriptor& file) {
-    return file.valid() && (use == FileUse::kData || CanMapExecutable(file.get()));
+  std::string why;
+  const auto is_usable = [&](const FileDescriptor& file, const std::string& place) {
+    int error_number = file.valid() ? 0 : errno;
+    if (file.valid() && use == FileUse::kCode) error_number = TryToMapExecutable(file.get());
+    if (error_number == 0) return true;
+    // A mount option or a security policy may forbid it.
+    const bool forbidden = file.valid() && (error_number == EPERM || error_number == EACCES);
+    why += (why.empty() ? "" : "; ") +
+           (forbidden ? place + " does not allow executable files"
+                      : "no file in " + place + ": " + DescribeWithLimit(error_number));
+    return false;
   };
   if (storage == Storage::kMemory) {
     FileDescriptor file = CreateInMemory(subject);
-    if (is_usable(file)) return file;
+    if (is_usable(file, "memory")) return file;
   }
-  FileDescriptor file = CreateInDirectory(subject);
-  if (!is_usable(file)) Refuse(subject, "$TMPDIR does not allow executable files");
-  return file;
+  for (const std::string& directory : DirectoriesFor(subject)) {
+    FileDescriptor file = CreateInDirectory(directory);
+    if (is_usable(file, directory)) return file;
+  }
+  Refuse(subject, why);
 }
 
 }  // namespace soswap

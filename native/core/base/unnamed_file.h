@@ -8,8 +8,8 @@ namespace soswap {
 
 // Where a file without a name is kept.
 enum class Storage {
-  kMemory,       // memfd_create(2), or $TMPDIR where the system refuses memory files
-  kPrivateFile,  // $TMPDIR, /tmp by default
+  kMemory,       // memfd_create(2), or on disk where the system refuses memory files
+  kPrivateFile,  // $TMPDIR (/tmp by default), or else the directory of the subject, /tmp, /dev/shm
 };
 
 // What a file is for.

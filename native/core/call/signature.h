@@ -40,6 +40,7 @@ struct Signature {
   Type return_type = Type::kVoid;
   std::vector<Type> argument_types;
   bool nonblocking = false;
+  bool reports_errno = false;  // the call returns errno beside its value
   CallPlan plan;
 };
 

@@ -12,6 +12,8 @@ struct CopyPlan {
   Storage storage = Storage::kMemory;
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;
   bool allow_writer = false;  // take the file even if a process has it open for writing
+  bool allow_noexec = false;  // load it although the file system of the file is mounted noexec
+  bool maps_copy = true;      // the loader maps the copy, not the file
   std::vector<Edit> edits;    // in this order
   bool own_first = false;     // see core/bind/own_first.h
 };

@@ -50,6 +50,7 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   const bool may_change_unseen = !lease.held() && IsYoung(before);
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
+  snapshot->on_noexec_ = IsOnNoexec(file.get());
   // A small file in one go.
   constexpr uint64_t kHead = 64 << 10;
   const FileRange head{0, std::min(before.size, kHead)};

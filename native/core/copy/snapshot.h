@@ -37,6 +37,9 @@ class Snapshot final {
   // owners: the system does not answer.
   bool open_for_writing() const noexcept { return open_for_writing_; }
 
+  // Whether the file system of the file was mounted noexec.
+  bool on_noexec() const noexcept { return on_noexec_; }
+
   // As many bytes as the file has. Bytes that were not copied have any value.
   std::span<const std::byte> bytes() const noexcept { return {memory_->data(), source_.size}; }
 
@@ -66,6 +69,7 @@ class Snapshot final {
 
   FileIdentity source_;
   bool open_for_writing_;
+  bool on_noexec_ = false;
   std::unique_ptr<SnapshotMemory> memory_;
   std::vector<FileRange> copied_;
   mutable std::atomic<bool> named_{false};  // the loader may have mapped it

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "core/base/page.h"
 #include "core/base/path.h"
 #include "core/copy/lease.h"
@@ -43,7 +43,15 @@ Pool& ThePool() {
 
 [[noreturn]] void ThrowSystemError(const std::string& path, const char* what, int error_number) {
   throw Error(Fault::kSystem, "take a snapshot of", path,
-              std::string(what) + ": " + std::strerror(error_number));
+              std::string(what) + ": " + DescribeWithLimit(error_number));
+}
+
+// The next version may be larger. Pages that nobody writes take no memory.
+size_t CapacityFor(uint64_t size, const std::string& path) {
+  const size_t ample = std::bit_ceil(std::max(size, 4 * PageSize()));
+  if (MayHaveFileOf(ample)) return ample;
+  if (!MayHaveFileOf(PageCeiling(size))) ThrowSystemError(path, "no room for the copy", EFBIG);
+  return PageCeiling(size);
 }
 
 size_t SizeWithFence(size_t capacity) { return capacity + 2 * PageSize(); }
@@ -61,8 +69,7 @@ void Seal(int fd) {
 std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, uint64_t size,
                                                        Storage storage) {
   std::string name(LastPart(path));
-  // The next version may be larger. Pages that nobody writes take no memory.
-  const size_t capacity = std::bit_ceil(std::max(size, 4 * PageSize()));
+  const size_t ample = std::bit_ceil(std::max(size, 4 * PageSize()));
   Pool& pool = ThePool();
   {
     const std::lock_guard lock(pool.mutex);
@@ -70,7 +77,7 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
     for (auto* link = &pool.spares; *link != nullptr; link = &(*link)->older_) {
       const SnapshotMemory& spare = **link;
       if (spare.storage_ != storage || spare.name_ != name || spare.capacity_ < size ||
-          spare.capacity_ > 4 * capacity) {
+          spare.capacity_ > 4 * ample) {
         continue;
       }
       std::unique_ptr<SnapshotMemory> memory = std::move(*link);
@@ -80,7 +87,7 @@ std::unique_ptr<SnapshotMemory> SnapshotMemory::Borrow(const std::string& path, 
     }
   }
   std::unique_ptr<SnapshotMemory> memory(
-      new SnapshotMemory(std::move(name), capacity, storage, path));
+      new SnapshotMemory(std::move(name), CapacityFor(size, path), storage, path));
   const std::lock_guard lock(pool.mutex);
   ++pool.borrowed;
   return memory;

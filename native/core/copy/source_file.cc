@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <ctime>
 
 #include "core/base/error.h"
+#include "core/base/limits.h"
 
 namespace soswap {
 namespace {
@@ -24,6 +26,9 @@ constexpr int64_t kTimeStampStep = 20'000'000;
   // open(2) with O_NONBLOCK fails so while a process has a write lease on the file, fcntl(2).
   if (error_number == EWOULDBLOCK) {
     throw Error(Fault::kChangedWhileRead, "read", path, "a process has it open for writing");
+  }
+  if (error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM) {
+    throw Error(Fault::kSystem, "read", path, DescribeWithLimit(error_number));
   }
   // ENXIO: a socket, or a device without hardware.
   const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
@@ -50,6 +55,11 @@ FileIdentity Identify(int file, const std::string& path) {
           .size = static_cast<uint64_t>(status.st_size),
           .mtime_ns = Nanoseconds(status.st_mtim),
           .ctime_ns = Nanoseconds(status.st_ctim)};
+}
+
+bool IsOnNoexec(int file) noexcept {
+  struct statvfs status {};
+  return fstatvfs(file, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0;
 }
 
 FileDescriptor TryOpenForReading(const std::string& path) noexcept {

@@ -30,6 +30,9 @@ FileDescriptor TryOpenForReading(const std::string& path) noexcept;
 // Throws Error: kNotAFile unless it is a regular file, kUnreadable.
 FileIdentity Identify(int file, const std::string& path);
 
+// Whether the file lies on a file system that is mounted noexec: dlopen(3) refuses it.
+bool IsOnNoexec(int file) noexcept;
+
 // Reads `size` bytes at `offset`, or fewer at the end of the file. Returns how many. Throws Error:
 // kUnreadable.
 size_t ReadAt(int file, std::byte* target, size_t size, size_t offset, const std::string& path);

@@ -128,6 +128,15 @@ std::string_view Versions::NameOf(std::size_t symbol) const {
                                                                  : std::string_view();
 }
 
+std::vector<std::string_view> Versions::Defined() const {
+  std::vector<std::string_view> names;
+  for (std::size_t index = kFirstNamedVersion; index < versions_.size(); ++index) {
+    const Version& version = versions_[index];
+    if (!version.is_needed && !version.name.empty()) names.push_back(version.name);
+  }
+  return names;
+}
+
 bool Versions::FoundByDlsym(std::size_t symbol) const {
   if (!Exist()) return true;
   const std::uint16_t index = IndexOf(symbol);

@@ -30,6 +30,8 @@ class Versions final {
   // Whether dlsym(3) finds it: it has no version, or this is the default version.
   bool FoundByDlsym(std::size_t symbol) const;
   void Check(std::size_t symbol, bool is_defined) const;
+  // The versions that the object defines, without the one that is named after the object.
+  std::vector<std::string_view> Defined() const;
 
   // See Symbols::CopyTo. `strings` are those whose copy is `copies`.
   Versions CopyTo(std::vector<std::vector<std::byte>>& tables, std::size_t symbols,

@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
+#include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
 
 namespace soswap {
@@ -74,11 +75,23 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
       new Image(std::move(origin), std::move(handle), std::move(inspected), mode, {}));
 }
 
+std::shared_ptr<Image> Image::OpenLoaded(ImageOrigin origin,
+                                         std::shared_ptr<InspectedSnapshot> inspected, int mode) {
+  LoaderHandle handle(dlopen(LoadedNameOfPart(inspected->elf, origin.path).c_str(), mode));
+  if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  origin.from_file = true;
+  origin.of_c_library = true;
+  return std::shared_ptr<Image>(
+      new Image(std::move(origin), std::move(handle), std::move(inspected), mode, {}));
+}
+
 std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
                                         std::shared_ptr<InspectedSnapshot> inspected,
                                         bool stayed_mapped) {
   ImageOrigin origin = closed.record_->origin;
   if (!stayed_mapped) {
+    if (origin.of_c_library)
+      return OpenLoaded(std::move(origin), std::move(inspected), closed.mode_);
     return Open(std::move(origin), std::move(inspected), closed.mode_);
   }
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
@@ -131,6 +144,7 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
 }
 
 std::vector<RetainReason> Image::Close() {
+  if (record_->origin.of_c_library) return LeaveLoaded();
   handle_.reset();
   inspected_.reset();
   try {
@@ -161,7 +175,20 @@ std::vector<RetainReason> Image::WhyStillThere() const {
   return reasons;
 }
 
+// Without dlclose(3): the other parts may use it, and a part that starts threads must not go. It is
+// no image of soswap any more, and so not a retained one.
+std::vector<RetainReason> Image::LeaveLoaded() {
+  static_cast<void>(handle_.release());
+  inspected_.reset();
+  RemoveLoadedImage(*record_);
+  return {{"c-library", "it is part of the C library, which the process itself uses"}};
+}
+
 void Image::Keep(std::vector<RetainReason> reasons) {
+  if (record_->origin.of_c_library) {
+    LeaveLoaded();
+    return;
+  }
   static_cast<void>(handle_.release());
   inspected_.reset();
   MarkRetained(*record_, std::move(reasons));

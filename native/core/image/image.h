@@ -26,6 +26,11 @@ class Image final {
   static std::shared_ptr<Image> OpenDirect(ImageOrigin origin,
                                            std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
+  // Takes the part of the C library that `inspected` is a copy of as the process has it, or loads
+  // its file. Throws Error: kLoader.
+  static std::shared_ptr<Image> OpenLoaded(ImageOrigin origin,
+                                           std::shared_ptr<InspectedSnapshot> inspected, int mode);
+
   // Loads an image again that was closed, from this copy of its file. If it stayed mapped then,
   // takes it as it is. Throws Error.
   static std::shared_ptr<Image> OpenAgain(const Image& closed,
@@ -71,6 +76,7 @@ class Image final {
         int mode, KnownImage known);
 
   std::vector<RetainReason> WhyStillThere() const;
+  std::vector<RetainReason> LeaveLoaded();
 
   std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could
   int mode_;

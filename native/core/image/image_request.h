@@ -10,7 +10,11 @@ namespace soswap {
 // How an image is loaded.
 struct ImageRequest {
   // What the loader maps.
-  enum class Mapping { kSnapshot, kFile };
+  enum class Mapping {
+    kSnapshot,
+    kFile,
+    kLoaded,  // nothing: a part of the C library is taken as the process has it
+  };
 
   std::shared_ptr<InspectedSnapshot> inspected;
   Mapping mapping;
@@ -19,7 +23,15 @@ struct ImageRequest {
 
   // Any thread. Throws Error.
   std::shared_ptr<Image> Open() const {
-    return (mapping == Mapping::kFile ? Image::OpenDirect : Image::Open)(origin, inspected, mode);
+    switch (mapping) {
+      case Mapping::kFile:
+        return Image::OpenDirect(origin, inspected, mode);
+      case Mapping::kLoaded:
+        return Image::OpenLoaded(origin, inspected, mode);
+      case Mapping::kSnapshot:
+        break;
+    }
+    return Image::Open(origin, inspected, mode);
   }
 };
 

@@ -24,9 +24,10 @@ struct ImageOrigin {
   std::optional<std::string> build_id;
   uint64_t memory_size = 0;  // bytes of address space
   UnloadFacts unload;
-  bool from_file = false;  // the loader mapped the file itself
-  bool may_unmap = true;   // if nobody gives the image up: its handle was dropped, its thread ends
-  pid_t thread = 0;        // whose handle it is, as gettid(2) numbers it
+  bool from_file = false;     // the loader mapped the file itself
+  bool of_c_library = false;  // the process uses it without us
+  bool may_unmap = true;  // if nobody gives the image up: its handle was dropped, its thread ends
+  pid_t thread = 0;       // whose handle it is, as gettid(2) numbers it
 };
 
 // Calls that have entered an image and have not returned, and nonblocking ones that wait for a

@@ -159,8 +159,9 @@ bool IsStill(const Mapping& mapping, const std::string& path) {
   return real != nullptr && mapping.file == real.get();
 }
 
-// The names of the objects whose path leads to another file now.
-std::vector<std::string> Replaced(std::vector<const LoadedObject*> objects) {
+// The names of the objects whose path leads to another file now. Leaves in `objects` those about
+// which the system says nothing.
+std::vector<std::string> Replaced(std::vector<const LoadedObject*>& objects) {
   std::vector<std::string> replaced;
   std::ifstream maps("/proc/self/maps");
   maps.exceptions(std::ios::badbit);  // otherwise std::getline() hides a failed allocation
@@ -189,7 +190,12 @@ LoadedObjects LoadedObjects::List() {
   LoadedObjects list;
   list.objects_ = now.objects;
   *last = std::move(now);
-  static const auto* program = new std::vector<const LoadedObject*>(list.Closure(0));
+  static const std::vector<const void*>* program = nullptr;
+  if (program == nullptr) {
+    std::vector<const void*> headers;
+    for (const LoadedObject* object : list.Closure(0)) headers.push_back(object->headers);
+    program = new std::vector<const void*>(std::move(headers));
+  }
   list.program_ = program;
   return list;
 }
@@ -216,7 +222,7 @@ std::vector<const LoadedObject*> LoadedObjects::ClosureOf(const std::string& nam
 }
 
 bool LoadedObjects::IsOfProgram(const LoadedObject& object) const noexcept {
-  return std::find(program_->begin(), program_->end(), &object) != program_->end();
+  return std::find(program_->begin(), program_->end(), object.headers) != program_->end();
 }
 
 std::vector<const LoadedObject*> LoadedObjects::Closure(size_t first) const {
@@ -261,7 +267,9 @@ LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
 bool IsMappedFromFile(const std::string& name) {
   const LoadedObjects objects = LoadedObjects::List();
   const LoadedObject* object = objects.Find(name);
-  return object != nullptr && Replaced({object}).empty();
+  if (object == nullptr) return false;
+  std::vector<const LoadedObject*> unknown{object};
+  return Replaced(unknown).empty() && unknown.empty();
 }
 
 std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
@@ -274,7 +282,7 @@ std::vector<std::string> ReplacedFiles(const std::vector<std::string>& names) {
       wanted.push_back(object.get());
     }
   }
-  return Replaced(std::move(wanted));
+  return Replaced(wanted);
 }
 
 }  // namespace soswap

@@ -58,11 +58,13 @@ class LoadedObjects final {
   void Mark(size_t index, Marks& marks) const;
 
   Objects objects_;
-  const std::vector<const LoadedObject*>* program_ = nullptr;  // which lives for ever
+  // The program headers of what the main program is and needs; never freed. They stay where they
+  // are, while an entry of the list is made anew now and then.
+  const std::vector<const void*>* program_ = nullptr;
 };
 
 // Whether the object of this name, a path, is mapped from the file that has the path now. Reads
-// /proc/self/maps. Any thread.
+// /proc/self/maps; false where that is missing. Any thread.
 bool IsMappedFromFile(const std::string& name);
 
 // Returns which of these loaded objects, by name, are mapped from a file that was since replaced,

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "core/base/error.h"
+#include "core/base/limits.h"
 #include "core/base/loader_name.h"
 #include "core/base/unnamed_file.h"
 #include "core/elf/machine.h"
@@ -147,6 +148,9 @@ std::vector<std::byte> MakeFile(const StubRequest& request) {
 FileDescriptor Store(const std::vector<std::byte>& bytes) {
   constexpr const char* kName = "soswap-dependencies";
   FileDescriptor file = CreateUnnamedFile(kName, Storage::kMemory, FileUse::kData);
+  if (!MayHaveFileOf(bytes.size())) {
+    throw Error(Fault::kSystem, "write", kName, DescribeWithLimit(EFBIG));
+  }
   if (write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
     throw Error(Fault::kSystem, "write", kName, std::strerror(errno));
   }

@@ -1,5 +1,9 @@
 #include "core/resolve/inspected_snapshot.h"
 
+#include <fcntl.h>
+
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <span>
@@ -7,6 +11,10 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/file_descriptor.h"
+#include "core/base/limits.h"
+#include "core/base/loader_name.h"
+#include "core/resolve/dependencies.h"
 
 namespace soswap {
 namespace {
@@ -32,6 +40,22 @@ std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const CopyPlan&
   }
 }
 
+// A swap may close an image before the loader opens the next, or opens the old one again. It opens
+// one file at a time; for a stub object there are two more.
+void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
+  const auto another = [&] {
+    return FileDescriptor(fcntl(taken.snapshot->descriptor(), F_DUPFD_CLOEXEC, 0));
+  };
+  bool enough;
+  if (NeedsAnchor(taken.elf.facts())) {
+    const std::array<FileDescriptor, 3> spare{another(), another(), another()};
+    enough = spare.back().valid();
+  } else {
+    enough = another().valid();
+  }
+  if (!enough) throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
+}
+
 }  // namespace
 
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
@@ -44,6 +68,16 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   UnloadFacts unload = UnloadFactsOf(elf);
   return std::make_shared<InspectedSnapshot>(
       InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload), {}, {}});
+}
+
+void AssertLoadable(const InspectedSnapshot& taken, const CopyPlan& plan) {
+  if (taken.snapshot->on_noexec() && !plan.allow_noexec) {
+    throw Error(Fault::kNoexec, "load", taken.path,
+                "its file system is mounted noexec, which forbids to run code from it; the option "
+                "noexec: 'allow' runs a private copy");
+  }
+  AssertDescriptorsLeft(taken);
+  if (plan.maps_copy) AssertNamesLead(taken.snapshot->descriptor(), taken.path);
 }
 
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan) {

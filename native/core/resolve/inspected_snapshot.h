@@ -33,6 +33,10 @@ struct InspectedSnapshot {
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const CopyPlan& plan);
 
+// Checks that the loader can map what the plan says, and may. Any thread. Throws Error: kNoexec,
+// kNoProc, kSystem.
+void AssertLoadable(const InspectedSnapshot& taken, const CopyPlan& plan);
+
 // Checks whether a snapshot of the file, taken now by the same plan, has the same bytes. Any
 // thread. Throws Error, kChangedWhileRead, if a process is writing the file.
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan);

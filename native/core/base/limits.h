@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace soswap {
+
+// The text of an error of the system, with the limit of this process that it comes from and the
+// amount of it, getrlimit(2).
+std::string DescribeWithLimit(int error_number);
+
+// Whether RLIMIT_FSIZE lets this process make files of `size` bytes. To try kills it by SIGXFSZ.
+bool MayHaveFileOf(uint64_t size);
+
+}  // namespace soswap
