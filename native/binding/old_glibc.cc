@@ -77,6 +77,10 @@ int Stat(const char* path, void* result) __asm__("stat64");
 int Stat(const char* path, void* result) {
   return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, result, 0));
 }
+int StatLink(const char* path, void* result) __asm__("lstat64");
+int StatLink(const char* path, void* result) {
+  return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, result, AT_SYMLINK_NOFOLLOW));
+}
 int StatDescriptor(int descriptor, void* result) __asm__("fstat64");
 int StatDescriptor(int descriptor, void* result) {
   return static_cast<int>(syscall(SYS_fstat, descriptor, result));

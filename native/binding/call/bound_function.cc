@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 
 #include <array>
+#include <cerrno>
 #include <exception>
 #include <new>
 #include <type_traits>
@@ -55,9 +56,9 @@ template <typename NativeCall>
 napi_value CompleteWithErrno(napi_env env, const Slot& slot, NativeCall call) {
   int error_number = 0;
   napi_value value = Complete(env, slot, [&] {
-    const CallErrno call_errno;
+    const FreshErrno fresh;
     const CallResult result = call();
-    error_number = call_errno.value();
+    error_number = errno;
     return result;
   });
   bool failed = false;

@@ -6,17 +6,14 @@
 
 namespace soswap {
 
-// errno of one call, on the thread of the call. It is 0 when the call begins, and afterwards what
-// it was before: a call inside of another one does not change what that one reports.
-class CallErrno final {
+// Around one call, on the thread of the call: errno is 0 when the call begins, and afterwards what
+// it was before, so that a call inside of another one does not change what that one reports.
+class FreshErrno final {
  public:
-  CallErrno() noexcept : before_(errno) { errno = 0; }
-  CallErrno(const CallErrno&) = delete;
-  CallErrno& operator=(const CallErrno&) = delete;
-  ~CallErrno() { errno = before_; }
-
-  // What the call has left.
-  static int value() noexcept { return errno; }
+  FreshErrno() noexcept : before_(errno) { errno = 0; }
+  FreshErrno(const FreshErrno&) = delete;
+  FreshErrno& operator=(const FreshErrno&) = delete;
+  ~FreshErrno() { errno = before_; }
 
  private:
   int before_;

@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -163,9 +164,9 @@ void NonblockingCall::Call() {
     result_ = frame_.Call(address_);
     return;
   }
-  const CallErrno call_errno;
+  const FreshErrno fresh;
   result_ = frame_.Call(address_);
-  errno_ = call_errno.value();
+  errno_ = errno;
 }
 
 // On a thread of the pool.
