@@ -7,7 +7,10 @@
 
 #include "small_libraries.h"
 
-using namespace soswap;
+using soswap::LoadedObject;
+using soswap::LoadedObjects;
+using soswap::ObjectSymbols;
+using soswap::test::Workshop;
 
 TEST_CASE("the symbols of a loaded object are those that dlsym(3) finds in it") {
   const Workshop workshop;
