@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect, SoHandle } from 'soswap';
+import { constants, dlclose, dlopen } from 'soswap/dl';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
 import { exitedCleanly, root, runProgram, runSoswap } from '../fixtures/child.js';
@@ -143,6 +144,24 @@ for (const [what, build] of [
     t.equal(ended.stdout.match(/printed by 7\n/g)?.length, 2);
   });
 }
+
+t.test('a dependency that was bound to the program before stays with it', async (t) => {
+  const directory = t.testdir();
+  const path = putBoth(directory, 1);
+  const obstacle = () => inspect(path).programNames.obstacle;
+  t.equal(obstacle(), null);
+  const before = dlopen(join(directory, 'libdependency.so'), constants.RTLD_NOW);
+  t.match(obstacle(), /libdependency\.so' was loaded before, and bound to the program/);
+  dlclose(before);
+  t.equal(obstacle(), null);
+  using so = SoHandle.open(path, { by_call: int32 });
+  t.equal(obstacle(), null, 'another handle bound it to itself');
+  using other = SoHandle.open(path, { by_call: int32, by_dependency: int32 });
+  t.strictSame(
+    [so.functions.by_call(), other.functions.by_call(), other.functions.by_dependency()],
+    [1, 1, 1],
+  );
+});
 
 t.test(
   'of two dependencies, one needs std::cout of the program, and one its own function',

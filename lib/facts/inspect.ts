@@ -40,7 +40,9 @@ export interface UnloadReason extends RetainReason {
 
 /** An error that opening a library has; see {@link SoError}. */
 export interface SoRefusal {
+  /** The code of the error. */
   readonly code: SoErrorCode;
+  /** Its message. */
   readonly message: string;
   /** The first symbol that nothing defines. */
   readonly symbol?: string;

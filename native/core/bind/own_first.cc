@@ -18,6 +18,7 @@
 #include "core/bind/bound_imports.h"
 #include "core/elf/edit.h"
 #include "core/loader/object_symbols.h"
+#include "core/loader/own_first_objects.h"
 
 namespace soswap {
 namespace {
@@ -175,6 +176,7 @@ class Search final {
     if (start().Find("__sanitizer_set_death_callback")) {
       return "a sanitizer's runtime ends the process at RTLD_DEEPBIND";
     }
+    if (std::string why = BoundBefore(); !why.empty()) return why;
     for (const auto& file : resolution_.files()) {
       const std::string name = FirstLost(*file);
       if (name.empty()) continue;
@@ -188,6 +190,22 @@ class Search final {
 #else
     return "the C library has no RTLD_DEEPBIND";
 #endif
+  }
+
+  // Code of a loaded dependency that took the program's definitions must not get what others made.
+  std::string BoundBefore() {
+    const LoadedObjects objects = LoadedObjects::List();
+    for (const std::string& path : resolution_.loaded_dependencies()) {
+      const LoadedObject* object = objects.Find(path);
+      if (object == nullptr || IsOwnFirst(*object)) continue;
+      try {
+        if (!HasContested(*DependencyFile::Read(path))) continue;
+      } catch (const Error&) {
+        // The file is gone, so that nothing can be known of it.
+      }
+      return "its dependency '" + path + "' was loaded before, and bound to the program";
+    }
+    return {};
   }
 
   // The first import of a dependency for which the program has something that the dependency would

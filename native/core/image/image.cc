@@ -4,11 +4,14 @@
 #include <link.h>
 
 #include <new>
+#include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "core/base/error.h"
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
+#include "core/loader/own_first_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
 
@@ -26,10 +29,14 @@ class Apart final {
       const int flags = 0;
 #endif
       LoaderHandle handle(dlopen(object.path.c_str(), RTLD_LAZY | RTLD_LOCAL | flags));
+      if (!object.own_first) others_.insert(object.path);
       if (handle == nullptr && !object.own_first) complete_ = false;
       if (handle != nullptr) handles_.push_back(std::move(handle));
     }
   }
+
+  // The names of those that the program comes first for.
+  const std::unordered_set<std::string>& others() const noexcept { return others_; }
 
   // The mode for the image itself. One that does not load alone is loaded with the image, and would
   // take its flag.
@@ -42,6 +49,7 @@ class Apart final {
 
  private:
   std::vector<LoaderHandle> handles_;
+  std::unordered_set<std::string> others_;
   bool complete_ = true;
 };
 
@@ -54,6 +62,9 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
   const Apart apart(inspected->apart);
   LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, apart.ModeFrom(mode)));
+#ifdef RTLD_DEEPBIND
+  if ((apart.ModeFrom(mode) & RTLD_DEEPBIND) != 0) MarkOwnFirst(loader_name, apart.others());
+#endif
   origin.from_file = false;
   return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
                                           std::move(inspected), mode, std::move(known)));

@@ -71,6 +71,11 @@ class Resolution final {
   // Whether a dependency, direct or not, or what a loaded one needs has the symbol in the version.
   bool ProvidesImport(const elf::Import& import) const;
 
+  // The paths of those that are loaded, direct or not, and that the main program does not need.
+  const std::vector<std::string>& loaded_dependencies() const noexcept {
+    return loaded_dependencies_;
+  }
+
   // The files of the dependencies that are not loaded.
   const std::vector<std::shared_ptr<const DependencyFile>>& files() const noexcept {
     return files_;
