@@ -191,13 +191,18 @@ export interface NativeLibrary {
   openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
+  /** Returns why code of the image may still run, apart from what is due at the end of this thread. */
+  inUse(image: number): RetainReason[];
   symbol(image: number, name: string): bigint | undefined;
   /** Returns 0 for an image that is not open. */
   callsInFlight(image: number): number;
-  /** Calls dlclose(3). Returns the reasons why the image is still mapped; empty if it is unmapped. */
-  closeImage(image: number): RetainReason[];
+  /**
+   * Calls dlclose(3), unless code of the image may still run and `force` is not set: then the image waits for `sweep()`.
+   * Returns the reasons why the image is still mapped; empty if it is unmapped.
+   */
+  closeImage(image: number, force: boolean): RetainReason[];
   /** Closes an image and releases its snapshot on another thread. */
-  closeImageAsync(image: number, snapshot: number): Promise<RetainReason[]>;
+  closeImageAsync(image: number, snapshot: number, force: boolean): Promise<RetainReason[]>;
   /** Retains an image for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }
@@ -216,14 +221,15 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
-   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
+   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first:
+   * 1 unless code of it may still run, 2 in any case.
    * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again as the image `restored`. Throws
    * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
    * called.
    */
   exchange(
     previous: number,
-    closePrevious: boolean,
+    closePrevious: 0 | 1 | 2,
     next: number,
     restored: number,
     ...toOpen: ImageRequest
@@ -270,6 +276,12 @@ export interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
+  /** Closes the images of this thread that wait and of which no code can run any more. Returns how many wait still. */
+  sweep(): number;
+  /** Calls `callback` soon after no code of a waiting image can run any more. Keeps no process alive. */
+  onUnused(callback: () => void): void;
+  /** Has a thread of the pool run the destructors that waiting images have due there. */
+  visitPool(): void;
   /** Returns where the stack of this thread ends now. It grows downwards. */
   stackAddress(): number;
   /** Returns the number of live images in this process that have this loader name. */

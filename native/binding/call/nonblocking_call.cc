@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "binding/call/call_error.h"
+#include "core/tracking/thread_record.h"
 
 namespace soswap {
 namespace {
@@ -158,6 +159,7 @@ void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
 
 // On a thread of the pool.
 void NonblockingCall::Run() {
+  VisitThread();
   try {
     result_ = frame_.Call(address_);
     if (slot_.signature.return_type == Type::kString && result_.integer != 0) {

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "core/copy/snapshot.h"
@@ -7,12 +11,20 @@
 
 namespace soswap {
 
+class Tracking;
+
+// The last edit: binds the imports of a copy. Returns what tracks its images, null if nothing does;
+// `same` makes the bytes those of another copy of the file.
+using Binding = std::function<std::shared_ptr<Tracking>(
+    const ElfFile& file, std::span<std::byte> copy, const std::shared_ptr<Tracking>& same)>;
+
 // How a file becomes a private copy; lib/native/types.ts: SnapshotOptions.
 struct CopyPlan {
   Storage storage = Storage::kMemory;
   Snapshot::Extent extent = Snapshot::Extent::kLoadable;
   bool allow_writer = false;  // take the file even if a process has it open for writing
   std::vector<Edit> edits;    // in this order
+  Binding bind;               // none if empty
 };
 
 }  // namespace soswap

@@ -10,6 +10,7 @@
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
 #include "core/resolve/dependencies.h"
+#include "core/tracking/thread_record.h"
 
 namespace soswap {
 
@@ -19,7 +20,15 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   const ImageIdentity identity = ImageIdentity::Of(origin.path, elf);
   const KnownImage known(loader_name, identity);  // to its constructors
-  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, mode));
+  const auto& tracking = inspected->tracking;
+  const bool began = tracking != nullptr && tracking->Begin();
+  LoaderHandle handle;
+  try {
+    handle.reset(LoadSnapshot(origin.path, elf, loader_name, mode));
+  } catch (...) {
+    if (began) tracking->TryEnd();  // nothing of it is mapped
+    throw;
+  }
   origin.from_file = false;
   return std::shared_ptr<Image>(
       new Image(std::move(origin), std::move(handle), std::move(inspected), mode, &identity));
@@ -50,6 +59,7 @@ std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
   }
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  TakeWaiting(closed.loader_name());  // it has another handle now
   const ImageIdentity* identity = FindKnownImage(closed.loader_name().c_str());
   return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
                                           std::move(inspected), closed.mode_, identity));
@@ -70,6 +80,7 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
+  if (!record_->origin.from_file && inspected_ != nullptr) record_->tracking = inspected_->tracking;
   if (identity != nullptr) record_->known = KnownImage(record_->loader_name, *identity);
   AddLoadedImage(record_);
 }
@@ -78,7 +89,7 @@ Image::~Image() {
   if (handle_ == nullptr) return;
   try {
     if (record_->origin.may_unmap) {
-      Close();
+      Close(false);
     } else {
       static_cast<void>(handle_.release());  // first: to make the reason may fail
       Keep({{"kept", "its handle was dropped without being closed"}});
@@ -97,35 +108,14 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
   return FindSymbol(handle_.get(), name.c_str());
 }
 
-std::vector<RetainReason> Image::Close() {
-  handle_.reset();
+std::vector<RetainReason> Image::Close(bool force) {
   inspected_.reset();
-  try {
-    auto reasons = WhyStillThere();
-    if (reasons.empty() || reasons.front().code == "opened-elsewhere") {
-      RemoveLoadedImage(*record_);  // who else has it open answers for it
-    } else {
-      MarkRetained(*record_, reasons);
-    }
-    return reasons;
-  } catch (const std::bad_alloc&) {
-    RemoveLoadedImage(*record_);
-    if (!IsLoaded(record_->loader_name)) return {};
-    return {{"unknown", "no memory"}};  // so short that it takes none but for the list
-  }
+  return CloseOrWait(record_, std::move(handle_), force);
 }
 
-std::vector<RetainReason> Image::WhyStillThere() const {
-  if (!IsLoaded(record_->loader_name)) return {};
-  if (IsShared(*record_)) {
-    return {{"opened-elsewhere", "another handle of soswap has the same image"}};
-  }
-  auto reasons =
-      WhyStillMapped(record_->origin.unload, record_->loader_name, !record_->origin.from_file);
-  if (reasons.front().code == "unknown" && HasOpenedItself(record_->loader_name.c_str())) {
-    reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
-  }
-  return reasons;
+void Image::EndThread() const {
+  if (record_->tracking == nullptr) return;
+  if (ThreadRecord* record = ThreadRecord::IfAny()) record->Run(record_->tracking.get());
 }
 
 void Image::Keep(std::vector<RetainReason> reasons) {

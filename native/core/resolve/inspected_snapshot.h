@@ -18,12 +18,14 @@ struct InspectedSnapshot {
   std::shared_ptr<Snapshot> snapshot;
   ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
   UnloadFacts unload;  // of the edited copy
+  std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
 };
 
 // Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
 // from which $ORIGIN and messages are derived. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
-                                                const CopyPlan& plan);
+                                                const CopyPlan& plan,
+                                                const std::shared_ptr<Tracking>& same = nullptr);
 
 // Checks whether a snapshot of the file, taken now by the same plan, has the same bytes. Any
 // thread. Throws Error, kChangedWhileRead, if a process is writing the file.
