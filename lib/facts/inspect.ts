@@ -8,13 +8,13 @@ import type { NativeInspection, SoDependency, SoExport, SoImport } from '../nati
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
   /**
-   * - `clean`: the image is unmapped
+   * - `clean`: the image is unmapped, at once or when threads that soswap tracks have ended
    * - `stays-mapped`: the loader keeps the image mapped
    * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
    */
   readonly outcome: 'clean' | 'stays-mapped' | 'may-crash';
   /**
-   * The outcome and its reasons as text: `unmaps cleanly`, `stays mapped because …` or `unmapping may crash because …`.
+   * The outcome and its reasons as text: `unmaps cleanly`, `unmaps when its threads have ended`, `stays mapped because …` or `unmapping may crash because …`.
    */
   readonly verdict: string;
   /** The reasons why the outcome is not `clean`, with their cures; empty if it is. */
@@ -93,7 +93,6 @@ export function inspect(path: string | URL): SoInfo {
     const { buildId, size, unmapHazards } = candidate.facts;
     const { machine, soname, memorySize, runpath, rpath } = native;
     const { dependencies, exports, imports } = native;
-    const hazards = hazardsOf(native, unmapHazards);
     return {
       path: source.path,
       machine,
@@ -107,8 +106,12 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
-      plain: verdictOf(hazards, obstacles(native, true)),
-      unload: verdictOf(hazards, obstacles(native, false)),
+      plain: verdictOf(hazardsOf(native, unmapHazards), obstacles(native, true)),
+      unload: verdictOf(
+        hazardsOf(native, native.untrackedHazards),
+        obstacles(native, false),
+        native.tracked,
+      ),
     };
   } finally {
     candidate.release();
@@ -136,12 +139,20 @@ const outcomeTexts: Readonly<Record<UnloadVerdict['outcome'], string>> = {
   'may-crash': 'unmapping may crash',
 };
 
-function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): UnloadVerdict {
+/** @param tracked Whether soswap sees when the threads of the library have ended. */
+function verdictOf(
+  hazards: readonly Reason[],
+  obstacles: readonly Reason[],
+  tracked = false,
+): UnloadVerdict {
   // An image that the loader always keeps cannot crash. The other obstacles have an effect only if code uses a feature.
   const kept = obstacles.some(({ code }) => code === 'nodelete');
   const reasons = kept ? [...obstacles, ...hazards] : [...hazards, ...obstacles];
   const [first] = reasons;
-  if (first === undefined) return { outcome: 'clean', verdict: outcomeTexts.clean, reasons };
+  if (first === undefined) {
+    const verdict = tracked ? 'unmaps when its threads have ended' : outcomeTexts.clean;
+    return { outcome: 'clean', verdict, reasons };
+  }
   const verdict = reasons.map(({ effect, detail }) => `${outcomeTexts[effect]} because ${detail}`);
   return { outcome: first.effect, verdict: verdict.join('; '), reasons };
 }
@@ -174,7 +185,7 @@ function obstacles(native: NativeInspection, plain: boolean): Reason[] {
       cure: 'compile it with -fno-gnu-unique; SoHandle needs no cure, because it makes the symbols global',
     });
   }
-  if (native.threadLocalDestructors) {
+  if (plain ? native.threadLocalDestructors : native.untrackedDestructors) {
     reasons.push({
       code: 'thread-local-destructor',
       detail:

@@ -167,6 +167,11 @@ export interface NativeInspection {
   readonly bindNow: boolean;
   readonly go: boolean;
   readonly threadLocalDestructors: boolean;
+  /** Whether soswap tracks threads or destructors of an image. */
+  readonly tracked: boolean;
+  /** The reasons, apart from what is tracked, why unmapping an image could crash the process. */
+  readonly untrackedHazards: readonly RetainReason[];
+  readonly untrackedDestructors: boolean;
   readonly uniqueSymbols: readonly string[];
   readonly exports: readonly SoExport[];
   readonly imports: readonly SoImport[];
