@@ -151,24 +151,23 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
 }
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
-  exports["Library"] =
-      DefineClass(env, "Library",
-                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
-                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
-                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
-                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
-                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
-                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
-                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
-                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-                   InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
-                   InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
-                   InstanceMethod<&LibraryWrap::InUse>("inUse"),
-                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
-                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
-                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
-                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
-                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+  exports["Library"] = DefineClass(
+      env, "Library",
+      {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+       InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+       InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+       InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+       InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
+       InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+       InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+       InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+       InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
+       InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
+       InstanceMethod<&LibraryWrap::InUse>("inUse"), InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+       InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+       InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+       InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+       InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
 std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
@@ -299,14 +298,15 @@ Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
   return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(force); }));
 }
 
-// closeImageAsync(image, snapshot, force): the same on another thread, which releases the snapshot too. If
-// it throws, nothing was closed.
+// closeImageAsync(image, snapshot, force): the same on another thread, which releases the snapshot
+// too. If it throws, nothing was closed.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
   const auto idle = IdleImage(info[0]);
   idle->EndThread();  // here: what is due on this thread is due to no other
   const Napi::Promise closed = RunOnThread(
       info.Env(),
-      [image = idle, force = info[2].ToBoolean().Value(), snapshot = objects_->snapshots.Get(info[1])]() mutable {
+      [image = idle, force = info[2].ToBoolean().Value(),
+       snapshot = objects_->snapshots.Get(info[1])]() mutable {
         std::vector<RetainReason> reasons = image->Close(force);
         snapshot.reset();
         return reasons;

@@ -30,8 +30,8 @@ Napi::Value Sweep(const Napi::CallbackInfo& info) {
 // onUnused(callback): calls it soon after a waiting image has got free. Holds no process alive.
 void OnUnused(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  auto* changed = new Napi::ThreadSafeFunction(Napi::ThreadSafeFunction::New(
-      env, info[0].As<Napi::Function>(), "soswap", 1, 1));
+  auto* changed = new Napi::ThreadSafeFunction(
+      Napi::ThreadSafeFunction::New(env, info[0].As<Napi::Function>(), "soswap", 1, 1));
   changed->Unref(env);
   const uint64_t listener = AddTrackingListener(
       [](void* data) {

@@ -71,7 +71,7 @@ void Pin(uintptr_t address) {
   pinned.store(true, std::memory_order_relaxed);
 }
 
-constexpr std::array<std::string_view, 6> kSignalFunctions{"sigaction",       "signal", "bsd_signal",
+constexpr std::array<std::string_view, 6> kSignalFunctions{"sigaction",     "signal", "bsd_signal",
                                                            "__sysv_signal", "sigset", "ssignal"};
 
 // Adds what the imports say to `tracking`, which is made for the first tracked one, unless it is
@@ -82,8 +82,8 @@ class ImageImports final {
       : tracking_(same), may_make_(same == nullptr) {}
 
   uintptr_t AddressOf(std::string_view name) {
-    const bool is_signal = std::find(kSignalFunctions.begin(), kSignalFunctions.end(), name) !=
-                           kSignalFunctions.end();
+    const bool is_signal =
+        std::find(kSignalFunctions.begin(), kSignalFunctions.end(), name) != kSignalFunctions.end();
     if (!is_signal && !IsTrackedName(name)) return 0;
     if (std::exchange(may_make_, false)) tracking_ = Tracking::New();
     if (tracking_ == nullptr) return 0;

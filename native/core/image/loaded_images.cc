@@ -105,9 +105,9 @@ std::vector<RetainReason> SignalHandlers(const LoadedImage& image) {
     const auto handler = reinterpret_cast<uintptr_t>(action.sa_handler);
     if (handler < image.base || handler >= end) continue;
     const char* name = SignalName(number);
-    reasons.push_back({"signal-handler", "it handles the signal " +
-                                             (name != nullptr ? "SIG" + std::string(name)
-                                                              : std::to_string(number))});
+    reasons.push_back({"signal-handler",
+                       "it handles the signal " +
+                           (name != nullptr ? "SIG" + std::string(name) : std::to_string(number))});
   }
   return reasons;
 }
@@ -132,8 +132,7 @@ void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
   images.push_back({image, std::move(handle), image->origin.thread});
 }
 
-std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image,
-                                   LoaderHandle handle) {
+std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, LoaderHandle handle) {
   handle.reset();
   Tracking* tracking = image->tracking.get();
   try {

@@ -25,7 +25,7 @@ constexpr std::array<std::string_view, 18> kThreadFunctions = {
     "uv_thread_create",
     "uv_thread_create_ex",
     "uv_queue_work",
-    "mq_notify",      // with SIGEV_THREAD, as these
+    "mq_notify",  // with SIGEV_THREAD, as these
     "getaddrinfo_a",
     "aio_read",
     "aio_write",

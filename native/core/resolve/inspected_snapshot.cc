@@ -44,14 +44,14 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   for (const Edit& edit : plan.edits) edit(elf, copy);
   auto tracking = plan.bind ? plan.bind(elf, copy, same) : nullptr;
   UnloadFacts unload = UnloadFactsOf(elf);
-  return std::make_shared<InspectedSnapshot>(
-      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload),
-                        std::move(tracking)});
+  return std::make_shared<InspectedSnapshot>(InspectedSnapshot{
+      origin, std::move(snapshot), std::move(elf), std::move(unload), std::move(tracking)});
 }
 
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan) {
   try {
-    return TakeSnapshot(path, taken.path, plan, taken.tracking)->snapshot->SameBytesAs(*taken.snapshot);
+    return TakeSnapshot(path, taken.path, plan, taken.tracking)
+        ->snapshot->SameBytesAs(*taken.snapshot);
   } catch (const Error& error) {
     if (error.fault() == Fault::kChangedWhileRead) throw;
     return false;  // the file has a defect that it did not have then

@@ -91,8 +91,8 @@ KeyRecord* NewKeyRecord() {
 void Retire(KeyRecord* record) noexcept {
   Tracking* tracking = record->tracking;
   uint64_t state = record->state.load();
-  while (!record->state.compare_exchange_weak(
-      state, ((state >> kGenerationBits) + 1) << kGenerationBits)) {
+  while (!record->state.compare_exchange_weak(state, ((state >> kGenerationBits) + 1)
+                                                         << kGenerationBits)) {
   }
   tracking->keys.fetch_sub(1);
   tracking->Leave(Tracked::kSetSpecific, state & kCountMask);
@@ -197,9 +197,8 @@ void ThreadRecord::SetValue(KeyRecord* key, bool has_value) {
   }
   if (found != values_.end()) return;
   // Values of keys that are gone.
-  std::erase_if(values_, [](const Value& value) {
-    return GenerationOf(*value.key) != value.generation;
-  });
+  std::erase_if(values_,
+                [](const Value& value) { return GenerationOf(*value.key) != value.generation; });
   values_.push_back({key, generation});
   key->tracking->Add(Tracked::kSetSpecific);
   key->state.fetch_add(1);
@@ -223,8 +222,8 @@ bool ThreadRecord::RunKeys(Tracking* tracking) {
 // As at the end of a thread: thread_local destructors, the last first, then keys in rounds.
 void ThreadRecord::Run(Tracking* tracking) {
   for (;;) {
-    const auto last = std::find_if(
-        destructors_.rbegin(), destructors_.rend(), [&](const Destructor& each) {
+    const auto last =
+        std::find_if(destructors_.rbegin(), destructors_.rend(), [&](const Destructor& each) {
           return each.use.tracking == tracking && tracking->IsNow(each.incarnation);
         });
     if (last == destructors_.rend()) break;
@@ -306,8 +305,7 @@ int CreateKey(pthread_key_t* key, void (*destructor)(void*), Tracking* tracking)
 
 int DeleteKey(pthread_key_t key) noexcept {
   // First: the number may be given to another key at once.
-  KeyRecord* record =
-      key < keys_by_number.size() ? keys_by_number[key].exchange(nullptr) : nullptr;
+  KeyRecord* record = key < keys_by_number.size() ? keys_by_number[key].exchange(nullptr) : nullptr;
   const int failed = Real().key_delete(key);
   if (record != nullptr) Retire(record);
   return failed;

@@ -64,7 +64,8 @@ Thunks::Set Thunks::Make() {
   return set;
 }
 
-// Code first, which nobody can write once it runs, then the words: the targets, and one of each set.
+// Code first, which nobody can write once it runs, then the words: the targets, and one of each
+// set.
 bool Thunks::MapMore() {
 #if defined(__x86_64__) || defined(__aarch64__)
   const size_t size = targets_.size() * kSize;

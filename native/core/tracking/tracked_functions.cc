@@ -100,20 +100,34 @@ constexpr std::string_view kStdThread =
     "_ZNSt6thread15_M_start_threadESt10unique_ptrINS_6_StateESt14default_deleteIS1_EEPFvvE";
 
 constexpr std::array<std::string_view, kCount> kNames{
-    "pthread_create",      "thrd_create",
-    kStdThread,            "uv_thread_create",
-    "uv_thread_create_ex", "__cxa_thread_atexit_impl",
-    "__cxa_thread_atexit", "pthread_key_create",
-    "pthread_key_delete",  "pthread_setspecific",
-    "tss_create",          "tss_delete",
-    "tss_set",             "uv_queue_work",
-    "timer_create",        "timer_delete",
-    "mq_notify",           "getaddrinfo_a",
-    "aio_read",            "aio_write",
-    "aio_fsync",           "aio_read64",
-    "aio_write64",         "aio_fsync64",
-    "lio_listio",          "lio_listio64",
-    "on_exit",             "__cxa_at_quick_exit",
+    "pthread_create",
+    "thrd_create",
+    kStdThread,
+    "uv_thread_create",
+    "uv_thread_create_ex",
+    "__cxa_thread_atexit_impl",
+    "__cxa_thread_atexit",
+    "pthread_key_create",
+    "pthread_key_delete",
+    "pthread_setspecific",
+    "tss_create",
+    "tss_delete",
+    "tss_set",
+    "uv_queue_work",
+    "timer_create",
+    "timer_delete",
+    "mq_notify",
+    "getaddrinfo_a",
+    "aio_read",
+    "aio_write",
+    "aio_fsync",
+    "aio_read64",
+    "aio_write64",
+    "aio_fsync64",
+    "lio_listio",
+    "lio_listio64",
+    "on_exit",
+    "__cxa_at_quick_exit",
     "dlsym",
 };
 
@@ -163,9 +177,9 @@ void RunUvThread(void* data) {
 
 int PthreadCreate(pthread_t* thread, const pthread_attr_t* attributes, void* function,
                   void* argument, Tracking* tracking) {
-  return StartThread(tracking, Tracked::kPthreadCreate, function, argument, EAGAIN, [&](void* data) {
-    return Real().pthread_create(thread, attributes, RunPthread, data);
-  });
+  return StartThread(
+      tracking, Tracked::kPthreadCreate, function, argument, EAGAIN,
+      [&](void* data) { return Real().pthread_create(thread, attributes, RunPthread, data); });
 }
 
 int ThrdCreate(thrd_t* thread, void* function, void* argument, Tracking* tracking) {
@@ -174,16 +188,16 @@ int ThrdCreate(thrd_t* thread, void* function, void* argument, Tracking* trackin
 }
 
 int UvThreadCreate(void* thread, void* function, void* argument, Tracking* tracking) {
-  return StartThread(tracking, Tracked::kUvThreadCreate, function, argument, -ENOMEM,
-                     [&](void* data) { return Real().uv_thread_create(thread, RunUvThread, data); });
+  return StartThread(
+      tracking, Tracked::kUvThreadCreate, function, argument, -ENOMEM,
+      [&](void* data) { return Real().uv_thread_create(thread, RunUvThread, data); });
 }
 
 int UvThreadCreateEx(void* thread, const void* options, void* function, void* argument,
                      Tracking* tracking) {
-  return StartThread(tracking, Tracked::kUvThreadCreateEx, function, argument, -ENOMEM,
-                     [&](void* data) {
-                       return Real().uv_thread_create_ex(thread, options, RunUvThread, data);
-                     });
+  return StartThread(
+      tracking, Tracked::kUvThreadCreateEx, function, argument, -ENOMEM,
+      [&](void* data) { return Real().uv_thread_create_ex(thread, options, RunUvThread, data); });
 }
 
 // libstdc++ runs the state on the new thread and deletes it there.
@@ -353,8 +367,8 @@ int AskFor(const sigevent* event, Tracking* tracking, Tracked what, bool once, u
   try {
     const std::lock_guard lock(TheNotices().mutex);
     number = ++TheNotices().last;
-    TheNotices().all.emplace(number, Notice{tracking, what, event->sigev_notify_function,
-                                            event->sigev_value, once});
+    TheNotices().all.emplace(
+        number, Notice{tracking, what, event->sigev_notify_function, event->sigev_value, once});
   } catch (const std::bad_alloc&) {
     errno = EAGAIN;
     return -1;
@@ -422,9 +436,8 @@ int MqNotify(mqd_t queue, const sigevent* event, Tracking* tracking) {
 int GetaddrinfoA(int mode, gaicb** list, int count, sigevent* event, Tracking* tracking) {
   if (!WantsThread(event)) return Real().getaddrinfo_a(mode, list, count, event);
   uintptr_t number = 0;
-  return AskFor(event, tracking, Tracked::kGetaddrinfoA, true, number, [&](sigevent* ours) {
-    return Real().getaddrinfo_a(mode, list, count, ours);
-  });
+  return AskFor(event, tracking, Tracked::kGetaddrinfoA, true, number,
+                [&](sigevent* ours) { return Real().getaddrinfo_a(mode, list, count, ours); });
 }
 
 // The end of these cannot be seen: the event lies in the caller's memory. The use never ends.
@@ -511,9 +524,9 @@ std::optional<Tracked> TrackedNamed(std::string_view name) {
     std::sort(all->begin(), all->end());
     return all;
   }();
-  const auto found =
-      std::lower_bound(sorted->begin(), sorted->end(), name,
-                       [](const auto& each, std::string_view wanted) { return each.first < wanted; });
+  const auto found = std::lower_bound(
+      sorted->begin(), sorted->end(), name,
+      [](const auto& each, std::string_view wanted) { return each.first < wanted; });
   if (found == sorted->end() || found->first != name) return std::nullopt;
   return found->second;
 }

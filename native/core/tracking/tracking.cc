@@ -139,8 +139,8 @@ std::vector<RetainReason> Tracking::Reasons() const {
     threads += count(what);
   }
   if (threads > 0) {
-    reasons.push_back({"running-threads",
-                       std::to_string(threads) + " thread(s) that it started have not ended"});
+    reasons.push_back(
+        {"running-threads", std::to_string(threads) + " thread(s) that it started have not ended"});
   }
   const int destructors = count(Tracked::kThreadExitImpl) + count(Tracked::kThreadExit);
   const int values = count(Tracked::kSetSpecific);
@@ -162,8 +162,7 @@ std::vector<RetainReason> Tracking::Reasons() const {
         Tracked::kAioWrite64, Tracked::kAioFsync64, Tracked::kLioListio, Tracked::kLioListio64}) {
     if (const int pending = count(what); pending > 0) {
       reasons.push_back({"pending-work", std::to_string(pending) + " call(s) of " +
-                                             std::string(NameOf(what)) +
-                                             " may still call back"});
+                                             std::string(NameOf(what)) + " may still call back"});
     }
   }
   for (const auto what : {Tracked::kOnExit, Tracked::kAtQuickExit}) {
