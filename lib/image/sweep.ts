@@ -15,10 +15,10 @@ let timer: NodeJS.Timeout | undefined;
 let waiting = 0;
 let listens = false;
 
-/** Unmaps the waiting images of this thread of which no code can run any more. */
+/** Unmaps the waiting images, of this thread and of threads that have ended, of which no code can run any more. */
 export function sweep(): void {
-  if (counting.size === 0) return;
   waiting = native.sweep();
+  if (counting.size === 0) return;
   for (const images of counting) {
     images.forgetUnmapped();
     if (images.size === 0) counting.delete(images);
