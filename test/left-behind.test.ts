@@ -16,7 +16,7 @@ function run(cwd: string, before: string, after: string, options = '{}') {
   const program = `
     import { renameSync } from 'node:fs';
     import koffi from 'koffi';
-    import { SoHandle } from 'soswap';
+    import { loaded, SoHandle } from 'soswap';
     import * as dl from 'soswap/dl';
     ${importUntil}
 
@@ -48,9 +48,36 @@ t.test('an address that was asked for after the swap is not', async (t) => {
   t.match(ended, { ...exitedCleanly, messages: [true, 2222] });
 });
 
-t.test('a signal handler of the old image kills the process', async (t) => {
+t.test('a signal handler of the old image keeps it, until another one is set', async (t) => {
+  const before = `
+    let gone = 0;
+    so.on('unmapped', () => gone++);
+    so.functions.install_handler();
+    const handled = addressed('handled');
+    const remove = dl.functionAt(so.getSymbol('remove_handler'), {});
+  `;
+  const after = `
+    const reasons = () => loaded().flatMap(({ retained }) => retained);
+    process.send(reasons());
+    raise();
+    await until('the handler has run', () => handled() === 1);
+    remove();
+    await until('the image is gone', () => gone === 1);
+    process.send(reasons());
+  `;
+  const ended = await run(t.testdir(), before, after);
+  const reason = { code: 'signal-handler', detail: /SIGUSR2/ };
+  t.match(ended, { ...exitedCleanly, messages: [false, [reason], []] });
+});
+
+t.test("with unload: 'always' it kills the process", async (t) => {
   const after = "raise(); await until('the process dies', () => false);";
-  const ended = await run(t.testdir(), 'so.functions.install_handler();', after);
+  const ended = await run(
+    t.testdir(),
+    'so.functions.install_handler();',
+    after,
+    "{ unload: 'always' }",
+  );
   t.match(ended, { code: null, messages: [true] });
   t.ok(crashSignals.includes(ended.signal), `killed by ${ended.signal}`);
 });

@@ -15,15 +15,15 @@ import type {
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
   /**
-   * - `clean`: the image is unmapped
+   * - `clean`: the image is unmapped, at once or when threads that soswap tracks have ended
    * - `stays-mapped`: the loader keeps the image mapped
    * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
    * - `refused`: {@link SoHandle.open} refuses the library, see {@link SoInfo.refusal}
    */
   readonly outcome: 'clean' | 'stays-mapped' | 'may-crash' | 'refused';
   /**
-   * The outcome and its reasons as text: `unmaps cleanly`, `stays mapped because …`, `unmapping may crash because …` or
-   * `cannot load …`.
+   * The outcome and its reasons as text: `unmaps cleanly`, `unmaps when its threads have ended`, `stays mapped because …`,
+   * `unmapping may crash because …` or `cannot load …`.
    */
   readonly verdict: string;
   /** The reasons why an image is not unmapped, with their cures; empty if it is, or if the library is refused. */
@@ -121,7 +121,7 @@ export function inspect(path: string | URL): SoInfo {
     const { dependencies, exports, imports, programNames } = native;
     const refusal = refusalOf(source.path, native);
     const isOfCLibrary = candidate.facts.cLibrary === 'own';
-    const hazards = isOfCLibrary ? [] : hazardsOf(native, unmapHazards);
+    const hazards = (own: readonly RetainReason[]) => (isOfCLibrary ? [] : hazardsOf(native, own));
     const obstaclesTo = (plain: boolean) =>
       isOfCLibrary ? [usedByProcess] : obstacles(native, plain);
     return {
@@ -139,10 +139,10 @@ export function inspect(path: string | URL): SoInfo {
       imports,
       programNames,
       refusal,
-      plain: verdictOf(hazards, obstaclesTo(true)),
+      plain: verdictOf(hazards(unmapHazards), obstaclesTo(true)),
       unload:
         refusal === null
-          ? verdictOf(hazards, obstaclesTo(false))
+          ? verdictOf(hazards(native.untrackedHazards), obstaclesTo(false), native.tracked)
           : { outcome: 'refused', verdict: refusal.message, reasons: [] },
     };
   } finally {
@@ -186,12 +186,20 @@ const outcomeTexts: Readonly<Record<Exclude<UnloadVerdict['outcome'], 'refused'>
   'may-crash': 'unmapping may crash',
 };
 
-function verdictOf(hazards: readonly Reason[], obstacles: readonly Reason[]): UnloadVerdict {
+/** @param tracked Whether soswap sees when the threads of the library have ended. */
+function verdictOf(
+  hazards: readonly Reason[],
+  obstacles: readonly Reason[],
+  tracked = false,
+): UnloadVerdict {
   // An image that the loader always keeps cannot crash. The other obstacles have an effect only if code uses a feature.
   const kept = obstacles.some(({ code }) => code === 'nodelete');
   const reasons = kept ? [...obstacles, ...hazards] : [...hazards, ...obstacles];
   const [first] = reasons;
-  if (first === undefined) return { outcome: 'clean', verdict: outcomeTexts.clean, reasons };
+  if (first === undefined) {
+    const verdict = tracked ? 'unmaps when its threads have ended' : outcomeTexts.clean;
+    return { outcome: 'clean', verdict, reasons };
+  }
   const verdict = reasons.map(({ effect, detail }) => `${outcomeTexts[effect]} because ${detail}`);
   return { outcome: first.effect, verdict: verdict.join('; '), reasons };
 }
@@ -231,7 +239,7 @@ function obstacles(native: NativeInspection, plain: boolean): Reason[] {
       cure: 'compile it with -fno-gnu-unique; SoHandle needs no cure, because it makes the symbols global',
     });
   }
-  if (native.threadLocalDestructors) {
+  if (plain ? native.threadLocalDestructors : native.untrackedDestructors) {
     reasons.push({
       code: 'thread-local-destructor',
       detail:

@@ -1,4 +1,5 @@
 import type { ImageInfo, RetainReason } from '../image/image-info.js';
+import { sweep } from '../image/sweep.js';
 import { type Json, withJson } from '../internal/json.js';
 import { native } from '../native/addon.js';
 
@@ -32,6 +33,7 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
  * for (const { path, generation, state } of loaded()) console.log(path, generation, state);
  */
 export function loaded(): LoadedImage[] {
+  sweep();
   return native
     .loadedImages()
     .map((image) =>

@@ -1,3 +1,4 @@
+import type { ImageInfo } from '../image/image-info.js';
 import type { SoError } from '../internal/errors.js';
 import type { SwapReport } from '../swap/report.js';
 
@@ -10,6 +11,8 @@ import type { SwapReport } from '../swap/report.js';
 export interface HandleEvents {
   /** A swap took effect. */
   swap: [report: SwapReport];
+  /** A retained image of an earlier generation was unmapped after all: its threads have ended, say. */
+  unmapped: [image: ImageInfo];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }

@@ -8,6 +8,7 @@ import {
   emitOutcomeAsync,
   emitRefused,
   emitSwap,
+  throwLater,
   warnIfUnheard,
 } from '../internal/events.js';
 import { runAsync, runSync } from '../internal/steps.js';
@@ -76,6 +77,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#target = target;
     this.#turns = new Turns(target);
     addHandle(this, target.table.calls());
+    const self = new WeakRef(this); // the count of its images may outlive it
+    target.source.retained.onUnmapped = (info) =>
+      throwLater(() => self.deref()?.emit('unmapped', info));
   }
 
   /** 1 for the first image, one more with every swap. */

@@ -149,7 +149,7 @@ export class Candidate {
     const reasons = this.reasonsToKeep(unload);
     if (reasons.length > 0) return this.keep(image, reasons);
     try {
-      return this.closed(image, image.close());
+      return this.closed(image, image.close(unload === 'always'));
     } catch (error) {
       // JavaScript that a destructor called threw, say. The loader decides whether the image is gone.
       const isGone = !image.isOpen && !native.isLoaded(image.facts.loaderName);
@@ -161,10 +161,16 @@ export class Candidate {
   async retireAsync(image: Image, unload: UnloadPolicy): Promise<readonly RetainReason[]> {
     if (this.reasonsToKeep(unload).length > 0) return this.retire(image, unload);
     try {
-      return this.closed(image, await image.closeAsync(this.facts.id));
+      return this.closed(image, await image.closeAsync(this.facts.id, unload === 'always'));
     } catch {
       return this.retire(image, unload);
     }
+  }
+
+  /** Gives an image up that a trial has used, and that unmapping at once could make crash the process. */
+  giveUp(image: Image): void {
+    if (this.hazards.length > 0) this.keep(image);
+    else this.retire(image, 'auto');
   }
 
   /** Leaves its image mapped for these reasons, by default those why unmapping could crash the process. */

@@ -27,10 +27,15 @@ export interface RetainReason {
   /**
    * - `nodelete`: the library is linked with `-z nodelete`, or is Go
    * - `unique-symbol`: a symbol of it is bound as STB_GNU_UNIQUE
-   * - `thread-local-destructor`: a thread has used a `thread_local` with a destructor, and has not ended
+   * - `thread-local-destructor`: a thread has used a `thread_local` with a destructor, or a key of
+   *   pthread_key_create(3), and has not ended
+   * - `running-threads`: threads that the library started have not ended
+   * - `pending-work`: work that the library handed over, and that will call it back, is not done
+   * - `signal-handler`: a signal handler points into it
+   * - `exit-handler`: on_exit(3) or at_quick_exit(3) will call it
    * - `needed-by`: another loaded object depends on it
    * - `opened-elsewhere`: something else in the process has the same image open
-   * - `may-run-threads`: a thread may still run code of it, or will when it ends
+   * - `may-run-threads`: a thread that soswap cannot see may still run code of it
    * - `libc-never-unmaps`: dlclose(3) of musl does nothing
    * - `c-library`: the library is part of the C library; the process uses it without the handle
    * - `kept`: `unload: 'never'` asked for it
@@ -43,6 +48,10 @@ export interface RetainReason {
     | 'needed-by'
     | 'opened-elsewhere'
     | 'may-run-threads'
+    | 'running-threads'
+    | 'pending-work'
+    | 'signal-handler'
+    | 'exit-handler'
     | 'libc-never-unmaps'
     | 'c-library'
     | 'kept'
@@ -60,8 +69,8 @@ export interface CloseResult {
 }
 
 /**
- * What becomes of an old image. `auto`: it is unmapped, unless that could crash the process because code of the image may
- * still run: it can start threads, or registers destructors for the end of a thread. `always`: it is unmapped in any case.
+ * What becomes of an old image. `auto`: it is unmapped as soon as no code of it can run any more: its threads have ended,
+ * and so have the threads for whose end it registered destructors. `always`: it is unmapped in any case.
  * `never`: it stays mapped.
  */
 export type UnloadPolicy = 'auto' | 'always' | 'never';

@@ -37,19 +37,24 @@ export class Image {
     return this.#library.callsInFlight(this.id);
   }
 
+  /** Why code of it may still run, apart from what is due at the end of this thread. */
+  get inUse(): readonly RetainReason[] {
+    return this.isOpen ? this.#library.inUse(this.id) : [];
+  }
+
   /** The address of a symbol as dlsym(3) finds it. */
   symbol(name: string): bigint | undefined {
     return this.isOpen ? this.#library.symbol(this.id, name) : undefined;
   }
 
-  /** Calls dlclose(3). Returns why the image is still mapped afterwards; empty if it is gone, or was not open. */
-  close(): readonly RetainReason[] {
-    return this.isOpen ? this.#library.closeImage(this.id) : [];
+  /** Calls dlclose(3), unless code of it may still run and nothing forces it. Returns why the image is still mapped afterwards; empty if it is gone, or was not open. */
+  close(force: boolean): readonly RetainReason[] {
+    return this.isOpen ? this.#library.closeImage(this.id, force) : [];
   }
 
   /** The same on another thread, which releases the snapshot too. */
-  async closeAsync(snapshot: number): Promise<readonly RetainReason[]> {
-    return this.isOpen ? this.#library.closeImageAsync(this.id, snapshot) : [];
+  async closeAsync(snapshot: number, force: boolean): Promise<readonly RetainReason[]> {
+    return this.isOpen ? this.#library.closeImageAsync(this.id, snapshot, force) : [];
   }
 
   /** Leaves the image mapped for as long as the process lives, for these reasons. */

@@ -1,6 +1,8 @@
 import { SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { ImageFacts } from '../native/types.js';
+import type { ImageInfo } from './image-info.js';
+import { sweepWhile } from './sweep.js';
 
 /** How many retained images there may be. */
 export interface RetainedLimit {
@@ -16,9 +18,11 @@ export const defaultRetainedLimit: RetainedLimit = { images: 1000, bytes: 2 ** 3
 export class RetainedImages {
   readonly #path: string;
   readonly #limit: RetainedLimit;
-  /** Bytes of address space by the loader's name. */
-  readonly #images = new Map<string, number>();
+  /** By the loader's name. */
+  readonly #images = new Map<string, { readonly bytes: number; info?: ImageInfo | undefined }>();
   #bytes = 0;
+  /** Called for each image that goes after all. */
+  onUnmapped: ((info: ImageInfo) => void) | undefined;
 
   constructor(path: string, limit: RetainedLimit = defaultRetainedLimit) {
     this.#path = path;
@@ -27,13 +31,20 @@ export class RetainedImages {
 
   add({ loaderName, memorySize }: ImageFacts): void {
     if (this.#images.has(loaderName)) return;
-    this.#images.set(loaderName, memorySize);
+    this.#images.set(loaderName, { bytes: memorySize });
     this.#bytes += memorySize;
+    sweepWhile(this);
+  }
+
+  /** Says which image it is; `undefined` if that is not known. */
+  describe(loaderName: string, info: ImageInfo | undefined): void {
+    const image = this.#images.get(loaderName);
+    if (image !== undefined) image.info = info;
   }
 
   /** The loader has returned it again for a new image. */
   remove({ loaderName }: ImageFacts): void {
-    this.#bytes -= this.#images.get(loaderName) ?? 0;
+    this.#bytes -= this.#images.get(loaderName)?.bytes ?? 0;
     this.#images.delete(loaderName);
   }
 
@@ -43,7 +54,7 @@ export class RetainedImages {
    */
   assertRoomFor(coming: RetainedLimit): void {
     if (this.#hasRoomFor(coming)) return;
-    this.#forgetUnmapped();
+    this.forgetUnmapped();
     if (this.#hasRoomFor(coming)) return;
     throw new SoError(
       'ERR_SOSWAP_RETAINED_LIMIT',
@@ -59,12 +70,17 @@ export class RetainedImages {
     );
   }
 
+  get size(): number {
+    return this.#images.size;
+  }
+
   /** A thread that kept an image mapped may have ended since. */
-  #forgetUnmapped(): void {
-    for (const [loaderName, bytes] of this.#images) {
+  forgetUnmapped(): void {
+    for (const [loaderName, { bytes, info }] of this.#images) {
       if (native.isLoaded(loaderName)) continue;
       this.#images.delete(loaderName);
       this.#bytes -= bytes;
+      if (info !== undefined) this.onUnmapped?.(info);
     }
   }
 }

@@ -201,6 +201,11 @@ export interface NativeInspection {
   readonly bindNow: boolean;
   readonly go: boolean;
   readonly threadLocalDestructors: boolean;
+  /** Whether soswap tracks threads or destructors of an image. */
+  readonly tracked: boolean;
+  /** The reasons, apart from what is tracked, why unmapping an image could crash the process. */
+  readonly untrackedHazards: readonly RetainReason[];
+  readonly untrackedDestructors: boolean;
   readonly uniqueSymbols: readonly string[];
   readonly exports: readonly SoExport[];
   readonly imports: readonly SoImport[];
@@ -230,13 +235,18 @@ export interface NativeLibrary {
   openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
+  /** Returns why code of the image may still run, apart from what is due at the end of this thread. */
+  inUse(image: number): RetainReason[];
   symbol(image: number, name: string): bigint | undefined;
   /** Returns 0 for an image that is not open. */
   callsInFlight(image: number): number;
-  /** Calls dlclose(3). Returns the reasons why the image is still mapped; empty if it is unmapped. */
-  closeImage(image: number): RetainReason[];
+  /**
+   * Calls dlclose(3), unless code of the image may still run and `force` is not set: then the image waits for `sweep()`.
+   * Returns the reasons why the image is still mapped; empty if it is unmapped.
+   */
+  closeImage(image: number, force: boolean): RetainReason[];
   /** Closes an image and releases its snapshot on another thread. */
-  closeImageAsync(image: number, snapshot: number): Promise<RetainReason[]>;
+  closeImageAsync(image: number, snapshot: number, force: boolean): Promise<RetainReason[]>;
   /** Retains an image for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }
@@ -255,15 +265,16 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
-   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first.
-   * Opens `next` with `toOpen` unless it is open. If that fails, opens `previous` again, under the same number. Throws
+   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first:
+   * 1 unless code of it may still run, 2 in any case. Opens `next` with `toOpen` unless it is open. If that fails, opens
+   * `previous` again, under the same number. Throws
    * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
    * called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
    * otherwise `null`.
    */
   exchange(
     previous: number,
-    closePrevious: boolean,
+    closePrevious: 0 | 1 | 2,
     next: number,
     ...toOpen: ImageRequest
   ): ImageFacts | null;
@@ -311,6 +322,12 @@ export interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
+  /** Closes the images that wait, of this thread and of threads that have ended, and of which no code can run any more. Returns how many wait still. */
+  sweep(): number;
+  /** Calls `callback` soon after no code of a waiting image can run any more. Keeps no process alive. */
+  onUnused(callback: () => void): void;
+  /** Has a thread of the pool run the destructors that waiting images have due there. */
+  visitPool(): void;
   /** Returns where the stack of this thread ends now. It grows downwards. */
   stackAddress(): number;
   /** Returns the number of live images in this process that have this loader name. */

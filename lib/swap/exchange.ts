@@ -16,16 +16,16 @@ export interface Exchange {
 
 /**
  * Makes every bound function run `next`, which is opened now unless its image is open. With `closePrevious`, the
- * previous image is closed first. Whatever fails, the functions run `next` or the previous generation, loaded again if
+ * previous image is closed first: 1 unless code of it may still run, 2 in any case. Whatever fails, the functions run `next` or the previous generation, loaded again if
  * need be: the addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
  *
  * @throws {SoError} `next` was refused; `outcome` says what became of the previous generation.
  */
-export function exchange(target: SwapTarget, next: Generation, closePrevious: boolean): Exchange {
+export function exchange(target: SwapTarget, next: Generation, closePrevious: 0 | 1 | 2): Exchange {
   const began = process.hrtime.bigint();
   const { slots } = target.table;
   const { current: previous } = target;
-  const closes = closePrevious && previous?.image.isOpen === true;
+  const closes = closePrevious > 0 && previous?.image.isOpen === true;
   const toOpen = next.candidate.request(next.number);
   let opened: ImageFacts | null = null;
   let stray: unknown;

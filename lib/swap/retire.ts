@@ -44,6 +44,8 @@ export function* retire(
   const here = () => holding(() => candidate.retire(image, unload));
   const there = async () => (onThread ? candidate.retireAsync(image, unload) : here());
   const retained = generation.closed ?? (yield* step(here, there));
+  if (retained.length > 0)
+    candidate.source.retained.describe(image.facts.loaderName, generation.info);
   holding(() => candidate.release());
   return { retained, pause: held };
 }

@@ -5,6 +5,7 @@ import type { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
+import { sweep } from '../image/sweep.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import type { BoundFunction } from '../native/types.js';
 
@@ -77,11 +78,14 @@ export class SwapTarget<D extends Definitions = Definitions> {
   /** Lets no function run any more, and gives the running generation up. No call may be in flight. */
   close(): CloseResult {
     const { candidate, image, number, closed } = this.running;
+    const info = closed === undefined ? this.running.info : undefined;
     this.#lastNumber = number;
     this.current = undefined;
     this.table.close();
     const retained = closed ?? candidate.retire(image);
+    if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);
     candidate.release();
+    sweep();
     this.closeResult = { unmapped: retained.length === 0, retained };
     return this.closeResult;
   }

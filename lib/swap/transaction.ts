@@ -3,6 +3,7 @@ import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
+import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { drain } from './drain.js';
@@ -42,7 +43,7 @@ export function* transaction<D extends Definitions>(
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     const spare = plan.verify && (yield* verify(candidate, definitions, plan.verify));
-    if (spare !== undefined) takeBack.push(() => candidate.keep(spare));
+    if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
 
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
     takeBack.push(() => table.release());
@@ -58,7 +59,11 @@ export function* transaction<D extends Definitions>(
 
     // Close, open and commit, or restore.
     const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
-    const exchanged = exchange(target, next, plan.order === 'close-first' && !stays);
+    const exchanged = exchange(
+      target,
+      next,
+      plan.order === 'open-first' || stays ? 0 : plan.unload === 'always' ? 2 : 1,
+    );
     committed = true;
     if (spare !== undefined) endTrial(spare, next);
     table.release();
@@ -94,8 +99,8 @@ function stillNotLoaded({ path }: { path: string }, thrown: unknown): SoError {
 
 /** Gives up the image of a trial that may not be unmapped. The loader has returned the same image for `next`, or not. */
 function endTrial(spare: Image, { candidate, image }: Generation): void {
-  if (spare.facts.loaderName === image.facts.loaderName) spare.close();
-  else candidate.keep(spare);
+  if (spare.facts.loaderName === image.facts.loaderName) spare.close(false);
+  else candidate.giveUp(spare);
 }
 
 /** Whatever one of them throws, the others run too, and the swap throws what made it fail. */
@@ -116,7 +121,8 @@ function assertReplaceable<D extends Definitions>(
   { order, unload }: SwapPlan<D>,
 ): void {
   const { image, candidate } = running;
-  const stays = candidate.staysMapped(unload);
+  sweep(); // makes room
+  const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
   source.retained.assertRoomFor(
     stays ? { images: 1, bytes: image.facts.memorySize } : { images: 0, bytes: 0 },
   );

@@ -41,7 +41,7 @@ export function* verify<D extends Definitions>(
     () => trial.end(),
   );
   if (refusal === undefined) return trial.spare;
-  if (trial.spare !== undefined) candidate.keep(trial.spare);
+  if (trial.spare !== undefined) candidate.giveUp(trial.spare);
   throw refusal;
 }
 
@@ -60,10 +60,10 @@ class Trial<D extends Definitions> {
     this.#image = candidate.openTrial();
     try {
       const target = new SwapTarget(candidate.source, definitions, this.#table);
-      exchange(target, new Generation(0, candidate, this.#image), false);
+      exchange(target, new Generation(0, candidate, this.#image), 0);
     } catch (error) {
       this.#endIdle();
-      if (this.spare !== undefined) candidate.keep(this.spare);
+      if (this.spare !== undefined) candidate.giveUp(this.spare);
       throw error;
     }
   }
@@ -93,12 +93,13 @@ class Trial<D extends Definitions> {
   endSync(): void {
     this.#table.close();
     if (this.#image.callsInFlight === 0) this.#endIdle();
-    else void this.end().then(() => this.spare && this.#candidate.keep(this.spare), rethrowLater);
+    else void this.end().then(() => this.spare && this.#candidate.giveUp(this.spare), rethrowLater);
   }
 
   #endIdle(): void {
-    if (this.#candidate.hazards.length > 0) this.spare = this.#image;
-    else this.#candidate.retire(this.#image, 'always');
+    const stays = this.#candidate.hazards.length > 0 || this.#image.inUse.length > 0;
+    if (stays) this.spare = this.#image;
+    else this.#candidate.retire(this.#image, 'auto');
   }
 }
 

@@ -3,12 +3,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "binding/convert_js.h"
 #include "binding/js_error.h"
+#include "core/bind/bound_imports.h"
 #include "core/bind/own_first.h"
 #include "core/resolve/resolution.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
@@ -109,6 +112,29 @@ Napi::Object ProgramNames(Napi::Env env, const ElfFile& elf, const Resolution& r
   return object;
 }
 
+// What a private copy leaves of the facts: tracked imports are bound there.
+struct TrackedFacts {
+  bool tracks = false;
+  UnloadFacts left;
+};
+
+TrackedFacts FactsOfCopy(const InspectedSnapshot& taken) {
+  TrackedFacts facts{false, taken.unload};
+  const auto tracking = WhyImportsStayUnbound().empty() ? Tracking::New() : nullptr;
+  if (tracking == nullptr) return facts;
+  constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
+  for (const ElfImport& import : taken.elf.Imports()) {
+    if (tracking->AddressOf(import.name) == 0) continue;
+    const bool is_std_thread = import.name.starts_with(kStdThread);
+    const bool known =
+        std::erase(facts.left.thread_functions, is_std_thread ? "std::thread" : import.name) > 0;
+    const bool at_end = import.name.starts_with("__cxa_thread_atexit");
+    facts.tracks = facts.tracks || known || at_end;
+    if (at_end) facts.left.thread_local_destructors = false;
+  }
+  return facts;
+}
+
 }  // namespace
 
 Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
@@ -128,6 +154,10 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   object["bindNow"] = facts.flags.bind_now;
   object["go"] = facts.is_go;
   object["threadLocalDestructors"] = taken.unload.thread_local_destructors;
+  const TrackedFacts copy = FactsOfCopy(taken);
+  object["tracked"] = copy.tracks;
+  object["untrackedHazards"] = ToArray(env, UnmapHazards(copy.left));
+  object["untrackedDestructors"] = copy.left.thread_local_destructors;
   object["uniqueSymbols"] = ToArray(env, taken.unload.unique_symbols);
   object["exports"] = Exports(env, taken.elf);
   object["imports"] = Imports(env, taken.elf);

@@ -24,8 +24,12 @@ namespace {
 constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
 
 // lib/native/types.ts: CopyEdit.
-Edit ToEdit(const std::string& name) {
-  return name == "bind-imports" ? BindImports(LoaderFunctions()) : EditNamed(name);
+void AddEdit(const std::string& name, CopyPlan& plan) {
+  if (name == "bind-imports") {
+    plan.bind = BindAndTrack(LoaderFunctions());
+  } else {
+    plan.edits.push_back(EditNamed(name));
+  }
 }
 
 CopyPlan ToCopyPlan(const Napi::Value& value) {
@@ -42,7 +46,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   plan.maps_copy = options.Get("mapsCopy").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
-    plan.edits.push_back(ToEdit(edits.Get(index).As<Napi::String>()));
+    AddEdit(edits.Get(index).As<Napi::String>(), plan);
   }
   return plan;
 }
@@ -152,23 +156,23 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
 }
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
-  exports["Library"] =
-      DefineClass(env, "Library",
-                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
-                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
-                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
-                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
-                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
-                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
-                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
-                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-                   InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
-                   InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
-                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
-                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
-                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
-                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
-                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+  exports["Library"] = DefineClass(
+      env, "Library",
+      {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+       InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+       InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+       InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+       InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
+       InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+       InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+       InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+       InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
+       InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
+       InstanceMethod<&LibraryWrap::InUse>("inUse"), InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+       InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+       InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+       InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+       InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
 std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
@@ -271,6 +275,11 @@ Napi::Value LibraryWrap::ImageFacts(const Napi::CallbackInfo& info) {
   return ToImageFacts(info.Env(), *objects_->images.Get(info[0]));
 }
 
+// inUse(image): why code of it may still run, beside what is due on this thread.
+Napi::Value LibraryWrap::InUse(const Napi::CallbackInfo& info) {
+  return ToArray(info.Env(), objects_->images.Get(info[0])->WhyInUse());
+}
+
 // symbol(image, name): its address, or undefined.
 Napi::Value LibraryWrap::Symbol(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -285,21 +294,25 @@ Napi::Value LibraryWrap::CallsInFlight(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), image == nullptr ? 0 : image->calls().value());
 }
 
-// closeImage(image): why it is still mapped afterwards; empty if it is gone.
+// closeImage(image, force): why it is still mapped afterwards; empty if it is gone.
 Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
   const auto image = IdleImage(info[0]);
+  const bool force = info[1].ToBoolean();
   // First forgotten, then closed: a destructor of the library may call back into JavaScript.
   objects_->images.Remove(info[0].As<Napi::Number>());
-  return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(); }));
+  return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(force); }));
 }
 
-// closeImageAsync(image, snapshot): the same on another thread, which releases the snapshot too. If
-// it throws, nothing was closed.
+// closeImageAsync(image, snapshot, force): the same on another thread, which releases the snapshot
+// too. If it throws, nothing was closed.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
+  const auto idle = IdleImage(info[0]);
+  idle->EndThread();  // here: what is due on this thread is due to no other
   const Napi::Promise closed = RunOnThread(
       info.Env(),
-      [image = IdleImage(info[0]), snapshot = objects_->snapshots.Get(info[1])]() mutable {
-        std::vector<RetainReason> reasons = image->Close();
+      [image = idle, force = info[2].ToBoolean().Value(),
+       snapshot = objects_->snapshots.Get(info[1])]() mutable {
+        std::vector<RetainReason> reasons = image->Close(force);
         snapshot.reset();
         return reasons;
       },

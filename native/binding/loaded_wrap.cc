@@ -1,7 +1,12 @@
 #include "binding/loaded_wrap.h"
 
+#include <memory>
+
+#include "binding/addon_data.h"
 #include "binding/convert_js.h"
 #include "core/image/loaded_images.h"
+#include "core/tracking/thread_record.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
@@ -15,6 +20,40 @@ Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
 Napi::Value Holders(const Napi::CallbackInfo& info) {
   const size_t count = HoldersOf(info[0].As<Napi::String>());
   return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+// sweep(): tries the waiting images of this thread again. Returns how many wait.
+Napi::Value Sweep(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(SweepWaiting()));
+}
+
+// onUnused(callback): calls it soon after a waiting image has got free. Holds no process alive.
+void OnUnused(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto* changed = new Napi::ThreadSafeFunction(
+      Napi::ThreadSafeFunction::New(env, info[0].As<Napi::Function>(), "soswap", 1, 1));
+  changed->Unref(env);
+  const uint64_t listener = AddTrackingListener(
+      [](void* data) {
+        // A full queue says the same already.
+        static_cast<Napi::ThreadSafeFunction*>(data)->NonBlockingCall();
+      },
+      changed);
+  env.AddCleanupHook([changed, listener] {
+    RemoveTrackingListener(listener);
+    changed->Release();
+    delete changed;
+  });
+}
+
+// visitPool(): a visit of one thread of libuv's pool, which runs what is due there of images that
+// wait.
+void VisitPool(const Napi::CallbackInfo& info) {
+  struct Visit final : Napi::AsyncWorker {
+    explicit Visit(Napi::Env env) : AsyncWorker(env, "soswap") {}
+    void Execute() override { VisitThread(); }
+  };
+  (new Visit(info.Env()))->Queue();
 }
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
@@ -52,6 +91,9 @@ Napi::Value Loaded(const Napi::CallbackInfo& info) {
 
 void InitLoaded(Napi::Env env, Napi::Object exports) {
   exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
+  exports["sweep"] = Napi::Function::New<Sweep>(env, "sweep");
+  exports["onUnused"] = Napi::Function::New<OnUnused>(env, "onUnused");
+  exports["visitPool"] = Napi::Function::New<VisitPool>(env, "visitPool");
   exports["holdersOf"] = Napi::Function::New<Holders>(env, "holdersOf");
   exports["loadedImages"] = Napi::Function::New<Loaded>(env, "loadedImages");
 }

@@ -35,6 +35,7 @@ class OwnedObjects final {
   void CloseAll() noexcept {
     for (const auto& table : tables_) table->Detach(SlotTable::State::kClosed);
     for (const auto& library : libraries_) library->images.Clear();
+    OrphanWaiting();
     for (const auto& library : libraries_) library->snapshots.Clear();
   }
 

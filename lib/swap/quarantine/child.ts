@@ -22,7 +22,7 @@ try {
   const source = { ...plainSource(path, copy), mode: Number(mode) };
   const candidate = Candidate.adopt(source, '/proc/self/fd/3');
   const image = candidate.openTrial();
-  if (candidate.hazards.length === 0) image.close();
+  if (candidate.hazards.length === 0) image.close(false);
   writeSync(4, 'loaded');
 } catch (error) {
   writeSync(4, error instanceof Error ? error.message : String(error));

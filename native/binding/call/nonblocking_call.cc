@@ -11,6 +11,7 @@
 
 #include "binding/call/call_errno.h"
 #include "binding/call/call_error.h"
+#include "core/tracking/thread_record.h"
 
 namespace soswap {
 namespace {
@@ -171,6 +172,7 @@ void NonblockingCall::Call() {
 
 // On a thread of the pool.
 void NonblockingCall::Run() {
+  VisitThread();
   try {
     Call();
     if (slot_.signature.return_type == Type::kString && result_.integer != 0) {

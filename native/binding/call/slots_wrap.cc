@@ -64,7 +64,8 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   const uint32_t next_id = info[2].As<Napi::Number>();
   if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
   ExchangePlan plan{.previous = images.Find(previous_id),
-                    .close_previous = info[1].ToBoolean(),
+                    .close_previous = info[1].As<Napi::Number>().Int32Value() > 0,
+                    .force = info[1].As<Napi::Number>().Int32Value() == 2,
                     .next = images.Find(next_id),
                     .to_open = std::nullopt};
   if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 3, *library_);

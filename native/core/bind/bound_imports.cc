@@ -4,6 +4,7 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstring>
@@ -16,6 +17,7 @@
 #include "core/elf/symbols.h"
 #include "core/loader/dl.h"
 #include "core/loader/stub_object.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
@@ -71,13 +73,41 @@ uintptr_t GlobalAddress(const ElfFile& file, size_t index) {
               "it is bound to functions of another process");
 }
 
-void Bind(const BoundImports& imports, const ElfFile& file, std::span<std::byte> copy) {
+constexpr std::array<std::string_view, 6> kSignalFunctions{"sigaction",     "signal", "bsd_signal",
+                                                           "__sysv_signal", "sigset", "ssignal"};
+
+// Adds what the imports say to `tracking`, which is made for the first tracked one, unless it is
+// shared with another copy.
+class ImageImports final {
+ public:
+  explicit ImageImports(const std::shared_ptr<Tracking>& same)
+      : tracking_(same), may_make_(same == nullptr) {}
+
+  uintptr_t AddressOf(std::string_view name) {
+    const bool is_signal =
+        std::find(kSignalFunctions.begin(), kSignalFunctions.end(), name) != kSignalFunctions.end();
+    if (!is_signal && !IsTrackedName(name)) return 0;
+    if (std::exchange(may_make_, false)) tracking_ = Tracking::New();
+    if (tracking_ == nullptr) return 0;
+    if (is_signal) tracking_->set_uses_signals();
+    return tracking_->AddressOf(name);
+  }
+
+  std::shared_ptr<Tracking> Take() { return std::move(tracking_); }
+
+ private:
+  std::shared_ptr<Tracking> tracking_;
+  bool may_make_;
+};
+
+template <typename Find>
+void Bind(Find find, const ElfFile& file, std::span<std::byte> copy) {
   const bool can = WhyImportsStayUnbound().empty();
   const elf::Symbols& symbols = file.symbols();
   for (const size_t index : symbols.imports()) {
     const Elf64_Sym symbol = symbols.At(index);
     if (!MayBeFunction(symbol)) continue;
-    const uintptr_t address = can ? imports.AddressOf(symbols.NameOf(symbol)) : 0;
+    const uintptr_t address = can ? find(symbols.NameOf(symbol)) : 0;
     if (address != 0) {
       Pin(address);
       BindImport(file, copy, index, address);
@@ -102,7 +132,23 @@ uintptr_t BoundImports::AddressOf(std::string_view name) const noexcept {
 }
 
 Edit BindImports(const BoundImports& imports) {
-  return [&imports](const ElfFile& file, std::span<std::byte> copy) { Bind(imports, file, copy); };
+  return [&imports](const ElfFile& file, std::span<std::byte> copy) {
+    Bind([&](std::string_view name) { return imports.AddressOf(name); }, file, copy);
+  };
+}
+
+Binding BindAndTrack(const BoundImports& imports) {
+  return [&imports](const ElfFile& file, std::span<std::byte> copy,
+                    const std::shared_ptr<Tracking>& same) {
+    Pin(reinterpret_cast<uintptr_t>(&IsTrackedName));
+    ImageImports tracked(same);
+    const auto find = [&](std::string_view name) {
+      const uintptr_t address = tracked.AddressOf(name);
+      return address != 0 ? address : imports.AddressOf(name);
+    };
+    Bind(find, file, copy);
+    return tracked.Take();
+  };
 }
 
 const std::string& WhyImportsStayUnbound() {

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/copy/copy_plan.h"
 #include "core/elf/edit.h"
 
 namespace soswap {
@@ -41,6 +42,10 @@ class BoundImports final {
 // that another process has bound (see quarantine) is bound anew; where nothing can be bound, it is
 // refused with an Error (kLoader).
 Edit BindImports(const BoundImports& imports);
+
+// The same, and binds what core/tracking/ tracks to functions of each copy's own, so that it is
+// known whether code of its image may still run.
+Binding BindAndTrack(const BoundImports& imports);
 
 // Why the loader of this process does not take bound imports, empty if it does. Asks the loader
 // once, with an object made for that. Any thread.

@@ -14,6 +14,7 @@
 #include "core/loader/own_first_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
+#include "core/tracking/thread_record.h"
 
 namespace soswap {
 namespace {
@@ -60,8 +61,16 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
   const ElfFacts& elf = inspected->elf.facts();
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
+  const auto& tracking = inspected->tracking;
+  const bool began = tracking != nullptr && tracking->Begin();
   const Apart apart(inspected->apart);
-  LoaderHandle handle(LoadSnapshot(origin.path, elf, loader_name, apart.ModeFrom(mode)));
+  LoaderHandle handle;
+  try {
+    handle.reset(LoadSnapshot(origin.path, elf, loader_name, apart.ModeFrom(mode)));
+  } catch (...) {
+    if (began) tracking->TryEnd();  // nothing of it is mapped
+    throw;
+  }
 #ifdef RTLD_DEEPBIND
   if ((apart.ModeFrom(mode) & RTLD_DEEPBIND) != 0) MarkOwnFirst(loader_name, apart.others());
 #endif
@@ -107,6 +116,7 @@ std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
   }
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  TakeWaiting(closed.loader_name());  // it has another handle now
   KnownImage known(closed.loader_name(), ImageIdentity::Of(origin.path, inspected->elf.facts()));
   return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
                                           std::move(inspected), closed.mode_, std::move(known)));
@@ -127,6 +137,7 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   // before.
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
+  if (!record_->origin.from_file && inspected_ != nullptr) record_->tracking = inspected_->tracking;
   record_->known = std::move(known).As(record_->loader_name);
   AddLoadedImage(record_);
 }
@@ -135,7 +146,7 @@ Image::~Image() {
   if (handle_ == nullptr) return;
   try {
     if (record_->origin.may_unmap) {
-      Close();
+      Close(false);
     } else {
       static_cast<void>(handle_.release());  // first: to make the reason may fail
       Keep({{"kept", "its handle was dropped without being closed"}});
@@ -154,36 +165,15 @@ std::optional<void*> Image::Symbol(const std::string& name) const {
   return FindSymbol(handle_.get(), name.c_str());
 }
 
-std::vector<RetainReason> Image::Close() {
+std::vector<RetainReason> Image::Close(bool force) {
   if (record_->origin.of_c_library) return LeaveLoaded();
-  handle_.reset();
   inspected_.reset();
-  try {
-    auto reasons = WhyStillThere();
-    if (reasons.empty() || reasons.front().code == "opened-elsewhere") {
-      RemoveLoadedImage(*record_);  // who else has it open answers for it
-    } else {
-      MarkRetained(*record_, reasons);
-    }
-    return reasons;
-  } catch (const std::bad_alloc&) {
-    RemoveLoadedImage(*record_);
-    if (!IsLoaded(record_->loader_name)) return {};
-    return {{"unknown", "no memory"}};  // so short that it takes none but for the list
-  }
+  return CloseOrWait(record_, std::move(handle_), force);
 }
 
-std::vector<RetainReason> Image::WhyStillThere() const {
-  if (!IsLoaded(record_->loader_name)) return {};
-  if (IsShared(*record_)) {
-    return {{"opened-elsewhere", "another handle of soswap has the same image"}};
-  }
-  auto reasons =
-      WhyStillMapped(record_->origin.unload, record_->loader_name, !record_->origin.from_file);
-  if (reasons.front().code == "unknown" && HasOpenedItself(record_->loader_name.c_str())) {
-    reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
-  }
-  return reasons;
+void Image::EndThread() const {
+  if (record_->tracking == nullptr) return;
+  if (ThreadRecord* record = ThreadRecord::IfAny()) record->Run(record_->tracking.get());
 }
 
 // Without dlclose(3): the other parts may use it, and a part that starts threads must not go. It is

@@ -54,9 +54,15 @@ class Image final {
   void FindSymbols(const std::vector<std::string>& names);
   const std::vector<void*>& found() const noexcept { return found_; }
 
-  // Calls dlclose(3) and then looks whether the image is still mapped, because the return value
-  // proves nothing. Returns why it is still mapped, or nothing if it is gone.
-  std::vector<RetainReason> Close();
+  // Gives the image up. Calls dlclose(3), unless code of the image may still run and nothing forces
+  // it (see CloseOrWait()), and then checks whether the image is still mapped, because the return
+  // value proves nothing. Returns why it is still mapped, or nothing if it is gone.
+  std::vector<RetainReason> Close(bool force = false);
+
+  // Why code of it may still run, beside what is due on this thread.
+  std::vector<RetainReason> WhyInUse() const { return soswap::WhyInUse(*record_); }
+  // Runs what is due at the end of this thread.
+  void EndThread() const;
 
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
   void Keep(std::vector<RetainReason> reasons);
@@ -75,7 +81,6 @@ class Image final {
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
         int mode, KnownImage known);
 
-  std::vector<RetainReason> WhyStillThere() const;
   std::vector<RetainReason> LeaveLoaded();
 
   std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could

@@ -1,10 +1,18 @@
 #include "core/image/loaded_images.h"
 
 #include <link.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <mutex>
+#include <new>
+#include <string>
 #include <utility>
+
+#include "core/tracking/thread_record.h"
 
 namespace soswap {
 namespace {
@@ -20,7 +28,220 @@ List& TheList() {
   return *list;
 }
 
+// A given up image of which code may still run. Its handle is open, so the loader keeps it.
+struct Waiting {
+  std::shared_ptr<LoadedImage> image;
+  LoaderHandle handle;
+  pid_t thread;  // 0: any
+};
+
+struct WaitingList {
+  std::mutex mutex;
+  std::vector<Waiting> images;
+};
+
+WaitingList& TheWaiting() {
+  static auto* list = new WaitingList;
+  return *list;
+}
+
+pid_t ThisThread() { return static_cast<pid_t>(syscall(SYS_gettid)); }
+
+// sigabbrev_np(3) is newer than the oldest glibc.
+const char* SignalName(int number) {
+  switch (number) {
+    case SIGHUP:
+      return "HUP";
+    case SIGINT:
+      return "INT";
+    case SIGQUIT:
+      return "QUIT";
+    case SIGILL:
+      return "ILL";
+    case SIGTRAP:
+      return "TRAP";
+    case SIGABRT:
+      return "ABRT";
+    case SIGBUS:
+      return "BUS";
+    case SIGFPE:
+      return "FPE";
+    case SIGUSR1:
+      return "USR1";
+    case SIGUSR2:
+      return "USR2";
+    case SIGSEGV:
+      return "SEGV";
+    case SIGPIPE:
+      return "PIPE";
+    case SIGALRM:
+      return "ALRM";
+    case SIGTERM:
+      return "TERM";
+    case SIGCHLD:
+      return "CHLD";
+    case SIGPROF:
+      return "PROF";
+    case SIGVTALRM:
+      return "VTALRM";
+    case SIGWINCH:
+      return "WINCH";
+    case SIGIO:
+      return "IO";
+    default:
+      return nullptr;
+  }
+}
+
+// sigaction(2) tells the handler of each signal. Only a library that imports a function for it is
+// asked about.
+std::vector<RetainReason> SignalHandlers(const LoadedImage& image) {
+  if (!image.tracking->uses_signals()) return {};
+  std::vector<RetainReason> reasons;
+  const auto end = image.base + image.origin.memory_size;
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction action {};
+    if (sigaction(number, nullptr, &action) != 0) continue;
+    const auto handler = reinterpret_cast<uintptr_t>(action.sa_handler);
+    if (handler < image.base || handler >= end) continue;
+    const char* name = SignalName(number);
+    reasons.push_back({"signal-handler",
+                       "it handles the signal " +
+                           (name != nullptr ? "SIG" + std::string(name) : std::to_string(number))});
+  }
+  return reasons;
+}
+
+std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
+  if (!IsLoaded(image.loader_name)) return {};
+  if (IsShared(image)) {
+    return {{"opened-elsewhere", "another handle of soswap has the same image"}};
+  }
+  auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  if (reasons.front().code == "unknown" && HasOpenedItself(image.loader_name.c_str())) {
+    reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
+  }
+  return reasons;
+}
+
+void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
+  image->tracking->Wait();
+  const std::lock_guard lock(TheWaiting().mutex);
+  auto& images = TheWaiting().images;
+  images.reserve(images.size() + 1);
+  images.push_back({image, std::move(handle), image->origin.thread});
+}
+
+std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, LoaderHandle handle) {
+  handle.reset();
+  Tracking* tracking = image->tracking.get();
+  try {
+    auto reasons = WhyStillThere(*image);
+    if (tracking != nullptr && !IsShared(*image)) {
+      if (reasons.empty()) {
+        tracking->Finish();
+      } else {
+        tracking->Resume();
+      }
+    }
+    if (reasons.empty() || reasons.front().code == "opened-elsewhere") {
+      RemoveLoadedImage(*image);  // who else has it open answers for it
+    } else {
+      MarkRetained(*image, reasons);
+    }
+    return reasons;
+  } catch (const std::bad_alloc&) {
+    RemoveLoadedImage(*image);
+    if (!IsLoaded(image->loader_name)) return {};
+    return {{"unknown", "no memory"}};  // so short that it takes none but for the list
+  }
+}
+
 }  // namespace
+
+std::vector<RetainReason> WhyInUse(const LoadedImage& image) {
+  if (image.tracking == nullptr) return {};
+  auto reasons = image.tracking->Reasons();
+  for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
+  return reasons;
+}
+
+namespace {
+
+// Leaves `handle` as it is where memory is short.
+std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& image,
+                                          LoaderHandle& handle, bool force) {
+  Tracking* tracking = image->tracking.get();
+  if (tracking == nullptr || IsShared(*image)) return CloseNow(image, std::move(handle));
+  if (ThreadRecord* record = ThreadRecord::IfAny()) record->Run(tracking);
+  if (force) {
+    tracking->ForceEnd();
+    return CloseNow(image, std::move(handle));
+  }
+  auto reasons = WhyInUse(*image);
+  if (const auto needing = ObjectsThatNeed(image->loader_name); !needing.empty()) {
+    reasons.push_back({"needed-by", "other objects need it: " + needing.front()});
+  }
+  if (reasons.empty() && tracking->TryEnd()) return CloseNow(image, std::move(handle));
+  if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};
+  MarkRetained(*image, reasons);
+  // A use that ends before the next line calls no listener; then the next sweep finds out.
+  WaitFor(image, handle);
+  return reasons;
+}
+
+}  // namespace
+
+// The image ends only in the instruction that finds no use of it, and nobody who comes later gets
+// in: a key's destructor and a notification ask Enter() or find nothing under their number. So
+// between that and dlclose(3) no other thread runs code of the image or returns into it. What its
+// own termination functions leave behind on this thread is forgotten once it is gone.
+std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
+                                      LoaderHandle handle, bool force) {
+  try {
+    return CloseOrWaitWith(image, handle, force);
+  } catch (...) {
+    static_cast<void>(handle.release());  // it stays mapped
+    throw;
+  }
+}
+
+size_t SweepWaiting() {
+  std::vector<Waiting> mine;
+  {
+    const std::lock_guard lock(TheWaiting().mutex);
+    auto& all = TheWaiting().images;
+    const pid_t thread = ThisThread();
+    const auto first = std::stable_partition(all.begin(), all.end(), [&](const Waiting& each) {
+      return each.thread != 0 && each.thread != thread;
+    });
+    std::move(first, all.end(), std::back_inserter(mine));
+    all.erase(first, all.end());
+  }
+  for (Waiting& each : mine) CloseOrWait(each.image, std::move(each.handle), false);
+  const std::lock_guard lock(TheWaiting().mutex);
+  return TheWaiting().images.size();
+}
+
+void OrphanWaiting() {
+  const std::lock_guard lock(TheWaiting().mutex);
+  for (Waiting& each : TheWaiting().images) {
+    if (each.thread == ThisThread()) each.thread = 0;
+    if (each.thread == 0) each.image->origin.thread = 0;
+  }
+}
+
+LoaderHandle TakeWaiting(const std::string& loader_name) {
+  const std::lock_guard lock(TheWaiting().mutex);
+  auto& all = TheWaiting().images;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Waiting& each) {
+    return each.image->loader_name == loader_name;
+  });
+  if (found == all.end()) return nullptr;
+  LoaderHandle handle = std::move(found->handle);
+  all.erase(found);
+  return handle;
+}
 
 void AddLoadedImage(const std::shared_ptr<LoadedImage>& image) {
   const std::lock_guard lock(TheList().mutex);
@@ -77,6 +298,9 @@ std::vector<LoadedImageInfo> LoadedImages() {
   std::vector<LoadedImageInfo> infos;
   infos.reserve(TheList().images.size());
   for (const auto& image : TheList().images) {
+    if (!image->retained.empty() && image->tracking != nullptr && image->tracking->waits()) {
+      if (auto now = image->tracking->Reasons(); !now.empty()) image->retained = std::move(now);
+    }
     infos.push_back(
         {image->origin, image->loader_name, image->base, image->calls.value(), image->retained});
   }

@@ -12,7 +12,9 @@
 
 #include "core/copy/snapshot.h"
 #include "core/image/known_image.h"
+#include "core/loader/dl.h"
 #include "core/loader/unload.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 
@@ -53,6 +55,7 @@ struct LoadedImage {
   uintptr_t base = 0;
   KnownImage known;
   CallCount calls;
+  std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   std::vector<RetainReason> retained;  // empty: live
 };
 
@@ -80,6 +83,21 @@ size_t HoldersOf(const std::string& loader_name);
 // Whether a live image of this file, in this state, goes by this loader name.
 bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source);
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);
+
+// Closes the handle of an image, unless code of the image may still run: then the image waits, with
+// its handle, until SweepWaiting() finds that nothing does. `force`: closes it in any case. Returns
+// why it is still mapped. Runs what is due on this thread at the end of it, and code of the image.
+std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
+                                      LoaderHandle handle, bool force);
+// Why code of a loaded image may still run, beside what is due on this thread.
+std::vector<RetainReason> WhyInUse(const LoadedImage& image);
+// Tries the waiting images again whose handles belong to this thread, or to none any more.
+// Returns how many images wait.
+size_t SweepWaiting();
+// The handles of this thread are gone: any thread may close its waiting images.
+void OrphanWaiting();
+// Takes the handle of a waiting image back; null if there is none of this loader name.
+LoaderHandle TakeWaiting(const std::string& loader_name);
 
 // Every live image, and every retained one that is still there.
 std::vector<LoadedImageInfo> LoadedImages();

@@ -15,13 +15,25 @@ namespace {
 
 // A thread, or a destructor at the end of a thread, still runs code of the object that called one
 // of these. The loader does not know and unmaps the code.
-constexpr std::array<std::string_view, 6> kThreadFunctions = {
+constexpr std::array<std::string_view, 18> kThreadFunctions = {
     "pthread_create",      // pthread_create(3)
     "thrd_create",         // the same in C11
     "clone",               // clone(2)
     "timer_create",        // timer_create(2) with SIGEV_THREAD
     "pthread_key_create",  // a destructor for each thread that set the key
     "tss_create",          // the same in C11
+    "uv_thread_create",
+    "uv_thread_create_ex",
+    "uv_queue_work",
+    "mq_notify",  // with SIGEV_THREAD, as these
+    "getaddrinfo_a",
+    "aio_read",
+    "aio_write",
+    "aio_fsync",
+    "lio_listio",
+    "aio_read64",
+    "aio_write64",
+    "on_exit",  // runs at exit
 };
 // std::thread, whose constructor calls into libstdc++.
 constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
@@ -62,6 +74,7 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf) {
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {
+    if (import.bound) return;  // core/tracking/ sees what it does
     const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
                                               import.name) != kThreadFunctions.end();
     if (is_thread_function || import.name.starts_with(kStdThread)) {

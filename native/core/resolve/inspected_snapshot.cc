@@ -59,15 +59,17 @@ void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
 }  // namespace
 
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
-                                                const CopyPlan& plan) {
+                                                const CopyPlan& plan,
+                                                const std::shared_ptr<Tracking>& same) {
   auto snapshot = plan.allow_writer ? Copy(path, plan) : CopyUnwritten(path, plan);
   ElfFile elf = ElfFile::Parse(snapshot->bytes(), origin);
   const std::span<std::byte> copy = snapshot->editable();
   if (!snapshot->whole()) DropSectionHeaders(copy);
   for (const Edit& edit : plan.edits) edit(elf, copy);
+  auto tracking = plan.bind ? plan.bind(elf, copy, same) : nullptr;
   UnloadFacts unload = UnloadFactsOf(elf);
-  return std::make_shared<InspectedSnapshot>(
-      InspectedSnapshot{origin, std::move(snapshot), std::move(elf), std::move(unload), {}, {}});
+  return std::make_shared<InspectedSnapshot>(InspectedSnapshot{
+      origin, std::move(snapshot), std::move(elf), std::move(unload), std::move(tracking), {}, {}});
 }
 
 void AssertLoadable(const InspectedSnapshot& taken, const CopyPlan& plan) {
@@ -82,7 +84,7 @@ void AssertLoadable(const InspectedSnapshot& taken, const CopyPlan& plan) {
 
 bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const CopyPlan& plan) {
   try {
-    const auto now = TakeSnapshot(path, taken.path, plan);
+    const auto now = TakeSnapshot(path, taken.path, plan, taken.tracking);
     if (taken.last_edit) taken.last_edit(now->elf, now->snapshot->editable());
     return now->snapshot->SameBytesAs(*taken.snapshot);
   } catch (const Error& error) {

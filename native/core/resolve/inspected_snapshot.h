@@ -22,16 +22,18 @@ struct LoadedApart {
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
-  ElfFile elf;                     // reads the snapshot's bytes; its facts are those of the file
-  UnloadFacts unload;              // of the edited copy
-  Edit last_edit;                  // one that was made after those of the plan; may be empty
-  std::vector<LoadedApart> apart;  // in order
+  ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
+  UnloadFacts unload;  // of the edited copy
+  std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
+  Edit last_edit;                      // one that was made after those of the plan; may be empty
+  std::vector<LoadedApart> apart;      // in order
 };
 
 // Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
 // from which $ORIGIN and messages are derived. Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
-                                                const CopyPlan& plan);
+                                                const CopyPlan& plan,
+                                                const std::shared_ptr<Tracking>& same = nullptr);
 
 // Checks that the loader can map what the plan says, and may. Any thread. Throws Error: kNoexec,
 // kNoProc, kSystem.

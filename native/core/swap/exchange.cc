@@ -43,7 +43,7 @@ bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
   result.failure = FailureOf([&] {
     if (plan.close_previous) {
       slots.Detach(SlotTable::State::kUnloaded);
-      result.closed = plan.previous->Close();
+      result.closed = plan.previous->Close(plan.force);
       if (!result.closed->empty() && plan.to_open &&
           plan.to_open->mapping == ImageRequest::Mapping::kFile) {
         ThrowStillLoaded(plan.to_open->origin.path, *result.closed);

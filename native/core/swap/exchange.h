@@ -15,6 +15,7 @@ namespace soswap {
 struct ExchangePlan {
   std::shared_ptr<Image> previous;  // what runs; null for the first image
   bool close_previous = false;      // before the next image is opened; no call may be in flight
+  bool force = false;               // close it even if its code may still run
   std::shared_ptr<Image> next;      // opened before; null: `to_open` says how to
   std::optional<ImageRequest> to_open;
 };
