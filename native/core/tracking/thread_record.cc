@@ -261,13 +261,14 @@ void ThreadRecord::Forget(Tracking* tracking) noexcept {
 }
 
 // The C library calls this in each of its rounds as long as the value is set again, after it has
-// run all thread_local destructors. In the last round nothing of this thread is left that could run
-// code of an image but what other keys do in that same round with values that they were given in
-// it; EndKeyValue() enters for those.
+// run all thread_local destructors. The round before the last is the last for this: sanitizers end
+// their part of a thread in the last one, and their functions crash after that. What is left then
+// are keys with values that destructors have set again and again; EndKeyValue() enters for them, or
+// finds that their image is gone.
 void EndThread(void* data) {
   auto* record = static_cast<ThreadRecord*>(data);
   const bool has_more = !record->held_.empty() || !record->values_.empty();
-  if (has_more && ++record->rounds_ < PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (has_more && ++record->rounds_ < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
     const auto key = static_cast<pthread_key_t>(RecordKey());
     if (Real().set_specific(key, record) == 0) return;
   }
