@@ -154,16 +154,19 @@ ThreadRecord::~ThreadRecord() {
 
 void ThreadRecord::AddDestructor(Tracking* tracking, Tracked what, void (*function)(void*),
                                  void* object) {
-  destructors_.reserve(destructors_.size() + 1);
-  if (hooks_ <= destructors_.size()) {
-    // One hook for each destructor that is due keeps their place among those of other libraries.
-    // Where a swap has run destructors early, their hooks serve again.
-    static char here;
-    if (Real().cxa_thread_atexit_impl(RunHook, nullptr, &here) != 0) throw std::bad_alloc();
-    ++hooks_;
-  }
-  tracking->Add(what);
   destructors_.push_back({{tracking, what}, tracking->incarnation(), function, object});
+  tracking->Add(what);
+  if (hooks_ >= destructors_.size()) return;
+  // One hook for each destructor that is due keeps their place among those of other libraries.
+  // Where a swap has run destructors early, their hooks serve again.
+  static char here;
+  if (Real().cxa_thread_atexit_impl(RunHook, nullptr, &here) == 0) {
+    ++hooks_;
+    return;
+  }
+  destructors_.pop_back();
+  tracking->Leave(what);
+  throw std::bad_alloc();
 }
 
 void ThreadRecord::RunLast() {
