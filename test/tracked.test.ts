@@ -167,6 +167,46 @@ t.test('16 threads that end at random during swaps', async (t) => {
   t.match(ended, { ...exitedCleanly, messages: [400] });
 });
 
+const atEnd = compile('retain/at-end.cc', join(directory, 'at-end.so'), '-O2');
+
+for (const end of [
+  '',
+  'process.exit();',
+  'so.close();',
+  'so.swapSync(); use();',
+  "await so.swap({ order: 'open-first' }); use(); process.exit();",
+  "so.swapSync({ unload: 'always' });",
+  "so.swapSync({ unload: 'never' }); use();",
+  'await aside();',
+  'await aside(); await so.swap(); process.exit();',
+  'await aside(); so.close();',
+]) {
+  t.test(
+    `each thread_local destructor runs once in a program that ends with: ${end}`,
+    async (t) => {
+      const program = `
+      import { SoHandle } from 'soswap';
+      const int = { return: 'int32' };
+      const so = SoHandle.open('${atEnd}', { use: int, use_on_thread: int });
+      const other = SoHandle.open('${atEnd}', { use: { ...int, nonblocking: true } });
+      const { use, use_on_thread } = so.functions;
+      const aside = other.functions.use;
+      use();
+      use_on_thread();
+      ${end}
+    `;
+      const ended = await runProgram(program, { cwd: directory });
+      t.match(ended, exitedCleanly);
+      const lines = ended.stdout.trim().split('\n');
+      const [made, destroyed] = ['made', 'ended'].map((word) =>
+        lines.filter((line) => line === word),
+      );
+      t.ok(made!.length >= 2);
+      t.equal(destroyed!.length, made!.length);
+    },
+  );
+}
+
 t.test('inspect() says so', async (t) => {
   t.match(inspect(library).unload.verdict, 'unmaps when its threads have ended');
 });

@@ -56,7 +56,8 @@ void VisitPool(const Napi::CallbackInfo& info) {
   (new Visit(info.Env()))->Queue();
 }
 
-Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
+Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
+                      const std::vector<std::string>& needing) {
   const auto& [origin, loader_name, base, calls_in_flight, retained] = image;
   Napi::Object object = Napi::Object::New(env);
   object["path"] = origin.path;
@@ -71,7 +72,7 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
   object["memorySize"] = static_cast<double>(origin.memory_size);
   object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;
-  object["neededBy"] = ToArray(env, ObjectsThatNeed(loader_name));
+  object["neededBy"] = ToArray(env, needing);
   object["retained"] = ToArray(env, retained);
   return object;
 }
@@ -80,9 +81,10 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image) {
 Napi::Value Loaded(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto images = LoadedImages();
+  auto needing = ObjectsByNeed();
   Napi::Array array = Napi::Array::New(env, images.size());
   for (uint32_t index = 0; index < images.size(); ++index) {
-    array[index] = Describe(env, images[index]);
+    array[index] = Describe(env, images[index], needing[images[index].loader_name]);
   }
   return array;
 }

@@ -240,7 +240,7 @@ TEST_CASE("bound imports: what is known of the file stays") {
     return list;
   };
   CHECK(names(taken->elf) == names(TakeSnapshot(path, path, {})->elf));
-  CHECK(taken->unload.thread_functions.empty());  // whoever binds the function sees its threads
+  CHECK(taken->unload.thread_functions.empty());  // what it is bound to sees the threads
 }
 
 TEST_CASE("bound imports: the same plan makes the same bytes") {

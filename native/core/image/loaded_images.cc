@@ -1,11 +1,11 @@
 #include "core/image/loaded_images.h"
 
 #include <link.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <iterator>
 #include <mutex>
 #include <new>
@@ -179,8 +179,11 @@ std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& im
     return CloseNow(image, std::move(handle));
   }
   auto reasons = WhyInUse(*image);
-  if (const auto needing = ObjectsThatNeed(image->loader_name); !needing.empty()) {
-    reasons.push_back({"needed-by", "other objects need it: " + needing.front()});
+  if (reasons.empty()) {
+    const auto needing = ObjectsThatNeed(image->loader_name);
+    if (!needing.empty()) {
+      reasons.push_back({"needed-by", "other objects need it: " + needing.front()});
+    }
   }
   if (reasons.empty() && tracking->TryEnd()) return CloseNow(image, std::move(handle));
   if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};

@@ -6,7 +6,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string_view>
+#include <utility>
 
 #include "core/loader/loaded_objects.h"
 
@@ -52,19 +54,23 @@ std::string Join(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
+std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
   const LoadedObjects objects = LoadedObjects::List();
-  const auto is_it = [&](const std::string& needed) {
-    const LoadedObject* found = objects.Find(needed);
-    return found != nullptr && found->name == loader_name;
-  };
-  std::vector<std::string> names;
+  std::map<std::string, std::vector<std::string>> needing;
   for (const auto& object : objects.all()) {
-    if (std::any_of(object->needed.begin(), object->needed.end(), is_it)) {
-      names.push_back(object->name.empty() ? "the program" : object->name);
+    std::set<std::string> counted;  // two names may mean one object
+    for (const std::string& needed : object->needed) {
+      const LoadedObject* found = objects.Find(needed);
+      if (found == nullptr || !counted.insert(found->name).second) continue;
+      needing[found->name].push_back(object->name.empty() ? "the program" : object->name);
     }
   }
-  return names;
+  return needing;
+}
+
+std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
+  auto needing = ObjectsByNeed();
+  return std::move(needing[loader_name]);
 }
 
 UnloadFacts UnloadFactsOf(const ElfFile& elf) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ struct RetainReason {
 
 // The loaded objects that need the one of this name. Any thread.
 std::vector<std::string> ObjectsThatNeed(const std::string& loader_name);
+
+// The same for all objects that any other one needs, by loader name.
+std::map<std::string, std::vector<std::string>> ObjectsByNeed();
 
 // The facts of a file that decide whether its image can be unmapped.
 struct UnloadFacts {

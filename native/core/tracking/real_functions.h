@@ -4,9 +4,10 @@
 #include <mqueue.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <threads.h>
-#include <time.h>
+
+#include <csignal>
+#include <ctime>
 
 #include "core/tracking/tracking.h"
 

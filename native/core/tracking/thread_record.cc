@@ -154,16 +154,19 @@ ThreadRecord::~ThreadRecord() {
 
 void ThreadRecord::AddDestructor(Tracking* tracking, Tracked what, void (*function)(void*),
                                  void* object) {
-  destructors_.reserve(destructors_.size() + 1);
-  if (hooks_ <= destructors_.size()) {
-    // One hook for each destructor that is due keeps their place among those of other libraries.
-    // Where a swap has run destructors early, their hooks serve again.
-    static char here;
-    if (Real().cxa_thread_atexit_impl(RunHook, nullptr, &here) != 0) throw std::bad_alloc();
-    ++hooks_;
-  }
-  tracking->Add(what);
   destructors_.push_back({{tracking, what}, tracking->incarnation(), function, object});
+  tracking->Add(what);
+  if (hooks_ >= destructors_.size()) return;
+  // One hook for each destructor that is due keeps their place among those of other libraries.
+  // Where a swap has run destructors early, their hooks serve again.
+  static char here;
+  if (Real().cxa_thread_atexit_impl(RunHook, nullptr, &here) == 0) {
+    ++hooks_;
+    return;
+  }
+  destructors_.pop_back();
+  tracking->Leave(what);
+  throw std::bad_alloc();
 }
 
 void ThreadRecord::RunLast() {
@@ -261,13 +264,14 @@ void ThreadRecord::Forget(Tracking* tracking) noexcept {
 }
 
 // The C library calls this in each of its rounds as long as the value is set again, after it has
-// run all thread_local destructors. In the last round nothing of this thread is left that could run
-// code of an image but what other keys do in that same round with values that they were given in
-// it; EndKeyValue() enters for those.
+// run all thread_local destructors. The round before the last is the last for this: sanitizers end
+// their part of a thread in the last one, and their functions crash after that. What is left then
+// are keys with values that destructors have set again and again; EndKeyValue() enters for them, or
+// finds that their image is gone.
 void EndThread(void* data) {
   auto* record = static_cast<ThreadRecord*>(data);
   const bool has_more = !record->held_.empty() || !record->values_.empty();
-  if (has_more && ++record->rounds_ < PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (has_more && ++record->rounds_ < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
     const auto key = static_cast<pthread_key_t>(RecordKey());
     if (Real().set_specific(key, record) == 0) return;
   }

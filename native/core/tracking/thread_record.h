@@ -24,7 +24,7 @@ struct KeyRecord {
 
 // What tracked images have due at the end of one thread. Belongs to that thread, which alone
 // touches it, and lives as the value of a key of soswap: that key's destructor runs after all
-// thread_local destructors, and gets called in each round of key destructors up to the last.
+// thread_local destructors, and again in each round of key destructors up to the last but one.
 class ThreadRecord final {
  public:
   // Of this thread. Throws std::bad_alloc.

@@ -135,8 +135,8 @@ constexpr std::array<std::string_view, kCount> kNames{
 // function returns would be too early, for destructors come after that.
 struct Start {
   std::unique_ptr<ThreadRecord> record;
-  void* function;
-  void* argument;
+  void* function = nullptr;
+  void* argument = nullptr;
 };
 
 // The function and the argument, on the new thread.
@@ -152,10 +152,13 @@ int StartThread(Tracking* tracking, Tracked what, void* function, void* argument
                 Starter starter) {
   std::unique_ptr<Start> start;
   try {
-    start.reset(new Start{ThreadRecord::ForNew(tracking, what), function, argument});
+    start = std::make_unique<Start>();
+    start->record = ThreadRecord::ForNew(tracking, what);
   } catch (const std::bad_alloc&) {
     return no_memory;
   }
+  start->function = function;
+  start->argument = argument;
   Start* given = start.release();  // the thread frees it, which may be before this goes on
   const int failed = starter(given);
   if (failed != 0) start.reset(given);

@@ -111,8 +111,13 @@ void Tracking::Add(Tracked what) noexcept {
 }
 
 bool Tracking::Enter(Tracked what, uint32_t incarnation) noexcept {
-  Add(what);
-  if (IsNow(incarnation)) return true;
+  // An ended object may be given to another image at this moment: it must not be written to.
+  uint64_t now = uses_.load();
+  do {
+    if ((now & kEnded) != 0) return false;
+  } while (!uses_.compare_exchange_weak(now, now + 1));
+  counts_[static_cast<size_t>(what)].fetch_add(1, std::memory_order_relaxed);
+  if (incarnation == incarnation_.load()) return true;
   Leave(what);
   return false;
 }
