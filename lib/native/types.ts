@@ -261,20 +261,21 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly retained: readonly RetainReason[];
 }
 
+/** Whether an exchange closes the previous image before it opens the next one: `if-unused`: unless code of it may still run. */
+export type Closing = 'none' | 'if-unused' | 'in-any-case';
+
 /** The bound functions of one handle, and the image that they run; native/binding/call/slots_wrap.h. */
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
   /**
-   * Makes every function run the image `next`. With `closePrevious`, closes the image `previous` (0 for none) first:
-   * 1 unless code of it may still run, 2 in any case. Opens `next` with `toOpen` unless it is open. If that fails, opens
-   * `previous` again, under the same number. Throws
-   * only before anything has changed, or the error of JavaScript that a constructor or destructor of the library
-   * called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
+   * Makes every function run the image `next`. Closes the image `previous` (0 for none) first if `closing` says so. Opens
+   * `next` with `toOpen` unless it is open. If that fails, opens `previous` again, under the same number. Throws only
+   * before anything has changed, or the error of JavaScript that a constructor or destructor of the library called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
    * otherwise `null`.
    */
   exchange(
     previous: number,
-    closePrevious: 0 | 1 | 2,
+    closing: Closing,
     next: number,
     ...toOpen: ImageRequest
   ): ImageFacts | null;

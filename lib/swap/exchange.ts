@@ -1,7 +1,7 @@
 import type { Generation } from '../image/generation.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
-import type { ExchangeFacts, ImageFacts } from '../native/types.js';
+import type { Closing, ExchangeFacts, ImageFacts } from '../native/types.js';
 import type { SwapTarget } from './target.js';
 
 /** What an exchange did. */
@@ -15,23 +15,23 @@ export interface Exchange {
 }
 
 /**
- * Makes every bound function run `next`, which is opened now unless its image is open. With `closePrevious`, the
- * previous image is closed first: 1 unless code of it may still run, 2 in any case. Whatever fails, the functions run `next` or the previous generation, loaded again if
- * need be: the addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
+ * Makes every bound function run `next`, which is opened now unless its image is open. `closing` says whether the previous
+ * image is closed first. Whatever fails, the functions run `next` or the previous generation, loaded again if need be: the
+ * addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
  *
  * @throws {SoError} `next` was refused; `outcome` says what became of the previous generation.
  */
-export function exchange(target: SwapTarget, next: Generation, closePrevious: 0 | 1 | 2): Exchange {
+export function exchange(target: SwapTarget, next: Generation, closing: Closing): Exchange {
   const began = process.hrtime.bigint();
   const { slots } = target.table;
   const { current: previous } = target;
-  const closes = closePrevious > 0 && previous?.image.isOpen === true;
+  const closes = closing !== 'none' && previous?.image.isOpen === true;
   const toOpen = next.candidate.request(next.number);
   let opened: ImageFacts | null = null;
   let stray: unknown;
   target.exchanging = true;
   try {
-    opened = slots.exchange(previous?.image.id ?? 0, closePrevious, next.image.id, ...toOpen);
+    opened = slots.exchange(previous?.image.id ?? 0, closing, next.image.id, ...toOpen);
   } catch (error) {
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
   }

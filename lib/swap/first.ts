@@ -13,7 +13,7 @@ export function loadFirst<D extends Definitions>(source: Source, definitions: D)
   const target = new SwapTarget(source, definitions, table);
   const candidate = runSync(Candidate.take(source, { table }));
   try {
-    exchange(target, new Generation(1, candidate, candidate.newImage()), 0);
+    exchange(target, new Generation(1, candidate, candidate.newImage()), 'none');
   } catch (error) {
     candidate.release();
     throw error;

@@ -59,10 +59,11 @@ export function* transaction<D extends Definitions>(
 
     // Close, open and commit, or restore.
     const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
+    const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
     const exchanged = exchange(
       target,
       next,
-      plan.order === 'open-first' || stays ? 0 : plan.unload === 'always' ? 2 : 1,
+      plan.order === 'close-first' && !stays ? closing : 'none',
     );
     committed = true;
     if (spare !== undefined) endTrial(spare, next);

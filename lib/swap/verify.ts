@@ -60,7 +60,7 @@ class Trial<D extends Definitions> {
     this.#image = candidate.openTrial();
     try {
       const target = new SwapTarget(candidate.source, definitions, this.#table);
-      exchange(target, new Generation(0, candidate, this.#image), 0);
+      exchange(target, new Generation(0, candidate, this.#image), 'none');
     } catch (error) {
       this.#endIdle();
       if (this.spare !== undefined) candidate.giveUp(this.spare);

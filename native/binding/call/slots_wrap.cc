@@ -55,17 +55,18 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// exchange(previous, closePrevious, next, …ImageRequest): the facts of the next image;
+// exchange(previous, closing, next, …ImageRequest): the facts of the next image;
 // null if lastExchange() has more to say. Throws only as long as nothing has changed.
 Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   IdTable<Image>& images = library_->images;
   const uint32_t previous_id = info[0].As<Napi::Number>();
+  const std::string closing = info[1].As<Napi::String>();
   const uint32_t next_id = info[2].As<Napi::Number>();
   if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
   ExchangePlan plan{.previous = images.Find(previous_id),
-                    .close_previous = info[1].As<Napi::Number>().Int32Value() > 0,
-                    .force = info[1].As<Napi::Number>().Int32Value() == 2,
+                    .close_previous = closing != "none",
+                    .force = closing == "in-any-case",
                     .next = images.Find(next_id),
                     .to_open = std::nullopt};
   if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 3, *library_);
