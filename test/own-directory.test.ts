@@ -85,6 +85,21 @@ t.test('a library loads a provider from its own directory, before and after a sw
   so.close();
 });
 
+t.test('a library whose call of dlopen(3) is its last instruction is recognized too', async (t) => {
+  const directory = t.testdir();
+  putProvider(directory, 7);
+  const path = join(directory, 'libwhere.so');
+  const flags = ['-O2', '-foptimize-sibling-calls', '-Wl,-rpath,$ORIGIN', '-ldl'];
+  compile('own-directory.c', path, '-DGENERATION=1', ...flags);
+  const signature = { arguments: ['string'], return: 'pointer' } as const;
+  using so = SoHandle.open(path, { open_library: signature });
+  for (let generation = 1; generation <= 2; generation++) {
+    t.not(so.functions.open_library('libprovider.so'), 0n, 'by its RUNPATH');
+    t.not(so.functions.open_library(path), 0n, 'itself');
+    t.equal((await so.swap({ unload: 'never' })).generation, generation + 1);
+  }
+});
+
 t.test('a library learns the path of another image of soswap', (t) => {
   const directory = t.testdir();
   const so = SoHandle.open(put(directory, 1), definitions);

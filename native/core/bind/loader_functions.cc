@@ -18,6 +18,7 @@
 #include "core/loader/dl.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/search_path.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
@@ -126,22 +127,20 @@ Wanted FindWanted(const ImageIdentity& caller, const char* caller_name, const st
   return {std::move(path)};
 }
 
-// What the code at `code` wants, nothing if it is to be left to the loader.
-std::optional<Wanted> WantedBy(const void* code, const char* file) {
+// What the object of this name wants, nothing if it is to be left to the loader.
+std::optional<Wanted> WantedBy(const char* loader_name, const char* file) {
   if (file == nullptr || *file == '\0') return std::nullopt;
-  Dl_info info{};
-  if (dladdr(code, &info) == 0) return std::nullopt;
-  const ImageIdentity* caller = FindKnownImage(info.dli_fname);
+  const ImageIdentity* caller = FindKnownImage(loader_name);
   if (caller == nullptr) return std::nullopt;
   try {
-    return FindWanted(*caller, info.dli_fname, file);
+    return FindWanted(*caller, loader_name, file);
   } catch (const std::exception&) {
     return std::nullopt;  // no memory: the loader will say so
   }
 }
 
-void* OpenFor(const void* code, Lmid_t space, const char* file, int mode) {
-  const auto wanted = WantedBy(code, file);
+void* OpenInNamespaceFor(const char* caller, Lmid_t space, const char* file, int mode) {
+  const auto wanted = WantedBy(caller, file);
   if (wanted && wanted->caller && space == LM_ID_BASE) {
     // Without RTLD_NOLOAD it would be the same: the loader compares names first.
     void* handle = dlopen(wanted->name.c_str(), mode | RTLD_NOLOAD);
@@ -152,14 +151,26 @@ void* OpenFor(const void* code, Lmid_t space, const char* file, int mode) {
   return space == LM_ID_BASE ? dlopen(name, mode) : dlmopen(space, name, mode);
 }
 
+void* OpenFor(const char* caller, const char* file, int mode) {
+  return OpenInNamespaceFor(caller, LM_ID_BASE, file, mode);
+}
+
+// Where images have no code of their own (core/tracking/thunks.h), the address that the call
+// returns to shows the caller, but not of a tail call.
+const char* ObjectAt(const void* code) noexcept {
+  Dl_info info{};
+  return dladdr(code, &info) != 0 ? info.dli_fname : nullptr;
+}
+
 // Never inlined, and no tail call: the return address is that of the image's call.
 [[gnu::noinline]] void* Open(const char* file, int mode) {
-  return OpenFor(__builtin_extract_return_addr(__builtin_return_address(0)), LM_ID_BASE, file,
-                 mode);
+  const void* code = __builtin_extract_return_addr(__builtin_return_address(0));
+  return OpenFor(ObjectAt(code), file, mode);
 }
 
 [[gnu::noinline]] void* OpenInNamespace(Lmid_t space, const char* file, int mode) {
-  return OpenFor(__builtin_extract_return_addr(__builtin_return_address(0)), space, file, mode);
+  const void* code = __builtin_extract_return_addr(__builtin_return_address(0));
+  return OpenInNamespaceFor(ObjectAt(code), space, file, mode);
 }
 
 template <typename Function>
@@ -173,6 +184,8 @@ uintptr_t AddressOf(Function* function) {
 
 const BoundImports& LoaderFunctions() {
 #ifdef __GLIBC__
+  static const OpenFunctions open{OpenFor, OpenInNamespaceFor};
+  SetOpenFunctions(open);
   static const auto* functions = new BoundImports({{"dladdr", AddressOf(FindAddress)},
                                                    {"dladdr1", AddressOf(FindAddressAndMore)},
                                                    {"dlinfo", AddressOf(AskAboutHandle)},

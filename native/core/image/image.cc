@@ -62,7 +62,7 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
   const auto& tracking = inspected->tracking;
-  const bool began = tracking != nullptr && tracking->Begin();
+  const bool began = tracking != nullptr && tracking->Begin(loader_name);
   const Apart apart(inspected->apart);
   LoaderHandle handle;
   try {

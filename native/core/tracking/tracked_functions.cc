@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <map>
@@ -129,7 +130,12 @@ constexpr std::array<std::string_view, kCount> kNames{
     "on_exit",
     "__cxa_at_quick_exit",
     "dlsym",
+    "dlopen",
+    "dlmopen",
 };
+
+// Process-wide; see SetOpenFunctions().
+std::atomic<const OpenFunctions*> open_functions{nullptr};
 
 // What a new thread runs. Its record counts it until the thread has ended: to count down where its
 // function returns would be too early, for destructors come after that.
@@ -474,6 +480,14 @@ int AtExit(void* function, void* argument, Tracking* tracking) {
       function, argument);
 }
 
+void* Open(const char* file, int mode, Tracking* tracking) {
+  return open_functions.load()->open(tracking->loader_name().c_str(), file, mode);
+}
+void* OpenInNamespace(long space, const char* file, int mode, Tracking* tracking) {
+  return open_functions.load()->open_in_namespace(tracking->loader_name().c_str(), space, file,
+                                                  mode);
+}
+
 template <typename Function>
 Thunks::Target To(Function* function, unsigned arguments) {
   return {reinterpret_cast<uintptr_t>(function), arguments};
@@ -538,7 +552,13 @@ std::string_view NameOf(Tracked what) {
   return what == Tracked::kAtQuickExit ? "at_quick_exit" : kNames[static_cast<size_t>(what)];
 }
 
-bool IsThere(Tracked what) { return Real().by_name[static_cast<size_t>(what)] != nullptr; }
+bool IsThere(Tracked what) {
+  const bool opens = what == Tracked::kDlopen || what == Tracked::kDlmopen;
+  if (opens && open_functions.load() == nullptr) return false;
+  return Real().by_name[static_cast<size_t>(what)] != nullptr;
+}
+
+void SetOpenFunctions(const OpenFunctions& functions) noexcept { open_functions.store(&functions); }
 
 Thunks& ImageThunks() {
   static auto* thunks = new Thunks({
@@ -571,6 +591,8 @@ Thunks& ImageThunks() {
       To(AtExit<Tracked::kOnExit>, 2),
       To(AtExit<Tracked::kAtQuickExit>, 2),
       To(soswap_tracked_dlsym, 2),
+      To(Open, 2),
+      To(OpenInNamespace, 3),
   });
   return *thunks;
 }

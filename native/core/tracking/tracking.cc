@@ -81,8 +81,9 @@ uintptr_t Tracking::AddressOf(std::string_view name) const {
   return what && IsThere(*what) ? AddressOf(*what) : 0;
 }
 
-bool Tracking::Begin() noexcept {
+bool Tracking::Begin(const std::string& loader_name) {
   if ((uses_.load() & kEnded) == 0) return false;
+  loader_name_ = loader_name;
   incarnation_.fetch_add(1);
   uses_.fetch_and(~(kEnded | kWaiting));
   return true;

@@ -46,7 +46,16 @@ enum class Tracked : uint8_t {
   kOnExit,
   kAtQuickExit,
   kDlsym,
+  kDlopen,
+  kDlmopen,
   kCount,
+};
+
+// What dlopen(3) and dlmopen(3) are for images: they see nothing of what comes later, but who
+// calls. `caller` is the loader's name of the image.
+struct OpenFunctions {
+  void* (*open)(const char* caller, const char* file, int mode);
+  void* (*open_in_namespace)(const char* caller, long space, const char* file, int mode);
 };
 
 // What still holds the image of one private copy: threads that it started, destructors that are
@@ -75,8 +84,10 @@ class Tracking final {
     return thunks_.AddressOf(static_cast<size_t>(what));
   }
 
-  // Before an image is loaded. Returns false if one is there already.
-  bool Begin() noexcept;
+  // Before an image is loaded, under this name. Returns false if one is there already.
+  bool Begin(const std::string& loader_name);
+  // Of the image. For code of the image, and for soswap while that runs.
+  const std::string& loader_name() const noexcept { return loader_name_; }
   // Ends the image if nothing uses it.
   bool TryEnd() noexcept;
   void ForceEnd() noexcept;
@@ -122,12 +133,16 @@ class Tracking final {
   std::atomic<uint32_t> incarnation_{0};
   std::array<std::atomic<int32_t>, static_cast<size_t>(Tracked::kCount)> counts_{};
   bool uses_signals_ = false;
+  std::string loader_name_;  // written while there is no image
 };
 
 // Calls `changed` whenever a waiting image has no use any more: on any thread, at the end of it
 // too. It must not wait. A thread that removes a listener waits until no call of it runs.
 uint64_t AddTrackingListener(void (*changed)(void*), void* data);
 void RemoveTrackingListener(uint64_t listener);
+
+// To be called before the first Tracking is made. Without it the two are not bound.
+void SetOpenFunctions(const OpenFunctions& functions) noexcept;
 
 // Whether the name is tracked here. Any process has the same names.
 bool IsTrackedName(std::string_view name);
