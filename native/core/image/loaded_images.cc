@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <csignal>
-#include <iterator>
 #include <mutex>
 #include <new>
 #include <string>
@@ -214,14 +213,19 @@ size_t SweepWaiting() {
   {
     const std::lock_guard lock(TheWaiting().mutex);
     auto& all = TheWaiting().images;
-    const pid_t thread = ThisThread();
-    const auto first = std::stable_partition(all.begin(), all.end(), [&](const Waiting& each) {
-      return each.thread != 0 && each.thread != thread;
-    });
-    std::move(first, all.end(), std::back_inserter(mine));
-    all.erase(first, all.end());
+    mine.reserve(all.size());  // the rest must not fail: to drop a handle would unmap its image
+    for (Waiting& each : all) {
+      if (each.thread == 0 || each.thread == ThisThread()) mine.push_back(std::move(each));
+    }
+    std::erase_if(all, [](const Waiting& each) { return each.image == nullptr; });
   }
-  for (Waiting& each : mine) CloseOrWait(each.image, std::move(each.handle), false);
+  for (Waiting& each : mine) {
+    try {
+      CloseOrWait(each.image, std::move(each.handle), false);
+    } catch (const std::bad_alloc&) {
+      // It stays mapped.
+    }
+  }
   const std::lock_guard lock(TheWaiting().mutex);
   return TheWaiting().images.size();
 }
