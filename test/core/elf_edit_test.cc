@@ -143,10 +143,13 @@ TEST_CASE("a library without room for DT_SYMBOLIC binds to itself too") {
 TEST_CASE("an allocator that a library exports can be replaced, its other functions cannot") {
   const Workshop workshop;
   // The C library's, and that of the global scope.
-  const std::string source = kAsking +
-                             "void* malloc(unsigned long size) { return (void*)1; }"
-                             "int (*in_data)(void) = which; int data(void) { return in_data(); }"
-                             "int mine(void) { return malloc(8) == (void*)1; }";
+  const std::string source =
+      kAsking +
+      "void* malloc(unsigned long size) { return (void*)1; }"
+      "int (*in_data)(void) = which; int data(void) { return in_data(); }"
+      "void free(void*);"
+      "int mine(void) { void* block = malloc(8); if (block == (void*)1) return 1;"
+      " free(block); return 0; }";
   for (const std::string flags :
        {"-fno-builtin", "-fno-builtin -fno-plt", "-fno-builtin -Wl,-z,now"}) {
     ElfBytes bytes(workshop.Compile("library.so", source, flags));

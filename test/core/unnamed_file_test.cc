@@ -127,7 +127,14 @@ TEST_CASE("child: no descriptor is left" * doctest::skip()) {
   }
 }
 
-TEST_CASE("where no file can be created the error says why") {
+// UBSan looks at the error, while it is made, through a pipe, for which no descriptor is left.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kNeedsDescriptors = true;
+#else
+constexpr bool kNeedsDescriptors = false;
+#endif
+
+TEST_CASE("where no file can be created the error says why" * doctest::skip(kNeedsDescriptors)) {
   CHECK(RunTestCase("child: no descriptor is left", "") == 0);
 }
 
