@@ -39,7 +39,7 @@ export class Image {
 
   /** Why code of it may still run, apart from what is due at the end of this thread. */
   get inUse(): readonly RetainReason[] {
-    return this.isOpen ? this.#library.inUse(this.id) : [];
+    return this.#library.inUse(this.id);
   }
 
   /** The address of a symbol as dlsym(3) finds it. */

@@ -275,9 +275,10 @@ Napi::Value LibraryWrap::ImageFacts(const Napi::CallbackInfo& info) {
   return ToImageFacts(info.Env(), *objects_->images.Get(info[0]));
 }
 
-// inUse(image): why code of it may still run, beside what is due on this thread.
+// inUse(image): why code of it may still run; empty if it is not open.
 Napi::Value LibraryWrap::InUse(const Napi::CallbackInfo& info) {
-  return ToArray(info.Env(), objects_->images.Get(info[0])->WhyInUse());
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  return ToArray(info.Env(), image == nullptr ? std::vector<RetainReason>() : image->WhyInUse());
 }
 
 // symbol(image, name): its address, or undefined.

@@ -41,19 +41,15 @@ std::shared_ptr<Snapshot> CopyUnwritten(const std::string& path, const CopyPlan&
 }
 
 // A swap may close an image before the loader opens the next, or opens the old one again. It opens
-// one file at a time; for a stub object there are two more.
+// one file at a time, as taking the snapshot did; for a stub object there are two more.
 void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
+  if (!NeedsAnchor(taken.elf.facts())) return;
   const auto another = [&] {
     return FileDescriptor(fcntl(taken.snapshot->descriptor(), F_DUPFD_CLOEXEC, 0));
   };
-  bool enough;
-  if (NeedsAnchor(taken.elf.facts())) {
-    const std::array<FileDescriptor, 3> spare{another(), another(), another()};
-    enough = spare.back().valid();
-  } else {
-    enough = another().valid();
-  }
-  if (!enough) throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
+  const std::array<FileDescriptor, 3> spare{another(), another(), another()};
+  if (!spare.back().valid())
+    throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
 }
 
 }  // namespace
