@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { compile } from '../fixtures/build.js';
-import { exitedCleanly, runNode } from '../fixtures/child.js';
+import { exitedCleanly, runNode, runProgram } from '../fixtures/child.js';
 
 const cwd = fileURLToPath(new URL('..', import.meta.url));
 const program = fileURLToPath(new URL('../fixtures/fault-program.js', import.meta.url));
@@ -41,3 +41,25 @@ for (const form of ['swapSync', 'swap'] as const) {
     }
   }
 }
+
+t.test(
+  'a loader that refuses bound imports is told of once, and the library runs without them',
+  async (t) => {
+    // The first that the addon asks the loader for is whether it takes them.
+    const text = `
+    import { SoHandle } from 'soswap';
+    import * as dl from 'soswap/dl';
+    const failAt = dl.functionAt(dl.dlsym(dl.dlopen(null), 'fail_at'), { arguments: ['string', 'int32'] });
+    failAt('dlopen', 1);
+    const build = { build: { return: 'int32' } };
+    const [one, two] = ['1.so', '2.so'].map((name) => SoHandle.open('${directory}/' + name, build));
+    process.send([one.functions.build(), two.functions.build()]);
+  `;
+    const { code, signal, stderr, messages } = await runProgram(text, {
+      cwd,
+      env: { LD_PRELOAD: preload },
+    });
+    t.match({ code, signal, messages }, { code: 0, signal: null, messages: [[1, 2]] });
+    t.equal(stderr.match(/SOSWAP_UNBOUND_IMPORTS/g)?.length, 1, stderr);
+  },
+);

@@ -32,6 +32,21 @@ export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): 
 /** Without these some libraries do not load from a copy. */
 export const neededEdits: readonly CopyEdit[] = ['shorten-needed-from-origin'];
 
+let isChecked = false;
+
+/** Warns once for each thread if the loader of this process does not take bound imports. */
+export function warnIfUnbound(): void {
+  if (isChecked) return;
+  isChecked = true;
+  const why = native.unboundImports();
+  if (why === '') return;
+  process.emitWarning(`soswap cannot bind imports of private copies: ${why}`, {
+    code: 'SOSWAP_UNBOUND_IMPORTS',
+    detail:
+      'Libraries may not find files beside themselves, and images that can start threads stay mapped.',
+  });
+}
+
 /** Creates the addon's side of a source. */
 export function newLibrary(path: string, copy: Partial<SnapshotOptions>): NativeLibrary {
   return new native.Library(path, {

@@ -329,6 +329,8 @@ export interface Addon {
   onUnused(callback: () => void): void;
   /** Has a thread of the pool run the destructors that waiting images have due there. */
   visitPool(): void;
+  /** Returns why this process binds no imports of private copies; empty if it does, or if its C library never can. */
+  unboundImports(): string;
   /** Returns where the stack of this thread ends now. It grows downwards. */
   stackAddress(): number;
   /** Returns the number of live images in this process that have this loader name. */

@@ -17,6 +17,7 @@
 #include "binding/addon_data.h"
 #include "binding/js_error.h"
 #include "core/base/unnamed_file.h"
+#include "core/bind/bound_imports.h"
 #include "core/resolve/library_search.h"
 
 namespace soswap {
@@ -84,6 +85,16 @@ Napi::Value StackAddress(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(address));
 }
 
+// unboundImports(): why private copies stay unbound in this process. Empty if they do not, or if
+// the C library never takes bound imports, as musl.
+Napi::Value UnboundImports(const Napi::CallbackInfo& info) {
+#ifdef __GLIBC__
+  return Napi::String::New(info.Env(), WhyImportsStayUnbound());
+#else
+  return Napi::String::New(info.Env(), "");
+#endif
+}
+
 }  // namespace
 
 void InitSystem(Napi::Env env, Napi::Object exports) {
@@ -94,6 +105,7 @@ void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["leaveNoCore"] = Napi::Function::New<LeaveNoCore>(env, "leaveNoCore");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["stackAddress"] = Napi::Function::New<StackAddress>(env, "stackAddress");
+  exports["unboundImports"] = Napi::Function::New<UnboundImports>(env, "unboundImports");
   exports["findLibrary"] = Napi::Function::New<Find>(env, "findLibrary");
 }
 
