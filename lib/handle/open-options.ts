@@ -5,7 +5,7 @@ import {
   RetainedImages,
   type RetainedLimit,
 } from '../image/retained-images.js';
-import { neededEdits, newLibrary, type Source, warnIfUnbound } from '../image/source.js';
+import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { checkOptions, flag, oneOf, unloadPolicy } from '../internal/options.js';
@@ -90,7 +90,6 @@ export function sourceOf(path: string, options: OpenOptions): Source {
       "must be true with scope: 'global', or a new image would call the functions of the old one";
     throw argumentValueError('options.symbolic', why, symbolic);
   }
-  if (mapping === snapshotMapping) warnIfUnbound();
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
   if (symbolic) edits.push('bind-symbolically');

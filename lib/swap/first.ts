@@ -2,7 +2,8 @@ import { FunctionTable } from '../call/function-table.js';
 import type { Definitions } from '../call/types.js';
 import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
-import type { Source } from '../image/source.js';
+import { snapshotMapping } from '../image/mapping.js';
+import { type Source, warnIfUnbound } from '../image/source.js';
 import { runSync } from '../internal/steps.js';
 import { exchange } from './exchange.js';
 import { SwapTarget } from './target.js';
@@ -18,5 +19,6 @@ export function loadFirst<D extends Definitions>(source: Source, definitions: D)
     candidate.release();
     throw error;
   }
+  if (candidate.mapping === snapshotMapping) warnIfUnbound();
   return target;
 }
