@@ -1,8 +1,5 @@
 #include "binding/library_wrap.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +11,7 @@
 #include "binding/inspect_wrap.h"
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
+#include "core/base/this_thread.h"
 #include "core/bind/loader_functions.h"
 #include "core/bind/own_first.h"
 #include "core/resolve/c_library.h"
@@ -49,12 +47,6 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
     AddEdit(edits.Get(index).As<Napi::String>(), plan);
   }
   return plan;
-}
-
-// As gettid(2) numbers it.
-pid_t ThisThread() noexcept {
-  thread_local const auto number = static_cast<pid_t>(syscall(SYS_gettid));
-  return number;
 }
 
 // The candidate that is to be taken, as JavaScript asks for it.

@@ -1,9 +1,5 @@
 #include "core/image/loaded_images.h"
 
-#include <link.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <mutex>
@@ -11,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "core/base/this_thread.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -31,7 +28,7 @@ List& TheList() {
 struct Waiting {
   std::shared_ptr<LoadedImage> image;
   LoaderHandle handle;
-  pid_t thread;  // 0: any
+  pid_t thread = 0;  // 0: any
 };
 
 struct WaitingList {
@@ -43,8 +40,6 @@ WaitingList& TheWaiting() {
   static auto* list = new WaitingList;
   return *list;
 }
-
-pid_t ThisThread() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
 // sigabbrev_np(3) is newer than the oldest glibc.
 const char* SignalName(int number) {
@@ -126,9 +121,9 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
 void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
   image->tracking->Wait();
   const std::lock_guard lock(TheWaiting().mutex);
-  auto& images = TheWaiting().images;
-  images.reserve(images.size() + 1);
-  images.push_back({image, std::move(handle), image->origin.thread});
+  // First a place, which may fail: to drop the handle would unmap the image.
+  Waiting& place = TheWaiting().images.emplace_back();
+  place = {image, std::move(handle), image->origin.thread};
 }
 
 std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, LoaderHandle handle) {
