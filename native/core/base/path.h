@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
@@ -15,6 +16,14 @@ inline std::string_view LastPart(std::string_view path) { return path.substr(pat
 inline std::string CurrentDirectory() {
   char directory[PATH_MAX];
   return getcwd(directory, sizeof directory) != nullptr ? directory : "";
+}
+
+// Whether both lead to one file. False if one of them leads to none.
+inline bool IsSameFile(const std::string& one, const std::string& other) {
+  struct stat first {};
+  struct stat second {};
+  return stat(one.c_str(), &first) == 0 && stat(other.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 }  // namespace soswap

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -13,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/path.h"
 #include "core/elf/string_tokens.h"
 #include "core/image/known_image.h"
 #include "core/loader/dl.h"
@@ -79,13 +79,6 @@ int IterateObjects(PhdrCallback callback, void* data) {
         return inner->callback(info, size, inner->data);
       },
       &call);
-}
-
-bool IsSameFile(const std::string& one, const std::string& two) {
-  struct stat first {};
-  struct stat second {};
-  return stat(one.c_str(), &first) == 0 && stat(two.c_str(), &second) == 0 &&
-         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 // Whether the loader takes an object that it has for this bare name, before it searches.

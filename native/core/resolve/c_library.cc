@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,13 +18,6 @@ namespace {
 constexpr std::string_view kPrefix = "GLIBC_";
 // Of what the parts define for one another, in a way that fits one build only.
 constexpr std::string_view kPrivate = "GLIBC_PRIVATE";
-
-bool IsSameFile(const std::string& one, const std::string& other) {
-  struct stat first {};
-  struct stat second {};
-  return stat(one.c_str(), &first) == 0 && stat(other.c_str(), &second) == 0 &&
-         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
 
 // The directory of the file behind all symbolic links; empty if there is none.
 std::string RealDirectory(const std::string& path) {
