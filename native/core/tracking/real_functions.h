@@ -33,6 +33,13 @@ struct RealFunctions {
   void* (*dlsym)(void*, const char*);
   void* by_name[static_cast<size_t>(Tracked::kCount)];
 
+  void* Of(Tracked what) const noexcept { return by_name[static_cast<size_t>(what)]; }
+  // The same as a function of this type.
+  template <typename Function>
+  Function* As(Tracked what) const noexcept {
+    return reinterpret_cast<Function*>(Of(what));
+  }
+
   // Whether there is what tracking itself needs.
   bool enough = false;
 };

@@ -232,9 +232,8 @@ class TrackedState final : public std::thread::_State {
 void StartStdThread(void* thread, std::unique_ptr<std::thread::_State>* state, void (*depend)(),
                     Tracking* tracking) {
   std::unique_ptr<std::thread::_State> tracked(new TrackedState(tracking, std::move(*state)));
-  using Starter = void (*)(void*, std::unique_ptr<std::thread::_State>*, void (*)());
-  reinterpret_cast<Starter>(Real().by_name[static_cast<size_t>(Tracked::kStdThread)])(
-      thread, &tracked, depend);
+  using Starter = void(void*, std::unique_ptr<std::thread::_State>*, void (*)());
+  Real().As<Starter>(Tracked::kStdThread)(thread, &tracked, depend);
 }
 
 template <Tracked what>
@@ -453,13 +452,12 @@ int GetaddrinfoA(int mode, gaicb** list, int count, sigevent* event, Tracking* t
 template <Tracked what>
 int Aio(aiocb* request, Tracking* tracking) {
   if (WantsThread(&request->aio_sigevent)) tracking->Add(what);
-  return reinterpret_cast<int (*)(aiocb*)>(Real().by_name[static_cast<size_t>(what)])(request);
+  return Real().As<int(aiocb*)>(what)(request);
 }
 template <Tracked what>
 int AioFsync(int operation, aiocb* request, Tracking* tracking) {
   if (WantsThread(&request->aio_sigevent)) tracking->Add(what);
-  return reinterpret_cast<int (*)(int, aiocb*)>(Real().by_name[static_cast<size_t>(what)])(
-      operation, request);
+  return Real().As<int(int, aiocb*)>(what)(operation, request);
 }
 template <Tracked what>
 int LioListio(int mode, aiocb** list, int count, sigevent* event, Tracking* tracking) {
@@ -468,16 +466,14 @@ int LioListio(int mode, aiocb** list, int count, sigevent* event, Tracking* trac
     wants = wants || (list[index] != nullptr && WantsThread(&list[index]->aio_sigevent));
   }
   if (wants) tracking->Add(what);
-  return reinterpret_cast<int (*)(int, aiocb**, int, sigevent*)>(
-      Real().by_name[static_cast<size_t>(what)])(mode, list, count, event);
+  return Real().As<int(int, aiocb**, int, sigevent*)>(what)(mode, list, count, event);
 }
 
 // dlclose(3) does not take these back.
 template <Tracked what>
 int AtExit(void* function, void* argument, Tracking* tracking) {
   tracking->Add(what);
-  return reinterpret_cast<int (*)(void*, void*)>(Real().by_name[static_cast<size_t>(what)])(
-      function, argument);
+  return Real().As<int(void*, void*)>(what)(function, argument);
 }
 
 void* Open(const char* file, int mode, Tracking* tracking) {
@@ -555,7 +551,7 @@ std::string_view NameOf(Tracked what) {
 bool IsThere(Tracked what) {
   const bool opens = what == Tracked::kDlopen || what == Tracked::kDlmopen;
   if (opens && open_functions.load() == nullptr) return false;
-  return Real().by_name[static_cast<size_t>(what)] != nullptr;
+  return Real().Of(what) != nullptr;
 }
 
 void SetOpenFunctions(const OpenFunctions& functions) noexcept { open_functions.store(&functions); }
@@ -604,6 +600,5 @@ extern "C" uintptr_t soswap_tracked_address(void* handle, const char* name,
   const uintptr_t address = name == nullptr ? 0 : tracking->AddressOf(name);
   if (address == 0 || handle == RTLD_DEFAULT || handle == RTLD_NEXT) return address;
   const auto what = soswap::TrackedNamed(name);
-  void* real = soswap::Real().by_name[static_cast<size_t>(*what)];
-  return soswap::Real().dlsym(handle, name) == real ? address : 0;
+  return soswap::Real().dlsym(handle, name) == soswap::Real().Of(*what) ? address : 0;
 }
