@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "binding/convert_js.h"
@@ -119,20 +120,13 @@ struct TrackedFacts {
 };
 
 TrackedFacts FactsOfCopy(const InspectedSnapshot& taken) {
-  TrackedFacts facts{false, taken.unload};
   const auto tracking = WhyImportsStayUnbound().empty() ? Tracking::New() : nullptr;
-  if (tracking == nullptr) return facts;
-  constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
-  for (const ElfImport& import : taken.elf.Imports()) {
-    if (tracking->AddressOf(import.name) == 0) continue;
-    const bool is_std_thread = import.name.starts_with(kStdThread);
-    const bool known =
-        std::erase(facts.left.thread_functions, is_std_thread ? "std::thread" : import.name) > 0;
-    const bool at_end = import.name.starts_with("__cxa_thread_atexit");
-    facts.tracks = facts.tracks || known || at_end;
-    if (at_end) facts.left.thread_local_destructors = false;
-  }
-  return facts;
+  if (tracking == nullptr) return {false, taken.unload};
+  UnloadFacts left = UnloadFactsOf(
+      taken.elf, [&](std::string_view name) { return tracking->AddressOf(name) != 0; });
+  const bool tracks = left.thread_functions.size() < taken.unload.thread_functions.size() ||
+                      left.thread_local_destructors != taken.unload.thread_local_destructors;
+  return {tracks, std::move(left)};
 }
 
 }  // namespace

@@ -73,14 +73,15 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
   return std::move(needing[loader_name]);
 }
 
-UnloadFacts UnloadFactsOf(const ElfFile& elf) {
+UnloadFacts UnloadFactsOf(const ElfFile& elf,
+                          const std::function<bool(std::string_view)>& is_seen) {
   UnloadFacts facts;
   const uint64_t flags = elf.dynamic().Find(DT_FLAGS_1).value_or(0);
   facts.no_delete = (flags & DF_1_NODELETE) != 0;
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {
-    if (import.bound) return;  // core/tracking/ sees what it does
+    if (import.bound || (is_seen && is_seen(import.name))) return;
     const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
                                               import.name) != kThreadFunctions.end();
     if (is_thread_function || import.name.starts_with(kStdThread)) {

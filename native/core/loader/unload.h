@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/elf/file.h"
@@ -30,8 +32,10 @@ struct UnloadFacts {
   std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
 };
 
-// Reads the current bytes, which may be edited.
-UnloadFacts UnloadFactsOf(const ElfFile& elf);
+// Reads the current bytes, which may be edited. Leaves out imports that are bound, for what they
+// are bound to sees what they do, and those of which `is_seen` says so by name.
+UnloadFacts UnloadFactsOf(const ElfFile& elf,
+                          const std::function<bool(std::string_view)>& is_seen = nullptr);
 
 // Whether the loader certainly keeps its image.
 bool StaysMapped(const UnloadFacts& facts);
