@@ -47,7 +47,10 @@ export class Image {
     return this.isOpen ? this.#library.symbol(this.id, name) : undefined;
   }
 
-  /** Calls dlclose(3), unless code of it may still run and nothing forces it. Returns why the image is still mapped afterwards; empty if it is gone, or was not open. */
+  /**
+   * Calls dlclose(3), unless code of it may still run and nothing forces it. Returns why the image is still mapped
+   * afterwards; empty if it is gone, or was not open.
+   */
   close(force: boolean): readonly RetainReason[] {
     return this.isOpen ? this.#library.closeImage(this.id, force) : [];
   }

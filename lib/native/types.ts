@@ -323,7 +323,10 @@ export interface Addon {
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
-  /** Closes the images that wait, of this thread and of threads that have ended, and of which no code can run any more. Returns how many wait still. */
+  /**
+   * Closes the images that wait, of this thread and of threads that have ended, and of which no code can run any more.
+   * Returns how many wait still.
+   */
   sweep(): number;
   /** Calls `callback` soon after no code of a waiting image can run any more. Keeps no process alive. */
   onUnused(callback: () => void): void;
