@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -204,15 +204,23 @@ t.test('/proc that shows other processes only is as none', privileged, async (t)
   t.strictSame(result, { ...ended, said: [['ERR_SOSWAP_NO_PROC', 'unchanged'], 101] });
 });
 
-const noexec = (path: string) =>
-  `mount -t tmpfs -o size=16m tmpfs ${path}/mounted && cp ${path}/*.so ${path}/mounted && mount -o remount,noexec ${path}/mounted`;
+const refused = ['ERR_SOSWAP_NOEXEC', 'unchanged'];
+
+/** The builds, and a way to run programs that see them again in `mounted/`, which is mounted noexec. */
+function buildsOnNoexec(t: Test): { place: string; below: string[] } {
+  const place = builds(t);
+  mkdirSync(join(place, 'mounted'));
+  const mount =
+    `mount -t tmpfs -o size=16m tmpfs ${place}/mounted && cp ${place}/*.so ${place}/mounted && ` +
+    `mount -o remount,noexec ${place}/mounted`;
+  return { place, below: inNamespace(mount, '--mount') };
+}
 
 t.test(
   'a library on a noexec mount is refused, unless an option allows it',
   privileged,
   async (t) => {
-    const place = builds(t);
-    execFileSync('mkdir', [join(place, 'mounted')]);
+    const { place, below } = buildsOnNoexec(t);
     const body = `
     const { dlopen } = await import('soswap/dl');
     say((await refusal(() => open())).slice(0, 2));
@@ -223,8 +231,6 @@ t.test(
     say(SoHandle.open(so.replace('mounted/', ''), definitions).functions.value());
   `;
     execFileSync('cc', ['-shared', '-fPIC', '-x', 'c', '/dev/null', '-o', join(place, 'plain.so')]);
-    const refused = ['ERR_SOSWAP_NOEXEC', 'unchanged'];
-    const below = inNamespace(noexec(place), '--mount');
     t.strictSame(run(join(place, 'mounted'), below, body), {
       ...ended,
       said: [refused, refused, true, 'clean', true, true, 101],
@@ -236,8 +242,7 @@ t.test(
   'a swap to a library on a noexec mount leaves the old image running',
   privileged,
   async (t) => {
-    const place = builds(t);
-    execFileSync('mkdir', [join(place, 'mounted')]);
+    const { place, below } = buildsOnNoexec(t);
     const body = `
     const { symlinkSync, unlinkSync } = await import('node:fs');
     const handle = open();
@@ -246,8 +251,6 @@ t.test(
     say((await refusal(() => handle.swap())).slice(0, 2), (await refusal(() => handle.swapSync())).slice(0, 2));
     say(handle.functions.value());
   `;
-    const refused = ['ERR_SOSWAP_NOEXEC', 'unchanged'];
-    const below = inNamespace(noexec(place), '--mount');
     t.strictSame(run(place, below, body), { ...ended, said: [refused, refused, 101] });
   },
 );

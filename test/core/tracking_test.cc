@@ -48,6 +48,29 @@ int Call(const Image& image, const char* name, Arguments... arguments) {
   return reinterpret_cast<int (*)(Arguments...)>(image.Address(name))(arguments...);
 }
 
+// A thread that has a destructor and the value of a key due when it ends.
+class DueThread final {
+ public:
+  DueThread(const Image& image, int& counter, bool visits = false)
+      : thread_([&image, &counter, visits, this] {
+          Call(image, "at_end", &counter);
+          Call(image, "set_key", &counter);
+          step_ = 1;
+          while (step_ != 2) std::this_thread::yield();
+          if (visits) soswap::VisitThread();
+        }) {
+    while (step_ != 1) std::this_thread::yield();
+  }
+  void End() {
+    step_ = 2;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<int> step_{0};
+  std::thread thread_;
+};
+
 template <typename Done>
 bool Soon(Done done) {
   for (int turn = 0; turn < 5000; ++turn) {
@@ -141,21 +164,12 @@ TEST_CASE("tracking: what is due on another thread runs at its visit or its end"
   for (const bool visits : {true, false}) {
     const auto image = Load(path);
     int counter = 0;
-    std::atomic<int> step{0};
-    std::thread other([&] {
-      Call(*image, "at_end", &counter);
-      Call(*image, "set_key", &counter);
-      step = 1;
-      while (step != 2) std::this_thread::yield();
-      if (visits) soswap::VisitThread();
-    });
-    while (step != 1) std::this_thread::yield();
+    DueThread other(*image, counter, visits);
     const auto reasons = image->Close();
     CHECK(reasons.size() == 2);
     CHECK(reasons.front().code == "thread-local-destructor");
     CHECK(SweepWaiting() == 1);
-    step = 2;
-    other.join();
+    other.End();
     CHECK(counter == 2);
     CHECK(SweepWaiting() == 0);
     CHECK(!IsLoaded(image->loader_name()));
@@ -167,17 +181,9 @@ TEST_CASE("tracking: with force, what is due on another thread is dropped") {
   const std::string path = workshop.Compile("tracked.so", kSource, "-O2 -lpthread");
   const auto image = Load(path);
   int counter = 0;
-  std::atomic<int> step{0};
-  std::thread other([&] {
-    Call(*image, "at_end", &counter);
-    Call(*image, "set_key", &counter);
-    step = 1;
-    while (step != 2) std::this_thread::yield();
-  });
-  while (step != 1) std::this_thread::yield();
+  DueThread other(*image, counter);
   CHECK(image->Close(true).empty());
-  step = 2;
-  other.join();
+  other.End();
   CHECK(counter == 0);
 }
 
