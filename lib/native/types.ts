@@ -146,7 +146,7 @@ export type Needs = [
   closingImage: string,
 ];
 
-/** The arguments that load an image. */
+/** How an image is loaded. */
 export type ImageRequest = [
   snapshot: number,
   mapping: 'snapshot' | 'file' | 'loaded',
@@ -230,9 +230,9 @@ export interface NativeLibrary {
   /** Releases a snapshot. An open image keeps the memory. */
   releaseSnapshot(snapshot: number): void;
   /** Opens an image. The caller chooses its number. */
-  openImage(image: number, ...request: ImageRequest): void;
+  openImage(image: number, request: ImageRequest): void;
   /** Opens an image on another thread, which also looks up the symbols for the commit. */
-  openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
+  openImageAsync(image: number, request: ImageRequest, slots: NativeSlots): Promise<void>;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
   /** Returns why code of the image may still run, apart from what is due at the end of this thread. */
@@ -267,18 +267,6 @@ export type Closing = 'none' | 'if-unused' | 'in-any-case';
 /** The bound functions of one handle, and the image that they run; native/binding/call/slots_wrap.h. */
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
-  /**
-   * Makes every function run the image `next`. Closes the image `previous` (0 for none) first if `closing` says so. Opens
-   * `next` with `toOpen` unless it is open. If that fails, opens `previous` again, under the same number. Throws only
-   * before anything has changed, or the error of JavaScript that a constructor or destructor of the library called. Returns the facts of `next` if it runs, has all symbols, and the previous image is gone if it was closed;
-   * otherwise `null`.
-   */
-  exchange(
-    previous: number,
-    closing: Closing,
-    next: number,
-    ...toOpen: ImageRequest
-  ): ImageFacts | null;
   /** Returns the image that the functions run; 0 for none. Never throws. */
   running(): number;
   /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */
@@ -291,6 +279,17 @@ export interface NativeSlots {
   /** Resolves when the next nonblocking call has settled. */
   nextSettled(): Promise<void>;
 }
+
+/** What one handle has in an exchange. */
+export type ExchangeRequest = [
+  slots: NativeSlots,
+  /** The image that runs; 0 for none. */
+  previous: number,
+  closing: Closing,
+  next: number,
+  /** How `next` is opened, unless it is open. */
+  toOpen: ImageRequest,
+];
 
 /** The result of the last exchange. */
 export interface ExchangeFacts {
@@ -321,6 +320,14 @@ export interface Addon {
   initialize(soError: new (...details: never[]) => Error): void;
   Library: new (path: string, options: SnapshotOptions) => NativeLibrary;
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
+  /**
+   * Makes the functions of each part run the image `next`. Closes the previous images where `closing` says so, the last
+   * part first, then opens the next ones, the first part first. If any of that fails, opens the previous images again,
+   * under the same numbers. Throws only before anything has changed, or the error of JavaScript that a constructor or a
+   * destructor of a library called. Returns the facts of the next images if all run and have all symbols, and all
+   * previous images are gone that were closed; otherwise `null`.
+   */
+  exchange(parts: readonly ExchangeRequest[]): ImageFacts[] | null;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
   /**

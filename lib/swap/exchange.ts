@@ -1,7 +1,8 @@
 import type { Generation } from '../image/generation.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
-import type { Closing, ExchangeFacts, ImageFacts } from '../native/types.js';
+import { native } from '../native/addon.js';
+import type { Closing, ExchangeFacts, ExchangeRequest, ImageFacts } from '../native/types.js';
 import type { SwapTarget } from './target.js';
 
 /** What an exchange did. */
@@ -14,52 +15,93 @@ export interface Exchange {
   readonly pause: bigint;
 }
 
-/**
- * Makes every bound function run `next`, which is opened now unless its image is open. `closing` says whether the previous
- * image is closed first. Whatever fails, the functions run `next` or the previous generation, loaded again if need be: the
- * addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
- *
- * @throws {SoError} `next` was refused; `outcome` says what became of the previous generation.
- */
+/** What one handle has in an exchange. */
+export interface ExchangePart {
+  readonly target: SwapTarget;
+  /** What is to run; it is opened now unless its image is open. */
+  readonly next: Generation;
+  /** Whether the image that runs is closed first. */
+  readonly closing: Closing;
+}
+
+/** The exchange of one handle; {@link exchangeAll}. */
 export function exchange(target: SwapTarget, next: Generation, closing: Closing): Exchange {
+  return exchangeAll([{ target, next, closing }])[0] as Exchange;
+}
+
+/**
+ * Makes the bound functions of every part run `next`. Whatever fails, the functions of all run `next` or the previous
+ * generations, loaded again if need be: the addon closes, opens, commits and restores in one call, which no JavaScript
+ * frame is a part of. A library comes after those that it needs.
+ *
+ * @throws {SoError} Of the library that was refused; `outcome` says what became of its previous generation.
+ */
+export function exchangeAll(parts: readonly ExchangePart[]): Exchange[] {
   const began = process.hrtime.bigint();
-  const { slots } = target.table;
-  const { current: previous } = target;
-  const closes = closing !== 'none' && previous?.image.isOpen === true;
-  const toOpen = next.candidate.request(next.number);
-  let opened: ImageFacts | null = null;
+  const all = parts.map(begin);
+  let opened: ImageFacts[] | null = null;
   let stray: unknown;
-  target.exchanging = true;
+  for (const { target } of all) target.exchanging = true;
   try {
-    opened = slots.exchange(previous?.image.id ?? 0, closing, next.image.id, ...toOpen);
+    opened = native.exchange(all.map(({ request }) => request));
   } catch (error) {
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
   }
   // Up to here nothing of this has changed; the next lines call nothing that could fail.
-  const running = opened === null ? slots.running() : next.image.id;
-  if (running === next.image.id) target.current = next;
-  target.exchanging = false;
-
-  const plain = closes ? plainFacts : plainFactsBeside;
-  const facts = opened === null ? (slots.lastExchange() ?? plain) : plain;
-  if (previous !== undefined && facts.closed !== null) {
-    previous.closed = previous.candidate.closed(previous.image, facts.closed);
+  const committed = opened !== null || all.every(runs);
+  for (const { target, next } of all) {
+    if (committed) target.current = next;
+    target.exchanging = false;
   }
-  if (running === next.image.id) {
-    if (stray !== undefined) rethrowLater(stray);
-    if (opened !== null) next.image.facts = opened;
+  all.forEach((part, index) => settle(part, opened?.[index]));
+  if (!committed) throw failure(all, stray);
+  if (stray !== undefined) rethrowLater(stray);
+  return all.map(({ previous, facts, target, next }) => {
     next.candidate.opened(next.image);
     target.table.publishAll(facts.absent);
     void next.info; // as long as the image is open
-    return {
-      previous,
-      missing: facts.absent,
-      pause: process.hrtime.bigint() - began,
-    };
+    return { previous, missing: facts.absent, pause: process.hrtime.bigint() - began };
+  });
+}
+
+/** A part that has begun. */
+interface Begun extends ExchangePart {
+  readonly previous: Generation | undefined;
+  readonly request: ExchangeRequest;
+  /** What it did; at first, what it does where all goes well. */
+  facts: ExchangeFacts;
+}
+
+function begin(part: ExchangePart): Begun {
+  const { target, next, closing } = part;
+  const previous = target.current;
+  const closes = closing !== 'none' && previous?.image.isOpen === true;
+  const toOpen = next.candidate.request(next.number);
+  return {
+    target,
+    next,
+    closing,
+    previous,
+    request: [target.table.slots, previous?.image.id ?? 0, closing, next.image.id, toOpen],
+    facts: closes ? plainFacts : plainFactsBeside,
+  };
+}
+
+function runs({ target, next }: Begun): boolean {
+  return target.table.slots.running() === next.image.id;
+}
+
+/** Takes over what the addon did. `opened`: all went well, and this is the next image. */
+function settle(part: Begun, opened: ImageFacts | undefined): void {
+  const { target, next, previous } = part;
+  if (opened !== undefined) next.image.facts = opened;
+  else part.facts = target.table.slots.lastExchange() ?? part.facts;
+  const { closed, restored, leftOver } = part.facts;
+  if (previous !== undefined && closed !== null) {
+    previous.closed = previous.candidate.closed(previous.image, closed);
   }
-  if (facts.restored) previous?.openedAgain();
-  if (facts.leftOver !== null) target.source.retained.add(facts.leftOver);
-  throw failure(target, running, previous, facts, stray);
+  if (restored) previous?.openedAgain();
+  if (leftOver !== null) target.source.retained.add(leftOver);
 }
 
 /** What the addon leaves out where all went well. */
@@ -77,15 +119,14 @@ const plainFacts: ExchangeFacts = {
 /** The same where the previous image is not closed, or there was none. */
 const plainFactsBeside: ExchangeFacts = { ...plainFacts, closed: null };
 
-function failure(
-  { path }: SwapTarget,
-  running: number,
-  previous: Generation | undefined,
-  facts: ExchangeFacts,
-  stray: unknown,
-): unknown {
+/** The error of the part that was refused, the last one that was tried. */
+function failure(all: readonly Begun[], stray: unknown): unknown {
+  const refused = all.find(({ facts }) => facts.failure !== null || facts.missing.length > 0);
+  const { target, previous, facts } = refused ?? (all[0] as Begun);
+  const { path } = target;
   const cause =
     facts.missing.length > 0 ? missingSymbols(path, facts.missing) : (facts.failure ?? stray);
+  const running = target.table.slots.running();
   if (previous === undefined || (running === previous.image.id && !facts.restored)) return cause;
   const error = SoError.of(cause, `cannot load '${path}'`, path);
   if (running === 0) {

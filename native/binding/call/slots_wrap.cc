@@ -1,5 +1,6 @@
 #include "binding/call/slots_wrap.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,20 +22,22 @@ constexpr napi_type_tag kTag{0x52b1d6a09c3f4e87, 0xb7a4c8e1f06d2953};
 void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Slots"] = DefineClass(
       env, "Slots",
-      {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Exchange>("exchange"),
-       InstanceMethod<&SlotsWrap::Running>("running"),
+      {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Running>("running"),
        InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
        InstanceMethod<&SlotsWrap::Close>("close"), InstanceMethod<&SlotsWrap::Hold>("hold"),
        InstanceMethod<&SlotsWrap::Release>("release"),
        InstanceMethod<&SlotsWrap::NextSettled>("nextSettled")});
+  exports["exchange"] = Napi::Function::New<&SlotsWrap::Exchange>(env, "exchange");
 }
 
-BoundTable& SlotsWrap::Get(const Napi::Value& value) {
+SlotsWrap* SlotsWrap::From(const Napi::Value& value) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
     throw Napi::TypeError::New(value.Env(), "not native Slots");
   }
-  return *Unwrap(value.As<Napi::Object>())->table_;
+  return Unwrap(value.As<Napi::Object>());
 }
+
+BoundTable& SlotsWrap::Get(const Napi::Value& value) { return *From(value)->table_; }
 
 // new Slots(path, library)
 SlotsWrap::SlotsWrap(const Napi::CallbackInfo& info)
@@ -55,33 +58,68 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// exchange(previous, closing, next, …ImageRequest): the facts of the next image;
-// null if lastExchange() has more to say. Throws only as long as nothing has changed.
-Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
+// Reads lib/native/types.ts: ExchangePart.
+ExchangePart SlotsWrap::PartOf(const Napi::Array& part) {
   IdTable<Image>& images = library_->images;
-  const uint32_t previous_id = info[0].As<Napi::Number>();
-  const std::string closing = info[1].As<Napi::String>();
-  const uint32_t next_id = info[2].As<Napi::Number>();
-  if (exchanging_) throw Napi::Error::New(env, "an exchange is under way");
-  ExchangePlan plan{.previous = images.Find(previous_id),
+  const std::string closing = part.Get(2U).As<Napi::String>();
+  const uint32_t next_id = part.Get(3U).As<Napi::Number>();
+  ExchangePlan plan{.previous = images.Find(part.Get(1U).As<Napi::Number>()),
                     .close_previous = closing != "none",
                     .force = closing == "in-any-case",
                     .next = images.Find(next_id),
                     .to_open = std::nullopt};
-  if (plan.next == nullptr) plan.to_open = ToImageRequest(info, 3, *library_);
+  if (plan.next == nullptr) plan.to_open = ToImageRequest(part.Get(4U), *library_);
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
   } else if (plan.close_previous && plan.previous->calls().value() > 0) {
-    throw Napi::Error::New(env, "calls are in flight in this image");
+    throw Napi::Error::New(part.Env(), "calls are in flight in this image");
   }
-  images.Reserve(next_id);
+  return {.slots = *table_, .plan = std::move(plan)};
+}
+
+// exchange(parts): the facts of the next images; null if lastExchange() of one of the slots has
+// more to say. Throws only as long as nothing has changed.
+Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto list = info[0].As<Napi::Array>();
+  std::vector<ExchangePart> parts;
+  std::vector<Member> members;
+  parts.reserve(list.Length());
+  members.reserve(list.Length());
+  for (uint32_t index = 0; index < list.Length(); ++index) {
+    const auto part = list.Get(index).As<Napi::Array>();
+    SlotsWrap* slots = From(part.Get(0U));
+    if (slots->exchanging_) throw Napi::Error::New(env, "an exchange is under way");
+    parts.push_back(slots->PartOf(part));
+    members.push_back({slots, part.Get(1U).As<Napi::Number>(), part.Get(3U).As<Napi::Number>()});
+  }
+  for (const Member& member : members) member.slots->library_->images.Reserve(member.next_id);
 
   // From here on nothing takes memory but the exchange itself, which does not throw.
-  exchanging_ = true;
-  // First forgotten, then closed: a destructor of the library may call back into JavaScript.
-  if (plan.close_previous) images.Put(previous_id, nullptr);
-  last_ = ExchangeImages(*table_, plan);
+  for (size_t index = 0; index < parts.size(); ++index) {
+    auto& [slots, previous_id, next_id] = members[index];
+    slots->exchanging_ = true;
+    // First forgotten, then closed: a destructor of the library may call back into JavaScript.
+    if (parts[index].plan.close_previous) slots->library_->images.Put(previous_id, nullptr);
+  }
+  ExchangeImages(parts);
+  for (size_t index = 0; index < parts.size(); ++index) {
+    members[index].slots->Take(std::move(parts[index].result), members[index].previous_id,
+                               members[index].next_id);
+  }
+  const auto is_plain = [](const Member& member) { return member.slots->last_.IsPlain(); };
+  if (!std::all_of(members.begin(), members.end(), is_plain)) return env.Null();
+  Napi::Array facts = Napi::Array::New(env, members.size());
+  for (uint32_t index = 0; index < members.size(); ++index) {
+    facts.Set(index, ToImageFacts(env, *members[index].slots->last_.image));
+    members[index].slots->last_ = {};
+  }
+  return facts;
+}
+
+void SlotsWrap::Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id) {
+  IdTable<Image>& images = library_->images;
+  last_ = std::move(result);
   exchanging_ = false;
   switch (last_.running) {
     case ExchangeResult::Running::kNext:
@@ -102,10 +140,6 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   for (const uint32_t id : {previous_id, next_id}) {
     if (images.Find(id) == nullptr) images.Remove(id);
   }
-  if (!last_.IsPlain()) return env.Null();
-  const Napi::Object facts = ToImageFacts(env, *last_.image);
-  last_ = {};
-  return facts;
 }
 
 // running(): the image that the slots point at, 0 for none.
@@ -130,8 +164,8 @@ Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
   // Takes no memory but that of JavaScript where nothing failed.
   Napi::Object facts = Napi::Object::New(env);
   facts.Set("closed", last_.closed ? ToArray(env, *last_.closed).As<Napi::Value>() : env.Null());
-  facts.Set("absent", ToArray(env, last_.absent));
-  facts.Set("missing", ToArray(env, last_.missing));
+  facts.Set("absent", ToArray(env, last_.found.absent));
+  facts.Set("missing", ToArray(env, last_.found.missing));
   facts.Set("failure", error(last_.failure));
   facts.Set("leftOver", last_.left_over != nullptr
                             ? ToImageFacts(env, *last_.left_over).As<Napi::Value>()

@@ -24,8 +24,20 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   ~SlotsWrap() override;
 
  private:
+  // The slots of a part of an exchange, and the numbers of its images.
+  struct Member {
+    SlotsWrap* slots;
+    uint32_t previous_id;
+    uint32_t next_id;
+  };
+
+  static SlotsWrap* From(const Napi::Value& value);
+
+  ExchangePart PartOf(const Napi::Array& part);
+  void Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id);
+
   Napi::Value Bind(const Napi::CallbackInfo& info);
-  Napi::Value Exchange(const Napi::CallbackInfo& info);
+  static Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Running(const Napi::CallbackInfo& info);
   Napi::Value LastExchange(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);

@@ -26,26 +26,25 @@ std::shared_ptr<const RequestedSymbols> SlotTable::Names() {
   return names_;
 }
 
-std::vector<std::string> SlotTable::Commit(std::shared_ptr<Image> image,
-                                           std::vector<std::string>& absent) {
-  std::vector<void*> addresses;
-  addresses.reserve(slots_.size());
-  std::vector<std::string> missing;
-  const std::vector<void*>& found = image->found();  // for the slots that were there then
+void SlotTable::Find(const Image& image, SlotAddresses& into) const {
+  into.addresses.reserve(slots_.size());
+  const std::vector<void*>& found = image.found();  // for the slots that were there then
   // By index: to find an indirect function its resolver runs, which may lead to Add().
-  for (size_t index = 0; index < slots_.size(); ++index) {
+  for (size_t index = into.addresses.size(); index < slots_.size(); ++index) {
     const Slot& slot = *slots_[index];
-    void* address = index < found.size() ? found[index] : image->Address(slot.symbol);
-    if (address == nullptr) (slot.optional ? absent : missing).push_back(slot.symbol);
-    addresses.push_back(address);
+    void* address = index < found.size() ? found[index] : image.Address(slot.symbol);
+    if (address == nullptr) (slot.optional ? into.absent : into.missing).push_back(slot.symbol);
+    into.addresses.push_back(address);
   }
-  if (!missing.empty()) return missing;
+}
 
-  for (size_t index = 0; index < slots_.size(); ++index) slots_[index]->address = addresses[index];
+void SlotTable::Commit(std::shared_ptr<Image> image, const SlotAddresses& found) noexcept {
+  for (size_t index = 0; index < slots_.size(); ++index) {
+    slots_[index]->address = found.addresses[index];
+  }
   image_ = std::move(image);
   calls_ = &image_->calls();
   state_ = State::kLoaded;
-  return missing;
 }
 
 void SlotTable::Detach(State state) noexcept {

@@ -22,6 +22,13 @@ struct Slot {
   void* address = nullptr;  // null: there is nothing to call; the table's state says why
 };
 
+// Where the slots of a table point in another image.
+struct SlotAddresses {
+  std::vector<void*> addresses;      // of the slots, in their order; null for absent symbols
+  std::vector<std::string> absent;   // optional symbols that the image lacks
+  std::vector<std::string> missing;  // other symbols that it lacks
+};
+
 // All slots of one handle and the image they point into. Used on one JavaScript thread only.
 class SlotTable {
  public:
@@ -38,10 +45,16 @@ class SlotTable {
   // The symbols of all slots, in their order. Returns one list until a slot is added.
   std::shared_ptr<const RequestedSymbols> Names();
 
-  // Points all slots at `image`, or changes nothing and returns the names that it lacks and that
-  // are not optional. The names of absent optional symbols go into `absent`. Changes nothing if it
-  // throws.
-  std::vector<std::string> Commit(std::shared_ptr<Image> image, std::vector<std::string>& absent);
+  // Looks the symbols of the slots up in `image`, those that `into` has no addresses for.
+  void Find(const Image& image, SlotAddresses& into) const;
+
+  // Whether `found` has an address for every slot.
+  bool IsComplete(const SlotAddresses& found) const noexcept {
+    return found.addresses.size() == slots_.size();
+  }
+
+  // Points all slots at `image`. `found` is complete and lacks no symbol that is not optional.
+  void Commit(std::shared_ptr<Image> image, const SlotAddresses& found) noexcept;
 
   // Points all slots at nothing and gives the image up.
   void Detach(State state) noexcept;

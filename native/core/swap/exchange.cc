@@ -1,5 +1,6 @@
 #include "core/swap/exchange.h"
 
+#include <algorithm>
 #include <memory>
 #include <new>
 #include <utility>
@@ -36,54 +37,81 @@ void ThrowStillLoaded(const std::string& path, const std::vector<RetainReason>& 
           "; open it with image: 'snapshot' and the new code takes effect all the same");
 }
 
-// Returns whether the slots point at the next image. If not, `opened` is the image that was opened
-// for it, and `result` says why.
-bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
-             std::shared_ptr<Image>& opened) noexcept {
-  result.failure = FailureOf([&] {
-    if (plan.close_previous) {
-      slots.Detach(SlotTable::State::kUnloaded);
-      result.closed = plan.previous->Close(plan.force);
-      if (!result.closed->empty() && plan.to_open &&
-          plan.to_open->mapping == ImageRequest::Mapping::kFile) {
-        ThrowStillLoaded(plan.to_open->origin.path, *result.closed);
-      }
-    }
-    if (plan.next == nullptr) opened = plan.to_open->Open();
-    const auto& next = plan.next == nullptr ? opened : plan.next;
-    result.missing = slots.Commit(next, result.absent);
-    if (result.missing.empty()) result.image = next;
-  });
-  return result.image != nullptr;
+void ClosePrevious(ExchangePart& part) {
+  const ExchangePlan& plan = part.plan;
+  if (!plan.close_previous) return;
+  part.copy = plan.previous->inspected();
+  part.detached = true;
+  part.slots.Detach(SlotTable::State::kUnloaded);
+  part.result.closed = plan.previous->Close(plan.force);
+  if (!part.result.closed->empty() && plan.to_open &&
+      plan.to_open->mapping == ImageRequest::Mapping::kFile) {
+    ThrowStillLoaded(plan.to_open->origin.path, *part.result.closed);
+  }
 }
 
-// Gives an image up that never ran. Remembers it if it is still mapped.
-void GiveUp(std::shared_ptr<Image> image, const ImageRequest& request,
-            ExchangeResult& result) noexcept {
+void OpenNext(ExchangePart& part) {
+  part.result.image = part.plan.next == nullptr ? part.plan.to_open->Open() : part.plan.next;
+}
+
+void FindSymbols(ExchangePart& part) { part.slots.Find(*part.result.image, part.result.found); }
+
+bool IsFound(const ExchangePart& part) { return part.slots.IsComplete(part.result.found); }
+
+// Does it with each part until one fails or lacks a symbol, as its result then says.
+template <typename Iterator, typename Body>
+bool ForAll(Iterator first, Iterator last, Body body) noexcept {
+  return std::all_of(first, last, [&](ExchangePart& part) {
+    part.result.failure = FailureOf([&] { body(part); });
+    return !part.result.failure.happened() && part.result.found.missing.empty();
+  });
+}
+
+// Returns whether all slots point at the next images. If not, none does.
+bool Advance(std::span<ExchangePart> parts) noexcept {
+  if (!ForAll(parts.rbegin(), parts.rend(), ClosePrevious)) return false;
+  if (!ForAll(parts.begin(), parts.end(), OpenNext)) return false;
+  // To find an indirect function its resolver runs, which may lead to more slots of any part.
+  while (!std::all_of(parts.begin(), parts.end(), IsFound)) {
+    if (!ForAll(parts.begin(), parts.end(), FindSymbols)) return false;
+  }
+  for (ExchangePart& part : parts) {
+    part.slots.Commit(part.result.image, part.result.found);
+    part.result.running = Running::kNext;
+  }
+  return true;
+}
+
+// Gives an image up that was opened for the exchange and never ran. Remembers it if it is still
+// mapped.
+void GiveUp(ExchangePart& part) noexcept {
+  std::shared_ptr<Image> image = std::exchange(part.result.image, nullptr);
+  if (image == nullptr || part.plan.next != nullptr) return;
   bool gone = false;
   // If this throws, the image is closed, or its destructor leaves it mapped; only the reason is
   // lost.
   FailureOf([&] {
-    if (request.origin.may_unmap) {
+    if (part.plan.to_open->origin.may_unmap) {
       gone = image->Close().empty();
     } else {
       image->Keep({{"kept", "a swap gave it up, and unmapping it could crash the process"}});
     }
   });
-  if (!gone) result.left_over = std::move(image);
+  if (!gone) part.result.left_over = std::move(image);
 }
 
 // Points the slots at the previous image again, after it was closed.
-Running Restore(SlotTable& slots, const Image& previous,
-                const std::shared_ptr<InspectedSnapshot>& inspected,
-                ExchangeResult& result) noexcept {
+Running Restore(ExchangePart& part) noexcept {
+  ExchangeResult& result = part.result;
   result.restore_failure = FailureOf([&] {
     result.state_kept = result.closed && !result.closed->empty();
-    auto image = Image::OpenAgain(previous, inspected, result.state_kept);
-    std::vector<std::string> absent;
-    if (!slots.Commit(image, absent).empty()) {
-      throw Error(Fault::kLoader, "load", slots.path(), "symbols that it had are absent");
+    auto image = Image::OpenAgain(*part.plan.previous, part.copy, result.state_kept);
+    SlotAddresses found;
+    while (!part.slots.IsComplete(found)) part.slots.Find(*image, found);
+    if (!found.missing.empty()) {
+      throw Error(Fault::kLoader, "load", part.slots.path(), "symbols that it had are absent");
     }
+    part.slots.Commit(image, found);
     result.image = std::move(image);
   });
   return result.image != nullptr ? Running::kRestored : Running::kNothing;
@@ -91,21 +119,16 @@ Running Restore(SlotTable& slots, const Image& previous,
 
 }  // namespace
 
-ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexcept {
-  ExchangeResult result;
-  std::shared_ptr<Image> opened;
-  const auto inspected = plan.close_previous ? plan.previous->inspected() : nullptr;
-  if (Advance(slots, plan, result, opened)) {
-    result.running = Running::kNext;
-    return result;
+void ExchangeImages(std::span<ExchangePart> parts) noexcept {
+  if (Advance(parts)) return;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) GiveUp(*part);
+  for (ExchangePart& part : parts) {
+    if (part.detached) {
+      part.result.running = Restore(part);
+    } else if (part.plan.previous == nullptr) {
+      part.result.running = Running::kNothing;
+    }
   }
-  if (opened != nullptr) GiveUp(std::move(opened), *plan.to_open, result);
-  if (plan.close_previous) {
-    result.running = Restore(slots, *plan.previous, inspected, result);
-  } else if (plan.previous == nullptr) {
-    result.running = Running::kNothing;
-  }
-  return result;
 }
 
 }  // namespace soswap

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,7 @@ struct ExchangeResult {
   std::shared_ptr<Image> image;  // the next one or the restored one, if that runs
   // Why the previous image is still mapped after it was closed; nothing if it was not closed.
   std::optional<std::vector<RetainReason>> closed;
-  std::vector<std::string> absent;   // optional symbols that the next image lacks
-  std::vector<std::string> missing;  // other symbols that it lacks: it does not run
+  SlotAddresses found;               // in the next image
   Failure failure;                   // why the next image was not opened, or does not run
   std::shared_ptr<Image> left_over;  // the next image, given up but still mapped
   bool state_kept = false;           // the restored image was never unmapped
@@ -50,14 +50,24 @@ struct ExchangeResult {
 
   // Whether the next image runs with all symbols, and the previous one is gone if it was closed.
   bool IsPlain() const noexcept {
-    return running == Running::kNext && absent.empty() && (!closed || closed->empty());
+    return running == Running::kNext && found.absent.empty() && (!closed || closed->empty());
   }
 };
 
-// Closes the previous image if that is wanted, opens the next one, and points all slots at it. If
-// any of that fails, the slots point at the previous image again, loaded anew if need be. Between
-// close and commit it runs no JavaScript but what constructors and destructors of the library call.
-// On the thread of the table.
-ExchangeResult ExchangeImages(SlotTable& slots, const ExchangePlan& plan) noexcept;
+// What one table has in an exchange.
+struct ExchangePart {
+  SlotTable& slots;
+  ExchangePlan plan;
+  ExchangeResult result = {};
+  bool detached = false;  // the slots are, and the previous image is closed or about to be
+  std::shared_ptr<InspectedSnapshot> copy = nullptr;  // that the previous image was loaded from
+};
+
+// Closes the previous images where that is wanted, the last first, opens the next ones, and points
+// all slots at them. If any of that fails, all slots point at the previous images again, loaded
+// anew if need be. A library comes after those that it needs. Between close and commit it runs no
+// JavaScript but what constructors and destructors of the libraries call. On the thread of the
+// tables.
+void ExchangeImages(std::span<ExchangePart> parts) noexcept;
 
 }  // namespace soswap
