@@ -31,9 +31,17 @@ export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
 export type { HandleEvents } from './handle/events.js';
 export type { OpenOptions } from './handle/open-options.js';
+export type { PreparedSwap } from './handle/prepared-swap.js';
 export { SoHandle } from './handle/so-handle.js';
+export { swapAll } from './handle/swap-all.js';
 export type { FileStatus } from './image/file-status.js';
-export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
+export type {
+  CandidateInfo,
+  CloseResult,
+  ImageInfo,
+  RetainReason,
+  UnloadPolicy,
+} from './image/image-info.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';

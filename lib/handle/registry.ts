@@ -1,4 +1,5 @@
 import type { BoundFunction } from '../native/types.js';
+import type { Turns } from '../swap/turns.js';
 
 /** What the registry, and code that goes through the open handles, needs of a handle. */
 export interface RegisteredHandle {
@@ -12,6 +13,13 @@ const forget = new FinalizationRegistry<WeakRef<RegisteredHandle>>((dropped) =>
 );
 const references = new WeakMap<RegisteredHandle, WeakRef<RegisteredHandle>>();
 
+const turnsOfHandles = new WeakMap<object, Turns>();
+
+/** The swaps of a handle, open or closed; `undefined` for anything else. */
+export function turnsOf(handle: object): Turns | undefined {
+  return turnsOfHandles.get(handle);
+}
+
 // A program may keep nothing but one bound function; its handle must live as long, to be swapped.
 const handleOf = new WeakMap<BoundFunction, RegisteredHandle>();
 
@@ -22,12 +30,13 @@ export function* openHandles(): Generator<RegisteredHandle> {
   }
 }
 
-export function addHandle(handle: RegisteredHandle, calls: Iterable<BoundFunction>): void {
+export function addHandle(handle: RegisteredHandle, turns: Turns): void {
   const reference = new WeakRef(handle);
   handles.add(reference);
   references.set(handle, reference);
   forget.register(handle, reference, reference);
-  for (const call of calls) keepAlive(call, handle);
+  turnsOfHandles.set(handle, turns);
+  for (const call of turns.target.table.calls()) keepAlive(call, handle);
 }
 
 export function removeHandle(handle: RegisteredHandle): void {

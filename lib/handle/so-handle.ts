@@ -21,6 +21,7 @@ import { Turns } from '../swap/turns.js';
 import { checkWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
 import { type OpenOptions, sourceOf } from './open-options.js';
+import { PreparedSwap } from './prepared-swap.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
 
 /**
@@ -76,7 +77,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.functions = target.table.functions;
     this.#target = target;
     this.#turns = new Turns(target);
-    addHandle(this, target.table.calls());
+    addHandle(this, this.#turns as Turns);
     const self = new WeakRef(this); // the count of its images may outlive it
     target.source.retained.onUnmapped = (info) =>
       throwLater(() => self.deref()?.emit('unmapped', info));
@@ -191,6 +192,30 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const plan = planSwap(options, this.#target.source.unload, 'swap');
     const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began));
     return emitOutcomeAsync(this, swap);
+  }
+
+  /**
+   * Does the first half of a swap: copies and inspects the file that is at {@link path} now, runs its quarantine and
+   * `verify`, and with `open-first` loads it beside the running image. No call sees anything of it before
+   * {@link PreparedSwap.commit}. A handle has at most one prepared swap; `swap()` may come in between, and discards it.
+   *
+   * @returns The prepared swap. Rejects as {@link swap}; with `ERR_SOSWAP_BUSY` if a prepared swap waits.
+   *
+   * @example
+   * const prepared = await price.prepare({ order: 'open-first' });
+   * console.log(prepared.candidate.buildId);
+   * await prepared.commit(); // or: prepared.discard();
+   */
+  async prepare(options: SwapOptions<D> = {}): Promise<PreparedSwap> {
+    reserveStack((error) => emitRefused(this, error));
+    const began = process.hrtime.bigint();
+    const plan = planSwap(options, this.#target.source.unload, 'swap');
+    try {
+      const prepared = await this.#turns.lineUp(() => this.#turns.prepare(plan, began));
+      return new PreparedSwap(this, this.#turns as Turns, prepared);
+    } catch (error) {
+      throw emitRefused(this, error);
+    }
   }
 
   /**

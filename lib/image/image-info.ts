@@ -1,7 +1,7 @@
 import type { Json } from '../internal/json.js';
 
-/** The image that a handle runs, and the file that it came from, as stat(2) reported that when it was copied. */
-export interface ImageInfo {
+/** The file that an image comes from, as stat(2) reported it when it was copied. */
+interface ImageFile {
   /** 1 for the first image of a handle, 2 after its first swap, and so on. */
   readonly generation: number;
   /** The number of the device that the file is on. */
@@ -14,6 +14,16 @@ export interface ImageInfo {
   readonly mtimeNs: bigint;
   /** The linker's build id in hexadecimal digits, `null` if the file has none. */
   readonly buildId: string | null;
+}
+
+/** The image that a prepared swap is about to run: of what is known before it is loaded. */
+export interface CandidateInfo extends ImageFile {
+  /** Called by JSON.stringify(): the 64-bit fields become strings of decimal digits. */
+  readonly toJSON: () => Json<ImageFile>;
+}
+
+/** The image that a handle runs, and the file that it came from. */
+export interface ImageInfo extends ImageFile {
   /** Address that the image is loaded at: the difference between its addresses and those in the file. */
   readonly base: bigint;
   /** The file that the loader mapped: `snapshot`, a private copy, or with `image: 'direct'` the path of the file. */

@@ -114,6 +114,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_CLOSED: 'ERR_SOSWAP_CLOSED',
   /** A call is in flight, or another swap of the handle is under way. */
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
+  /** A prepared swap cannot be committed: it was committed or discarded, or the handle was swapped or closed since. */
+  ERR_SOSWAP_STALE_PREPARATION: 'ERR_SOSWAP_STALE_PREPARATION',
   /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
   /**

@@ -1,10 +1,9 @@
 import { once } from 'node:events';
 import type { FunctionTable } from '../call/function-table.js';
-import type { Definitions } from '../call/types.js';
 import type { Image } from '../image/image.js';
 import { longestTimer } from '../internal/options.js';
 import { type Steps, step } from '../internal/steps.js';
-import type { SwapPlan } from './plan.js';
+import type { CommitPlan } from './plan.js';
 import type { SwapTarget } from './target.js';
 
 /**
@@ -14,19 +13,28 @@ import type { SwapTarget } from './target.js';
  *
  * @throws {SoError} `ERR_SOSWAP_BUSY`, `ERR_SOSWAP_CLOSED`
  */
-export function* drain<D extends Definitions>(
-  target: SwapTarget<D>,
-  { order, timeout }: SwapPlan<D>,
-): Steps<void> {
+export function* drain(all: readonly Draining[]): Steps<void> {
   yield* step(
-    () => target.assertIdle(),
+    () => {
+      for (const { target } of all) target.assertIdle();
+    },
     async () => {
-      if (order === 'open-first') return;
-      target.table.hold();
-      await callsEnd(target.table, target.running.image, timeout);
-      target.assertIdle();
+      const closing = all.filter(({ plan }) => plan.order === 'close-first');
+      for (const { target } of closing) target.table.hold();
+      await Promise.all(
+        closing.map(({ target, plan }) =>
+          callsEnd(target.table, target.running.image, plan.timeout),
+        ),
+      );
+      for (const { target } of closing) target.assertIdle();
     },
   );
+}
+
+/** What {@link drain} needs of a prepared swap. */
+interface Draining {
+  readonly target: SwapTarget;
+  readonly plan: CommitPlan;
 }
 
 /** Waits until no call is in flight in `image`. In one go it waits for nothing. */

@@ -53,7 +53,7 @@ export function exchangeAll(parts: readonly ExchangePart[]): Exchange[] {
     if (committed) target.current = next;
     target.exchanging = false;
   }
-  all.forEach((part, index) => settle(part, opened?.[index]));
+  for (const [index, part] of all.entries()) settle(part, opened?.[index]);
   if (!committed) throw failure(all, stray);
   if (stray !== undefined) rethrowLater(stray);
   return all.map(({ previous, facts, target, next }) => {

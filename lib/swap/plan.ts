@@ -55,6 +55,9 @@ export interface SwapPlan<D extends Definitions> {
   readonly onThread: boolean;
 }
 
+/** What of it the second half of a swap needs. */
+export type CommitPlan = Omit<SwapPlan<Definitions>, 'verify' | 'quarantine'>;
+
 const defaultTimeout = 10_000;
 
 /**

@@ -7,16 +7,21 @@ import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
+import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
   /** What runs; `undefined` before the first image and after the handle was closed. */
   current: Generation | undefined;
+  /** A swap is under way: its first half, its second, or both. */
+  swapping = false;
   /** An exchange is under way: a constructor or a destructor of the library may call back into JavaScript. */
   exchanging = false;
   /** What became of the last image. */
   closeResult: CloseResult = { unmapped: false, retained: [] };
+  /** A swap that is prepared and waits for its commit. */
+  prepared: { readonly takeBack: TakeBack } | undefined;
   #lastNumber = 0;
 
   constructor(
@@ -75,10 +80,18 @@ export class SwapTarget<D extends Definitions = Definitions> {
     return address;
   }
 
+  /** Takes the prepared swap back that waits, if any; not `committed`, which took effect. */
+  dropPrepared(committed?: object): void {
+    const { prepared } = this;
+    this.prepared = undefined;
+    if (prepared !== undefined && prepared !== committed) takeBackAll(prepared.takeBack);
+  }
+
   /** Lets no function run any more, and gives the running generation up. No call may be in flight. */
   close(): CloseResult {
     const { candidate, image, number, closed } = this.running;
     const info = closed === undefined ? this.running.info : undefined;
+    this.dropPrepared();
     this.#lastNumber = number;
     this.current = undefined;
     this.table.close();

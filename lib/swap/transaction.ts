@@ -6,31 +6,62 @@ import type { RetainReason } from '../image/image-info.js';
 import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
+import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import { drain } from './drain.js';
-import { exchange } from './exchange.js';
-import type { SwapPlan } from './plan.js';
+import { type Exchange, type ExchangePart, exchangeAll } from './exchange.js';
+import type { CommitPlan, SwapPlan } from './plan.js';
 import { quarantine } from './quarantine/quarantine.js';
 import { type SwapReport, swapReport } from './report.js';
-import { retire } from './retire.js';
+import { type Retirement, retire } from './retire.js';
 import type { SwapTarget } from './target.js';
 import { verify } from './verify.js';
 
+/** A swap that lacks nothing but its commit. */
+export interface Prepared {
+  readonly target: SwapTarget;
+  readonly plan: CommitPlan;
+  /** When the swap was asked for, of process.hrtime.bigint(). */
+  readonly began: bigint;
+  /** What ran when it was prepared. */
+  readonly previous: Generation;
+  /** What is to run. With `open-first` its image is open. */
+  readonly next: Generation;
+  /** The image of a trial, still open because unmapping it could crash the process. */
+  readonly spare: Image | undefined;
+  /** Nanoseconds for which opening held the JavaScript thread. */
+  readonly opening: bigint;
+  readonly takeBack: TakeBack;
+}
+
 /**
- * The whole swap, step by step: of `swap()`, which waits for each step, and of `swapSync()`, which runs them in one go.
- * Each step says what takes it back; if one fails, those before it are taken back, the last first. Nothing that a call
- * can see changes before the exchange, which succeeds or restores.
+ * The whole swap, step by step: of `swap()`, which waits for each step, of `swapSync()`, which runs them in one go, and of
+ * `swapAll()`, which has more than one first half. Each step says what takes it back; if one fails, those before it are
+ * taken back, the last first.
+ *
+ * @param prepares {@link prepare} for each handle; a library comes after those that it needs.
+ */
+export function* transaction(prepares: readonly Steps<Prepared>[]): Steps<SwapReport[]> {
+  const all: Prepared[] = [];
+  try {
+    for (const steps of prepares) all.push(yield* steps);
+  } catch (error) {
+    for (const { takeBack } of all.reverse()) takeBackAll(takeBack);
+    throw error;
+  }
+  return yield* commit(all);
+}
+
+/**
+ * The first half: whatever can be done while nothing changes that a call can see.
  *
  * @param began When the swap was asked for, of process.hrtime.bigint().
  */
-export function* transaction<D extends Definitions>(
+export function* prepare<D extends Definitions>(
   target: SwapTarget<D>,
   plan: SwapPlan<D>,
   began: bigint,
-): Steps<SwapReport> {
-  const { table, definitions } = target;
-  const takeBack: (() => void)[] = [];
-  let next: Generation | undefined;
-  let committed = false;
+): Steps<Prepared> {
+  const takeBack: TakeBack = [];
   try {
     assertReplaceable(target, plan);
 
@@ -42,57 +73,83 @@ export function* transaction<D extends Definitions>(
     if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
-    const spare = plan.verify && (yield* verify(candidate, definitions, plan.verify));
+    const spare = plan.verify && (yield* verify(candidate, target.definitions, plan.verify));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
 
-    // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
-    takeBack.push(() => table.release());
-    yield* drain(target, plan);
-
     // Open beside the running image. Close-first opens only after it has closed.
+    const previous = target.running;
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
-    next = new Generation(target.running.number + 1, candidate, image);
+    const next = new Generation(previous.number + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
+    return { target, plan, began, previous, next, spare, opening, takeBack };
+  } catch (error) {
+    takeBackAll(takeBack);
+    throw stillNotLoaded(target, error);
+  }
+}
+
+/**
+ * The second half, of one swap or of several: all take effect in one go, or none. A library comes after those that it
+ * needs. Nothing that a call can see changes before the exchange, which succeeds or restores.
+ */
+export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
+  let committed = false;
+  try {
+    // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
+    for (const { target, takeBack } of all) takeBack.push(() => target.table.release());
+    yield* drain(all);
 
     // Hooks that need both images have their place here, with open-first.
 
     // Close, open and commit, or restore.
-    const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
-    const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
-    const exchanged = exchange(
-      target,
-      next,
-      plan.order === 'close-first' && !stays ? closing : 'none',
-    );
+    const exchanged = exchangeAll(all.map(exchangePart));
     committed = true;
-    if (spare !== undefined) endTrial(spare, next);
-    table.release();
+    for (const { spare, next } of all) if (spare !== undefined) endTrial(spare, next);
+    for (const { target } of all) target.table.release();
+    for (const prepared of all) prepared.target.dropPrepared(prepared);
 
-    // Retire: unmap the old image, release its copy.
-    const previous = exchanged.previous as Generation;
-    const retired = yield* retire(target, previous, plan.unload, plan.onThread);
-    return swapReport({
-      path: target.path,
-      generation: next.number,
-      order: plan.order,
-      previous: previous.info,
-      current: next.info,
-      unmapped: retired.retained.length === 0,
-      retained: retired.retained,
-      missing: exchanged.missing,
-      pauseMicroseconds: Number(opening + exchanged.pause + retired.pause) / 1000,
-      totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
-    });
+    // Retire: unmap the old images, release their copies. What a library needs goes after it.
+    const reports: SwapReport[] = [];
+    for (const [index, prepared] of [...all.entries()].reverse()) {
+      const { target, plan, previous } = prepared;
+      const retired = yield* retire(target, previous, plan.unload, plan.onThread);
+      reports.unshift(reportOf(prepared, exchanged[index] as Exchange, retired));
+    }
+    return reports;
   } catch (error) {
-    committed ||= next !== undefined && target.current === next;
-    if (!committed) for (const undo of takeBack.reverse()) attempt(undo);
-    throw target.current?.image.isOpen === false ? stillNotLoaded(target, error) : error;
+    committed ||= all.every(({ target, next }) => target.current === next);
+    if (!committed) for (const { takeBack } of [...all].reverse()) takeBackAll(takeBack);
+    const failed = all.find(({ target }) => target.current?.image.isOpen === false);
+    throw failed === undefined ? error : stillNotLoaded(failed.target, error);
   }
 }
 
-/** An earlier swap left the handle without an image, and this one could not mend it. */
-function stillNotLoaded({ path }: { path: string }, thrown: unknown): SoError {
+function exchangePart({ target, plan, next }: Prepared): ExchangePart {
+  const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
+  const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
+  return { target, next, closing: plan.order === 'close-first' && !stays ? closing : 'none' };
+}
+
+function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement): SwapReport {
+  const { target, plan, began, previous, next, opening } = prepared;
+  return swapReport({
+    path: target.path,
+    generation: next.number,
+    order: plan.order,
+    previous: previous.info,
+    current: next.info,
+    unmapped: retired.retained.length === 0,
+    retained: retired.retained,
+    missing: exchanged.missing,
+    pauseMicroseconds: Number(opening + exchanged.pause + retired.pause) / 1000,
+    totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
+  });
+}
+
+/** Returns what was thrown; if an earlier swap left the handle without an image, an error that says so too. */
+function stillNotLoaded({ path, current }: SwapTarget, thrown: unknown): unknown {
+  if (current?.image.isOpen !== false) return thrown;
   const error = SoError.of(thrown, `cannot swap '${path}'`, path);
   if (error.outcome === 'not-loaded') return error;
   return error.with('an earlier swap had left no image', 'not-loaded');
@@ -102,13 +159,6 @@ function stillNotLoaded({ path }: { path: string }, thrown: unknown): SoError {
 function endTrial(spare: Image, { candidate, image }: Generation): void {
   if (spare.facts.loaderName === image.facts.loaderName) spare.close(false);
   else candidate.giveUp(spare);
-}
-
-/** Whatever one of them throws, the others run too, and the swap throws what made it fail. */
-function attempt(undo: () => void): void {
-  try {
-    undo();
-  } catch {}
 }
 
 const besideTheRunning: RetainReason = {

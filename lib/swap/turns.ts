@@ -1,19 +1,16 @@
 import type { Definitions } from '../call/types.js';
-import { runAsync, runSync } from '../internal/steps.js';
+import { SoError } from '../internal/errors.js';
+import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
 import type { SwapTarget } from './target.js';
-import { transaction } from './transaction.js';
+import { commit, type Prepared, prepare, transaction } from './transaction.js';
 
 /** The swaps of one handle: one at a time, in the order they were asked for. */
-export class Turns<D extends Definitions> {
-  readonly #target: SwapTarget<D>;
+export class Turns<D extends Definitions = Definitions> {
   #last: Promise<unknown> = Promise.resolve();
-  #isUnderWay = false;
 
-  constructor(target: SwapTarget<D>) {
-    this.#target = target;
-  }
+  constructor(readonly target: SwapTarget<D>) {}
 
   /** Runs `work` when what was lined up before is over. */
   lineUp<T>(work: () => Promise<T>): Promise<T> {
@@ -22,14 +19,50 @@ export class Turns<D extends Definitions> {
     return turn;
   }
 
+  /** The same with several handles. All get their place at once, so that no two works wait for each other. */
+  static lineUpAll<T>(all: readonly Turns[], work: () => Promise<T>): Promise<T> {
+    const turn = Promise.all(all.map((turns) => turns.#last)).then(work);
+    const over = turn.catch(() => {});
+    for (const turns of all) turns.#last = over;
+    return turn;
+  }
+
   /** Swaps while the event loop goes on. The caller has lined up. */
   async swap(plan: SwapPlan<D>, began: bigint): Promise<SwapReport> {
-    this.#isUnderWay = true;
-    try {
-      return await runAsync(transaction(this.#target, plan, began));
-    } finally {
-      this.#isUnderWay = false;
+    const [report] = await runAsync(this.#swap(plan, began));
+    return report as SwapReport;
+  }
+
+  /** The first half of a swap. The caller has lined up. */
+  async prepare(plan: SwapPlan<D>, began: bigint): Promise<Prepared> {
+    const { target } = this;
+    if (target.prepared !== undefined) {
+      throw target.busy('a prepared swap waits; commit or discard it');
     }
+    const prepared = await runAsync(underWay([target], prepare(target, plan, began)));
+    target.prepared = prepared;
+    return prepared;
+  }
+
+  /** The second half. The caller has lined up. */
+  async commit(prepared: Prepared): Promise<SwapReport> {
+    const { target } = this;
+    if (target.prepared !== prepared) throw stale(target.path);
+    target.prepared = undefined; // from here on its commit owns it
+    const [report] = await runAsync(underWay([target], commit([prepared])));
+    return report as SwapReport;
+  }
+
+  /** Takes a prepared swap back, unless its commit has begun or it is over. */
+  discard(prepared: Prepared): void {
+    if (this.target.prepared === prepared) this.target.dropPrepared();
+  }
+
+  /** One swap of several handles: all or none. The caller has lined up with all of them. */
+  static swapAll(all: readonly PlannedSwap[], began: bigint): Promise<SwapReport[]> {
+    const targets = all.map(({ turns }) => turns.target);
+    const prepares = all.map(({ turns, plan }) => prepare(turns.target, plan, began));
+    return runAsync(underWay(targets, transaction(prepares)));
   }
 
   /** The same unless the file is the one that runs. */
@@ -41,9 +74,9 @@ export class Turns<D extends Definitions> {
   /** @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`, and what {@link fileStatus} throws. */
   async #isCurrent(): Promise<boolean> {
     for (;;) {
-      const { running } = this.#target;
+      const { running } = this.target;
       const status = await runAsync(running.candidate.fileStatus());
-      if (running === this.#target.running) return status === 'current'; // no swapSync() came in between
+      if (running === this.target.running) return status === 'current'; // no swapSync() came in between
     }
   }
 
@@ -53,13 +86,35 @@ export class Turns<D extends Definitions> {
    * @throws {SoError} `ERR_SOSWAP_BUSY`: calls are in flight, or another swap is under way.
    */
   swapSync(plan: SwapPlan<D>, began: bigint): SwapReport {
-    this.#target.assertIdle();
-    if (this.#isUnderWay) throw this.#target.busy('a swap is under way');
-    this.#isUnderWay = true;
-    try {
-      return runSync(transaction(this.#target, plan, began));
-    } finally {
-      this.#isUnderWay = false;
-    }
+    const { target } = this;
+    target.assertIdle();
+    if (target.swapping) throw target.busy('a swap is under way');
+    const [report] = runSync(this.#swap(plan, began));
+    return report as SwapReport;
   }
+
+  #swap(plan: SwapPlan<D>, began: bigint): Steps<SwapReport[]> {
+    return underWay([this.target], transaction([prepare(this.target, plan, began)]));
+  }
+}
+
+/** Marks that the steps of a swap run. */
+function* underWay<T>(targets: readonly SwapTarget[], steps: Steps<T>): Steps<T> {
+  for (const target of targets) target.swapping = true;
+  try {
+    return yield* steps;
+  } finally {
+    for (const target of targets) target.swapping = false;
+  }
+}
+
+function stale(path: string): SoError {
+  const message = `cannot commit the swap of '${path}': it was committed or discarded, or the handle has moved on; prepare it anew`;
+  return new SoError('ERR_SOSWAP_STALE_PREPARATION', message, path);
+}
+
+/** What a swap of several handles is to do with one of them. */
+export interface PlannedSwap {
+  readonly turns: Turns;
+  readonly plan: SwapPlan<Definitions>;
 }

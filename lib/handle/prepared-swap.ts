@@ -1,0 +1,65 @@
+import type { EventEmitter } from 'node:events';
+import type { CandidateInfo } from '../image/image-info.js';
+import { emitOutcomeAsync } from '../internal/events.js';
+import type { SwapReport } from '../swap/report.js';
+import type { Prepared } from '../swap/transaction.js';
+import type { Turns } from '../swap/turns.js';
+
+/**
+ * A swap that lacks nothing but its commit. It holds the copy of the file, and with `open-first` the loaded image, until
+ * it is committed or discarded, or its handle is swapped by other means or closed.
+ *
+ * @example
+ * await using prepared = await price.prepare(); // discarded at the end of the block, unless it was committed
+ * if (prepared.candidate.buildId !== price.image?.buildId) await prepared.commit();
+ */
+export class PreparedSwap {
+  /** The file that was copied, and the generation that it would be. */
+  readonly candidate: CandidateInfo;
+
+  readonly #handle: EventEmitter & { path: string };
+  readonly #turns: Turns;
+  readonly #prepared: Prepared;
+
+  /** @internal */
+  constructor(handle: EventEmitter & { path: string }, turns: Turns, prepared: Prepared) {
+    this.candidate = prepared.next.candidateInfo;
+    this.#handle = handle;
+    this.#turns = turns;
+    this.#prepared = prepared;
+  }
+
+  /** Whether {@link commit} can still make it take effect. */
+  get stale(): boolean {
+    return this.#turns.target.prepared !== this.#prepared;
+  }
+
+  /**
+   * Makes the candidate take effect: with `close-first` it waits for calls in flight, closes the old image and loads the
+   * new one; with `open-first` it only makes all calls run the image that is loaded already. A commit that fails
+   * leaves nothing prepared.
+   *
+   * @returns What the swap did, preparation included. Rejects with `ERR_SOSWAP_STALE_PREPARATION`; and as
+   * {@link SoHandle.swap}, with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   */
+  commit(): Promise<SwapReport> {
+    return emitOutcomeAsync(this.#handle, () =>
+      this.#turns.lineUp(() => this.#turns.commit(this.#prepared)),
+    );
+  }
+
+  /** Gives the candidate up: its image, if it was loaded, is unmapped, and its copy released. A second call does nothing. */
+  discard(): void {
+    this.#turns.discard(this.#prepared);
+  }
+
+  /** As {@link discard}, at the end of the block. */
+  [Symbol.dispose](): void {
+    this.discard();
+  }
+
+  /** As {@link discard}, after a commit that is under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turns.lineUp(async () => this.discard());
+  }
+}
