@@ -3,6 +3,7 @@ import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../ca
 import { libraryPath } from '../files/library-path.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
 import type { CloseResult, ImageInfo } from '../image/image-info.js';
+import type { SoError } from '../internal/errors.js';
 import {
   emitOutcome,
   emitOutcomeAsync,
@@ -179,7 +180,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * on another thread too, makes it take all calls at once, and closes the old image when its last call has returned.
    * Swaps of one handle line up.
    *
-   * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed,
+   * and with the reason of `signal` when that is aborted.
    *
    * @example
    * const report = await price.swap({ quarantine: true, verify: ({ quote }) => quote(100, 2) > 0 });
@@ -189,8 +191,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap(options, this.#target.source.unload, 'swap');
-    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began));
-    return emitOutcomeAsync(this, swap);
+    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began), plan.signal);
+    try {
+      return await emitOutcomeAsync(this, swap);
+    } catch (error) {
+      throw (error as SoError).code === 'ERR_SOSWAP_ABORTED' ? plan.signal?.reason : error;
+    }
   }
 
   /**

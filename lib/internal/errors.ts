@@ -114,6 +114,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_CLOSED: 'ERR_SOSWAP_CLOSED',
   /** A call is in flight, or another swap of the handle is under way. */
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
+  /** The signal of the swap was aborted. `cause` is the reason of the signal. */
+  ERR_SOSWAP_ABORTED: 'ERR_SOSWAP_ABORTED',
   /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
   /**

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
 import type { FunctionTable } from '../call/function-table.js';
 import type { Definitions } from '../call/types.js';
 import type { Image } from '../image/image.js';
-import { longestTimer } from '../internal/options.js';
 import { type Steps, step } from '../internal/steps.js';
+import { type Limit, within } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapTarget } from './target.js';
 
@@ -16,34 +15,29 @@ import type { SwapTarget } from './target.js';
  */
 export function* drain<D extends Definitions>(
   target: SwapTarget<D>,
-  { order, timeout }: SwapPlan<D>,
+  plan: SwapPlan<D>,
 ): Steps<void> {
   yield* step(
     () => target.assertIdle(),
     async () => {
-      if (order === 'open-first') return;
+      if (plan.order === 'open-first') return;
       target.table.hold();
-      await callsEnd(target.table, target.running.image, timeout);
+      await within(callsEnd(target.table, target.running.image), plan);
       target.assertIdle();
     },
   );
 }
 
-/** Waits until no call is in flight in `image`. In one go it waits for nothing. */
-export function* idle(table: FunctionTable, image: Image): Steps<void> {
-  yield* step(
+/** Waits, within the limit, until no call is in flight in `image`. In one go it waits for nothing. */
+export function* idle(table: FunctionTable, image: Image, limit: Limit): Steps<void> {
+  if (image.callsInFlight === 0) return;
+  yield* step<unknown>(
     () => {},
-    () => callsEnd(table, image, longestTimer),
+    () => within(callsEnd(table, image), limit),
   );
 }
 
-async function callsEnd(table: FunctionTable, image: Image, timeout: number): Promise<void> {
-  if (image.callsInFlight === 0) return;
-  const expiry = new AbortController();
-  const timer = setTimeout(() => expiry.abort(), Math.min(timeout, longestTimer));
-  const expired = once(expiry.signal, 'abort');
-  while (image.callsInFlight > 0 && !expiry.signal.aborted) {
-    await Promise.race([table.nextSettled(), expired]);
-  }
-  clearTimeout(timer);
+/** Resolves when no call is in flight in `image`: perhaps never. */
+export async function callsEnd(table: FunctionTable, image: Image): Promise<void> {
+  while (image.callsInFlight > 0) await table.nextSettled();
 }

@@ -9,10 +9,20 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   /** The image that comes first: the old one is closed, or the new one is opened. Defaults to `close-first`. */
   readonly order?: SwapOrder;
   /**
-   * Milliseconds, 0 or more, that `swap()` waits for calls in flight before it fails with `ERR_SOSWAP_BUSY`. `swapSync()`
-   * never waits and does not take it. Defaults to 10,000.
+   * Milliseconds, 0 or more, that each wait of `swap()` may take. `close-first` fails with `ERR_SOSWAP_BUSY` if calls in
+   * flight have not returned by then. `open-first` then leaves the old image to them: the report says `calls-in-flight`, and
+   * the image goes by itself when they have returned. A `verify` that has not settled by then, or in 1,000, refuses the
+   * candidate with `ERR_SOSWAP_VERIFY`; so does a constructor that has not returned on another thread, with
+   * `ERR_SOSWAP_LOADER`. `swapSync()` never waits and does not take it. Defaults to 10,000.
    */
   readonly timeout?: number;
+  /**
+   * A signal that refuses the swap when it is aborted before the new image runs. Nothing has changed then; the promise
+   * rejects with the reason of the signal, and the event `refused` has `ERR_SOSWAP_ABORTED` with that reason as its
+   * `cause`. A copy or a quarantine that is under way is finished first. Afterwards an abort has no effect. `swapSync()`
+   * does not take it. Defaults to none.
+   */
+  readonly signal?: AbortSignal;
   /**
    * A function that judges the candidate. It gets the candidate's functions, loaded beside the old image, and runs on the
    * handle's thread. If it throws, rejects or returns `false`, the candidate is refused with `ERR_SOSWAP_VERIFY`.
@@ -47,6 +57,7 @@ export interface SwapOptions<D extends Definitions = Definitions> {
 export interface SwapPlan<D extends Definitions> {
   readonly order: SwapOrder;
   readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
   readonly verify: SwapOptions<D>['verify'];
   /** Milliseconds; `undefined` without quarantine. */
   readonly quarantine: number | undefined;
@@ -79,6 +90,7 @@ export function planSwap<D extends Definitions>(
   const timeout = milliseconds('options.timeout', options.timeout, defaultTimeout);
   if (form === 'swapSync') {
     assertAbsent('options.timeout', options.timeout, 'swapSync(), which waits for nothing');
+    assertAbsent('options.signal', options.signal, 'swapSync(), which nothing can interrupt');
     assertAbsent('options.loadOn', options.loadOn, 'swapSync(), which loads on this thread');
   } else if (order === 'close-first') {
     assertAbsent(
@@ -90,11 +102,21 @@ export function planSwap<D extends Definitions>(
   return {
     order,
     timeout,
+    signal: abortSignal(options.signal),
     verify,
     quarantine: quarantineTimeout(quarantine),
     unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
     onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
   };
+}
+
+/** Checks it as Node.js does: a signal may come from another realm. */
+function abortSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  if (typeof signal === 'object' && signal !== null && 'aborted' in signal) {
+    return signal as AbortSignal;
+  }
+  throw argumentTypeError('options.signal', 'an AbortSignal', signal);
 }
 
 function assertAbsent(name: string, value: unknown, where: string): void {

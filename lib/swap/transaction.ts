@@ -3,11 +3,14 @@ import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
+import { assertLoaderFree } from '../image/loading.js';
 import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
-import { type Steps, step } from '../internal/steps.js';
+import type { Steps } from '../internal/steps.js';
 import { drain } from './drain.js';
 import { exchange } from './exchange.js';
+import { abortedBy, forCode } from './limit.js';
+import { openBeside } from './open-beside.js';
 import type { SwapPlan } from './plan.js';
 import { quarantine } from './quarantine/quarantine.js';
 import { type SwapReport, swapReport } from './report.js';
@@ -18,7 +21,8 @@ import { verify } from './verify.js';
 /**
  * The whole swap, step by step: of `swap()`, which waits for each step, and of `swapSync()`, which runs them in one go.
  * Each step says what takes it back; if one fails, those before it are taken back, the last first. Nothing that a call
- * can see changes before the exchange, which succeeds or restores.
+ * can see changes before the exchange, which succeeds or restores. Each step ends: at the latest at the timeout, or when
+ * the signal is aborted.
  *
  * @param began When the swap was asked for, of process.hrtime.bigint().
  */
@@ -31,18 +35,25 @@ export function* transaction<D extends Definitions>(
   const takeBack: (() => void)[] = [];
   let next: Generation | undefined;
   let committed = false;
+  const assertWanted = () => {
+    if (plan.signal?.aborted) throw abortedBy(plan.signal, target.path);
+  };
   try {
+    assertWanted();
     assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const candidate = yield* Candidate.take(target.source, requirements(target, plan));
     takeBack.push(() => candidate.release());
+    assertWanted();
 
     // Quarantine: load it in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
-    const spare = plan.verify && (yield* verify(candidate, definitions, plan.verify));
+    assertWanted();
+    const spare =
+      plan.verify && (yield* verify(candidate, definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
 
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
@@ -54,6 +65,8 @@ export function* transaction<D extends Definitions>(
     takeBack.push(() => candidate.retire(image));
     next = new Generation(target.running.number + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
+
+    assertWanted();
 
     // Hooks that need both images have their place here, with open-first.
 
@@ -71,7 +84,7 @@ export function* transaction<D extends Definitions>(
 
     // Retire: unmap the old image, release its copy.
     const previous = exchanged.previous as Generation;
-    const retired = yield* retire(target, previous, plan.unload, plan.onThread);
+    const retired = yield* retire(target, previous, plan);
     return swapReport({
       path: target.path,
       generation: next.number,
@@ -87,7 +100,8 @@ export function* transaction<D extends Definitions>(
   } catch (error) {
     committed ||= next !== undefined && target.current === next;
     if (!committed) for (const undo of takeBack.reverse()) attempt(undo);
-    throw target.current?.image.isOpen === false ? stillNotLoaded(target, error) : error;
+    const thrown = committed ? error : (abortedBy(plan.signal, target.path) ?? error);
+    throw target.current?.image.isOpen === false ? stillNotLoaded(target, thrown) : thrown;
   }
 }
 
@@ -122,6 +136,7 @@ function assertReplaceable<D extends Definitions>(
   { order, unload }: SwapPlan<D>,
 ): void {
   const { image, candidate } = running;
+  assertLoaderFree(path);
   sweep(); // makes room
   const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
   source.retained.assertRoomFor(
@@ -144,22 +159,4 @@ function requirements<D extends Definitions>(
   const { image, candidate } = running;
   const isBeside = order === 'open-first' || verify !== undefined || candidate.staysMapped(unload);
   return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
-}
-
-/** Returns the nanoseconds that it held the JavaScript thread. */
-function* openBeside<D extends Definitions>(
-  target: SwapTarget<D>,
-  { number, candidate, image }: Generation,
-  { onThread }: SwapPlan<D>,
-): Steps<bigint> {
-  const here = () => {
-    const began = process.hrtime.bigint();
-    candidate.open(image, number);
-    return process.hrtime.bigint() - began;
-  };
-  const there = async () => {
-    await candidate.openAsync(image, number, target.table);
-    return 0n;
-  };
-  return yield* step(here, onThread ? there : async () => here());
 }

@@ -1,5 +1,7 @@
 import type { Definitions } from '../call/types.js';
+import { longestTimer } from '../internal/options.js';
 import { runAsync, runSync } from '../internal/steps.js';
+import { abortedBy, within } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
 import type { SwapTarget } from './target.js';
@@ -15,11 +17,21 @@ export class Turns<D extends Definitions> {
     this.#target = target;
   }
 
-  /** Runs `work` when what was lined up before is over. */
-  lineUp<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(work);
+  /**
+   * Runs `work` when what was lined up before is over.
+   *
+   * @param signal Whose abort ends the wait. `work` runs all the same, and must look at the signal itself.
+   */
+  async lineUp<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const before = this.#last;
+    const turn = before.then(work);
     this.#last = turn.catch(() => {});
-    return turn;
+    if (signal === undefined) return turn;
+    await within(before, { timeout: longestTimer, signal });
+    const aborted = abortedBy(signal, this.#target.path);
+    if (aborted === undefined) return turn;
+    turn.catch(() => {});
+    throw aborted;
   }
 
   /** Swaps while the event loop goes on. The caller has lined up. */
