@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
+import { copyDefinitions } from '../call/signature.js';
 import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../call/types.js';
-import { libraryPath } from '../files/library-path.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
 import type { CloseResult, ImageInfo } from '../image/image-info.js';
 import type { SoError } from '../internal/errors.js';
@@ -68,7 +68,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     options: OpenOptions = {},
   ): SoHandle<D> {
     reserveStack();
-    return new SoHandle(loadFirst(sourceOf(libraryPath(path), options), definitions));
+    const copy = copyDefinitions(definitions);
+    return new SoHandle(loadFirst(sourceOf(path, options), copy));
   }
 
   private constructor(target: SwapTarget<D>) {
@@ -212,9 +213,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * const watch = price.watch({ swap: { order: 'open-first' } }); // until watch.close()
    */
   watch(options: WatchOptions<D> = {}): Watch {
-    this.#target.running; // throws if it is closed
     const settings = checkWatchOptions(options);
     const plan = planSwap(options.swap ?? {}, this.#target.source.unload, 'swap');
+    this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
       swapped: (report) => emitSwap(this, report),

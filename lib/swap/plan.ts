@@ -81,31 +81,28 @@ export function planSwap<D extends Definitions>(
   form: 'swap' | 'swapSync',
 ): SwapPlan<D> {
   checkOptions(options);
-  const { verify, quarantine = false } = options;
+  const { verify, quarantine = false, timeout: given, loadOn: where, signal } = options;
+  const { unload: fate = unload } = options;
   if (verify !== undefined && typeof verify !== 'function') {
     throw argumentTypeError('options.verify', 'a function', verify);
   }
   const order = oneOf('options.order', options.order, ['close-first', 'open-first']);
-  const loadOn = oneOf('options.loadOn', options.loadOn, ['thread', 'main']);
-  const timeout = milliseconds('options.timeout', options.timeout, defaultTimeout);
+  const loadOn = oneOf('options.loadOn', where, ['thread', 'main']);
+  const timeout = milliseconds('options.timeout', given, defaultTimeout);
   if (form === 'swapSync') {
-    assertAbsent('options.timeout', options.timeout, 'swapSync(), which waits for nothing');
-    assertAbsent('options.signal', options.signal, 'swapSync(), which nothing can interrupt');
-    assertAbsent('options.loadOn', options.loadOn, 'swapSync(), which loads on this thread');
+    assertAbsent('options.timeout', given, 'swapSync(), which waits for nothing');
+    assertAbsent('options.signal', signal, 'swapSync(), which nothing can interrupt');
+    assertAbsent('options.loadOn', where, 'swapSync(), which loads on this thread');
   } else if (order === 'close-first') {
-    assertAbsent(
-      'options.loadOn',
-      options.loadOn,
-      "the order 'close-first', which loads on this thread",
-    );
+    assertAbsent('options.loadOn', where, "the order 'close-first', which loads on this thread");
   }
   return {
     order,
     timeout,
-    signal: abortSignal(options.signal),
+    signal: abortSignal(signal),
     verify,
     quarantine: quarantineTimeout(quarantine),
-    unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
+    unload: unloadPolicy(fate),
     onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
   };
 }
