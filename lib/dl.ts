@@ -6,10 +6,10 @@
  * @module soswap/dl
  */
 
-import { checkDefinitions, checkSymbolName, encodeSignature } from './call/signature.js';
+import { checkSymbolName, copyDefinition, encodeSignature } from './call/signature.js';
 import type { Definition, FunctionFor } from './call/types.js';
 import { dlopenFlags } from './internal/dlopen-flags.js';
-import { argumentTypeError } from './internal/errors.js';
+import { argumentTypeError, argumentValueError } from './internal/errors.js';
 import { native } from './native/addon.js';
 import type { BoundFunction } from './native/types.js';
 
@@ -60,7 +60,7 @@ export function dlsym(handle: bigint, symbol: string): bigint {
  *
  * @param handle A handle from {@link dlopen}. A closed handle crashes the process.
  * @returns The result of dlclose(3): 0 on success, whether or not the object was unmapped.
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`: `handle` is not a handle.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`: `handle` is not a handle.
  *
  * @example
  * const handle = dlopen('libm.so.6');
@@ -90,13 +90,14 @@ export function functionAt<const S extends Definition>(
 ): NonNullable<FunctionFor<S>> {
   checkAddress('address', address);
   const name = `0x${address.toString(16)}`;
-  checkDefinitions({ [name]: signature });
-  const call: BoundFunction = native.functionAt(address, name, encodeSignature(name, signature));
+  const encoded = encodeSignature(name, copyDefinition(name, signature));
+  const call: BoundFunction = native.functionAt(address, name, encoded);
   return call as NonNullable<FunctionFor<S>>;
 }
 
 function checkAddress(name: string, value: unknown): void {
-  if (typeof value !== 'bigint' || value <= 0n || value >= 2n ** 64n) {
-    throw argumentTypeError(name, 'a bigint from 1 to 2^64 - 1', value);
+  if (typeof value !== 'bigint') throw argumentTypeError(name, 'a bigint', value);
+  if (value <= 0n || value >= 2n ** 64n) {
+    throw argumentValueError(name, 'must be from 1 to 2^64 - 1', value);
   }
 }

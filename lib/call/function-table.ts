@@ -1,7 +1,7 @@
 import { argumentValueError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { BoundFunction, NativeLibrary, NativeSlots } from '../native/types.js';
-import { checkDefinitions, encodeSignature, signatureKey } from './signature.js';
+import { encodeSignature, signatureKey } from './signature.js';
 import type { BoundFunctions, Definition, Definitions } from './types.js';
 
 interface Binding {
@@ -19,9 +19,8 @@ export class FunctionTable<D extends Definitions = Definitions> {
   /** Every function is published, and the last image has all of them. */
   #complete = false;
 
-  /** Binds the functions. Calls throw until the first exchange. */
+  /** Binds the functions, of copied definitions. Calls throw until the first exchange. */
   constructor({ path, library }: { path: string; library: NativeLibrary }, definitions: D) {
-    checkDefinitions(definitions);
     this.#slots = new native.Slots(path, library);
     for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
   }

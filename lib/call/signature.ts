@@ -1,7 +1,7 @@
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { flag } from '../internal/options.js';
 import type { EncodedSignature } from '../native/types.js';
-import type { Definitions } from './types.js';
+import type { Definition, Definitions } from './types.js';
 
 /** The types in the order of the enum Type in native/core/call/signature.h. */
 const typeNames = [
@@ -88,16 +88,38 @@ export function checkSymbolName(symbol: unknown): asserts symbol is string {
 }
 
 /**
- * Checks all definitions of a handle.
+ * Reads each definition of a handle once, checks it, and returns copies: a getter may answer differently, or change the
+ * handle, and the program may change its objects later.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; the message names the function.
  */
-export function checkDefinitions(definitions: unknown): asserts definitions is Definitions {
+export function copyDefinitions<D extends Definitions>(definitions: D): D {
   if (!isObject(definitions)) throw argumentTypeError('definitions', 'an object', definitions);
-  for (const [symbol, definition] of Object.entries(definitions)) {
+  const entries = Object.entries(definitions).map(([symbol, definition]) => {
     checkSymbolName(symbol);
-    encodeSignature(symbol, definition);
+    return [symbol, copyDefinition(symbol, definition)] as const;
+  });
+  return Object.fromEntries(entries) as D;
+}
+
+/**
+ * The same for one definition.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; the message names the function.
+ */
+export function copyDefinition(symbol: string, definition: unknown): Definition {
+  if (!isObject(definition)) {
+    throw argumentTypeError(shortened(symbol), 'a definition object', definition);
   }
+  const inherited = definitionKeys.filter((key) => key in definition);
+  const copy: Record<string, unknown> = Object.create(null);
+  for (const key of new Set([...Object.keys(definition), ...inherited])) {
+    const value = definition[key];
+    const isList = Array.isArray(value) && value.length <= maxArguments;
+    copy[key] = isList ? Array.from(value) : value;
+  }
+  encodeSignature(symbol, copy);
+  return Object.freeze(copy);
 }
 
 /**
@@ -168,8 +190,10 @@ function argumentCodes(name: string, types: unknown): number[] {
   });
 }
 
+/** Refuses arrays, maps, buffers, promises and whatever else holds no properties. A module may hold definitions. */
 function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  const kind = Object.prototype.toString.call(value);
+  return typeof value === 'object' && (kind === '[object Object]' || kind === '[object Module]');
 }
 
 function shortened(name: string): string {

@@ -1,3 +1,4 @@
+import { libraryPath } from '../files/library-path.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { fileMapping, snapshotMapping } from '../image/mapping.js';
 import {
@@ -65,31 +66,33 @@ export interface OpenOptions {
 }
 
 /**
- * Checks the options and creates the source of a handle.
+ * Reads and checks the options, then looks the path up, and creates the source of a handle.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
  */
-export function sourceOf(path: string, options: OpenOptions): Source {
+export function sourceOf(location: unknown, options: OpenOptions): Source {
   checkOptions(options);
+  const { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec } = options;
   const scope = oneOf('options.scope', options.scope, ['local', 'global']);
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
   const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
-  const unique = oneOf('options.uniqueSymbols', options.uniqueSymbols, ['global', 'unique']);
-  const symbolic = options.symbolic === undefined || flag('options.symbolic', options.symbolic);
-  const noexec = oneOf('options.noexec', options.noexec, ['refuse', 'allow']);
+  const unique = oneOf('options.uniqueSymbols', uniqueSymbols, ['global', 'unique']);
+  const symbolic = symbolFirst === undefined || flag('options.symbolic', symbolFirst);
+  const allowNoexec = oneOf('options.noexec', noexec, ['refuse', 'allow']) === 'allow';
   const unload = unloadPolicy(options.unload);
-  const debugInfo = flag('options.debugInfo', options.debugInfo);
+  const debugInfo = flag('options.debugInfo', withDebugInfo);
+  const limit = retainedLimit(options.maxRetained);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    for (const name of ['symbolic', 'uniqueSymbols', 'debugInfo', 'noexec'] as const) {
-      assertAbsent(name, options[name]);
-    }
+    const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
+    for (const [name, value] of Object.entries(copyOnly)) assertAbsent(name, value);
   }
   if (scope === 'global' && !symbolic) {
     const why =
       "must be true with scope: 'global', or a new image would call the functions of the old one";
     throw argumentValueError('options.symbolic', why, symbolic);
   }
+  const path = libraryPath(location);
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
   if (symbolic) edits.push('bind-symbolically');
@@ -100,7 +103,7 @@ export function sourceOf(path: string, options: OpenOptions): Source {
     library: newLibrary(path, {
       extent: debugInfo ? 'whole' : 'loadable',
       ownFirst: symbolic && mapping === snapshotMapping,
-      allowNoexec: noexec === 'allow',
+      allowNoexec,
       mapsCopy: mapping === snapshotMapping,
       edits: [...neededEdits, ...mapping.edits(edits)],
     }),
@@ -108,7 +111,7 @@ export function sourceOf(path: string, options: OpenOptions): Source {
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
     mapping,
     unload,
-    retained: new RetainedImages(path, retainedLimit(options.maxRetained)),
+    retained: new RetainedImages(path, limit),
   };
 }
 
@@ -121,11 +124,11 @@ function assertAbsent(name: string, value: unknown): void {
 function retainedLimit(options: unknown): RetainedLimit {
   if (options === undefined) return defaultRetainedLimit;
   checkOptions(options);
-  const limit = { ...defaultRetainedLimit, ...(options as Partial<RetainedLimit>) };
-  for (const key of ['images', 'bytes'] as const) {
-    if (typeof limit[key] !== 'number' || !(limit[key] >= 0)) {
-      throw argumentTypeError(`options.maxRetained.${key}`, 'a number, 0 or more', limit[key]);
-    }
-  }
-  return limit;
+  const given = options as Partial<RetainedLimit>;
+  const amount = (key: keyof RetainedLimit) => {
+    const { [key]: value = defaultRetainedLimit[key] } = given;
+    if (typeof value === 'number' && value >= 0) return value;
+    throw argumentTypeError(`options.maxRetained.${key}`, 'a number, 0 or more', value);
+  };
+  return { images: amount('images'), bytes: amount('bytes') };
 }

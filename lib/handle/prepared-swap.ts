@@ -43,9 +43,9 @@ export class PreparedSwap {
    * {@link SoHandle.swap}, with `ERR_SOSWAP_BUSY` after `timeout` has passed.
    */
   commit(): Promise<SwapReport> {
-    return emitOutcomeAsync(this.#handle, () =>
-      this.#turns.lineUp(() => this.#turns.commit(this.#prepared)),
-    );
+    const commit = () => this.#turns.commit(this.#prepared);
+    const { signal } = this.#prepared.plan;
+    return emitOutcomeAsync(this.#handle, () => this.#turns.lineUp(commit, signal));
   }
 
   /** Gives the candidate up: its image, if it was loaded, is unmapped, and its copy released. A second call does nothing. */

@@ -1,9 +1,10 @@
 import { EventEmitter } from 'node:events';
+import { copyDefinitions } from '../call/signature.js';
 import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../call/types.js';
-import { libraryPath } from '../files/library-path.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
 import type { CloseResult, ImageInfo } from '../image/image-info.js';
 import {
+  emitFailure,
   emitOutcome,
   emitOutcomeAsync,
   emitRefused,
@@ -68,7 +69,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     options: OpenOptions = {},
   ): SoHandle<D> {
     reserveStack();
-    return new SoHandle(loadFirst(sourceOf(libraryPath(path), options), definitions));
+    const copy = copyDefinitions(definitions);
+    return new SoHandle(loadFirst(sourceOf(path, options), copy));
   }
 
   private constructor(target: SwapTarget<D>) {
@@ -180,7 +182,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * on another thread too, makes it take all calls at once, and closes the old image when its last call has returned.
    * Swaps of one handle line up.
    *
-   * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed,
+   * and with the reason of `signal` when that is aborted.
    *
    * @example
    * const report = await price.swap({ quarantine: true, verify: ({ quote }) => quote(100, 2) > 0 });
@@ -190,7 +193,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap(options, this.#target.source.unload, 'swap');
-    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began));
+    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began), plan.signal);
     return emitOutcomeAsync(this, swap);
   }
 
@@ -210,12 +213,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap(options, this.#target.source.unload, 'swap');
-    try {
-      const prepared = await this.#turns.lineUp(() => this.#turns.prepare(plan, began));
-      return new PreparedSwap(this, this.#turns as Turns, prepared);
-    } catch (error) {
-      throw emitRefused(this, error);
-    }
+    const prepare = () => this.#turns.lineUp(() => this.#turns.prepare(plan, began), plan.signal);
+    return new PreparedSwap(this, this.#turns as Turns, await emitFailure(this, prepare));
   }
 
   /**
@@ -231,9 +230,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * const watch = price.watch({ swap: { order: 'open-first' } }); // until watch.close()
    */
   watch(options: WatchOptions<D> = {}): Watch {
-    this.#target.running; // throws if it is closed
     const settings = checkWatchOptions(options);
     const plan = planSwap(options.swap ?? {}, this.#target.source.unload, 'swap');
+    this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
       swapped: (report) => emitSwap(this, report),

@@ -1,5 +1,5 @@
 import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
-import { emitRefused, emitSwap } from '../internal/events.js';
+import { emitRefused, emitSwap, rejectionOf } from '../internal/events.js';
 import { reserveStack } from '../native/stack.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
@@ -34,11 +34,13 @@ export async function swapAll(
     return { turns, plan: planSwap(own, turns.target.source.unload, 'swap') };
   });
   const targets = planned.map(({ turns }) => turns.target);
+  const signal = planned.find(({ plan }) => plan.signal !== undefined)?.plan.signal;
   const before = targets.map(restoredSoFar);
   try {
     const reports = await Turns.lineUpAll(
       planned.map(({ turns }) => turns),
       () => Turns.swapAll(planned, began),
+      signal,
     );
     for (const [index, [handle]] of all.entries()) emitSwap(handle, reports[index] as SwapReport);
     return reports;
@@ -47,7 +49,7 @@ export async function swapAll(
     for (const [index, [handle, { target }]] of all.entries()) {
       emitRefused(handle, errorOf(target, before[index] as number, error));
     }
-    throw error;
+    throw rejectionOf(error);
   }
 }
 

@@ -17,6 +17,13 @@ import type { Source } from './source.js';
 
 const none: readonly RetainReason[] = [];
 
+const byCalls: readonly RetainReason[] = [
+  {
+    code: 'calls-in-flight',
+    detail: 'calls are in flight in it; it is unmapped when they have returned',
+  },
+];
+
 /** What binding the candidate must find. */
 export interface Requirements {
   /** Its functions, but for the optional ones. */
@@ -183,6 +190,12 @@ export class Candidate {
   closed(image: Image, retained: readonly RetainReason[]): readonly RetainReason[] {
     if (retained.length > 0) this.source.retained.add(image.facts);
     return retained;
+  }
+
+  /** Counts an image that no function runs as retained, while calls are in flight in it. Returns why it is still mapped. */
+  leaveToCalls(image: Image): readonly RetainReason[] {
+    image.markRetained(byCalls);
+    return this.closed(image, byCalls);
   }
 
   /** Gives the private copy up; an image that was opened from it keeps its own. A second call has no effect. */

@@ -39,6 +39,7 @@ export interface RetainReason {
    * - `unique-symbol`: a symbol of it is bound as STB_GNU_UNIQUE
    * - `thread-local-destructor`: a thread has used a `thread_local` with a destructor, or a key of
    *   pthread_key_create(3), and has not ended
+   * - `calls-in-flight`: calls, or its destructors, had not returned when the swap had waited as long as `timeout`
    * - `running-threads`: threads that the library started have not ended
    * - `pending-work`: work that the library handed over, and that will call it back, is not done
    * - `signal-handler`: a signal handler points into it
@@ -58,6 +59,7 @@ export interface RetainReason {
     | 'needed-by'
     | 'opened-elsewhere'
     | 'may-run-threads'
+    | 'calls-in-flight'
     | 'running-threads'
     | 'pending-work'
     | 'signal-handler'

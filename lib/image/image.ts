@@ -60,6 +60,11 @@ export class Image {
     return this.isOpen ? this.#library.closeImageAsync(this.id, snapshot, force) : [];
   }
 
+  /** Makes the list of images show why it is still open, though no function runs it. */
+  markRetained(reasons: readonly RetainReason[]): void {
+    this.#library.markRetained(this.id, reasons);
+  }
+
   /** Leaves the image mapped for as long as the process lives, for these reasons. */
   keep(reasons: readonly RetainReason[]): void {
     if (this.isOpen) this.#library.keepImage(this.id, reasons);

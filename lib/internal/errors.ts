@@ -116,6 +116,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
   /** A prepared swap cannot be committed: it was committed or discarded, or the handle was swapped or closed since. */
   ERR_SOSWAP_STALE_PREPARATION: 'ERR_SOSWAP_STALE_PREPARATION',
+  /** The signal of the swap was aborted. `cause` is the reason of the signal. */
+  ERR_SOSWAP_ABORTED: 'ERR_SOSWAP_ABORTED',
   /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
   /**

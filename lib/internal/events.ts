@@ -44,14 +44,26 @@ export async function emitOutcomeAsync<Report extends object>(
   handle: EventEmitter & { path: string },
   swap: () => Promise<Report>,
 ): Promise<Report> {
-  let report: Report;
-  try {
-    report = await swap();
-  } catch (error) {
-    throw emitRefused(handle, error);
-  }
+  const report = await emitFailure(handle, swap);
   emitSwap(handle, report);
   return report;
+}
+
+/** Runs a part of a swap of `handle`, and reports how it fails. Rejects with the error that listeners get. */
+export async function emitFailure<T>(
+  handle: EventEmitter & { path: string },
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw rejectionOf(emitRefused(handle, error));
+  }
+}
+
+/** What a swap rejects with: the error that listeners get, or the reason of its signal if that was aborted. */
+export function rejectionOf(error: SoError): unknown {
+  return error.code === 'ERR_SOSWAP_ABORTED' ? error.cause : error;
 }
 
 /** Emits a process warning for a failed swap that no caller waits for, unless there is a listener or a subscriber. */

@@ -247,6 +247,8 @@ export interface NativeLibrary {
   closeImage(image: number, force: boolean): RetainReason[];
   /** Closes an image and releases its snapshot on another thread. */
   closeImageAsync(image: number, snapshot: number, force: boolean): Promise<RetainReason[]>;
+  /** Makes `loadedImages()` show an image that is still open as retained, for these reasons. */
+  markRetained(image: number, reasons: readonly RetainReason[]): void;
   /** Retains an image for these reasons. */
   keepImage(image: number, reasons: readonly RetainReason[]): void;
 }

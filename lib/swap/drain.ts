@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import type { FunctionTable } from '../call/function-table.js';
 import type { Image } from '../image/image.js';
-import { longestTimer } from '../internal/options.js';
 import { type Steps, step } from '../internal/steps.js';
+import { type Limit, within } from './limit.js';
 import type { CommitPlan } from './plan.js';
 import type { SwapTarget } from './target.js';
 
@@ -23,7 +22,7 @@ export function* drain(all: readonly Draining[]): Steps<void> {
       for (const { target } of closing) target.table.hold();
       await Promise.all(
         closing.map(({ target, plan }) =>
-          callsEnd(target.table, target.running.image, plan.timeout),
+          within(callsEnd(target.table, target.running.image), plan),
         ),
       );
       for (const { target } of closing) target.assertIdle();
@@ -37,21 +36,16 @@ interface Draining {
   readonly plan: CommitPlan;
 }
 
-/** Waits until no call is in flight in `image`. In one go it waits for nothing. */
-export function* idle(table: FunctionTable, image: Image): Steps<void> {
-  yield* step(
+/** Waits, within the limit, until no call is in flight in `image`. In one go it waits for nothing. */
+export function* idle(table: FunctionTable, image: Image, limit: Limit): Steps<void> {
+  if (image.callsInFlight === 0) return;
+  yield* step<unknown>(
     () => {},
-    () => callsEnd(table, image, longestTimer),
+    () => within(callsEnd(table, image), limit),
   );
 }
 
-async function callsEnd(table: FunctionTable, image: Image, timeout: number): Promise<void> {
-  if (image.callsInFlight === 0) return;
-  const expiry = new AbortController();
-  const timer = setTimeout(() => expiry.abort(), Math.min(timeout, longestTimer));
-  const expired = once(expiry.signal, 'abort');
-  while (image.callsInFlight > 0 && !expiry.signal.aborted) {
-    await Promise.race([table.nextSettled(), expired]);
-  }
-  clearTimeout(timer);
+/** Resolves when no call is in flight in `image`: perhaps never. */
+export async function callsEnd(table: FunctionTable, image: Image): Promise<void> {
+  while (image.callsInFlight > 0) await table.nextSettled();
 }

@@ -9,10 +9,20 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   /** The image that comes first: the old one is closed, or the new one is opened. Defaults to `close-first`. */
   readonly order?: SwapOrder;
   /**
-   * Milliseconds, 0 or more, that `swap()` waits for calls in flight before it fails with `ERR_SOSWAP_BUSY`. `swapSync()`
-   * never waits and does not take it. Defaults to 10,000.
+   * Milliseconds, 0 or more, that each wait of `swap()` may take. `close-first` fails with `ERR_SOSWAP_BUSY` if calls in
+   * flight have not returned by then. `open-first` then leaves the old image to them: the report says `calls-in-flight`, and
+   * the image goes by itself when they have returned. A `verify` that has not settled by then, or in 1,000, refuses the
+   * candidate with `ERR_SOSWAP_VERIFY`; so does a constructor that has not returned on another thread, with
+   * `ERR_SOSWAP_LOADER`. `swapSync()` never waits and does not take it. Defaults to 10,000.
    */
   readonly timeout?: number;
+  /**
+   * A signal that refuses the swap when it is aborted before the new image runs. Nothing has changed then; the promise
+   * rejects with the reason of the signal, and the event `refused` has `ERR_SOSWAP_ABORTED` with that reason as its
+   * `cause`. A copy or a quarantine that is under way is finished first. Afterwards an abort has no effect. `swapSync()`
+   * does not take it. Defaults to none.
+   */
+  readonly signal?: AbortSignal;
   /**
    * A function that judges the candidate. It gets the candidate's functions, loaded beside the old image, and runs on the
    * handle's thread. If it throws, rejects or returns `false`, the candidate is refused with `ERR_SOSWAP_VERIFY`.
@@ -47,6 +57,7 @@ export interface SwapOptions<D extends Definitions = Definitions> {
 export interface SwapPlan<D extends Definitions> {
   readonly order: SwapOrder;
   readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
   readonly verify: SwapOptions<D>['verify'];
   /** Milliseconds; `undefined` without quarantine. */
   readonly quarantine: number | undefined;
@@ -73,31 +84,39 @@ export function planSwap<D extends Definitions>(
   form: 'swap' | 'swapSync',
 ): SwapPlan<D> {
   checkOptions(options);
-  const { verify, quarantine = false } = options;
+  const { verify, quarantine = false, timeout: given, loadOn: where, signal } = options;
+  const { unload: fate = unload } = options;
   if (verify !== undefined && typeof verify !== 'function') {
     throw argumentTypeError('options.verify', 'a function', verify);
   }
   const order = oneOf('options.order', options.order, ['close-first', 'open-first']);
-  const loadOn = oneOf('options.loadOn', options.loadOn, ['thread', 'main']);
-  const timeout = milliseconds('options.timeout', options.timeout, defaultTimeout);
+  const loadOn = oneOf('options.loadOn', where, ['thread', 'main']);
+  const timeout = milliseconds('options.timeout', given, defaultTimeout);
   if (form === 'swapSync') {
-    assertAbsent('options.timeout', options.timeout, 'swapSync(), which waits for nothing');
-    assertAbsent('options.loadOn', options.loadOn, 'swapSync(), which loads on this thread');
+    assertAbsent('options.timeout', given, 'swapSync(), which waits for nothing');
+    assertAbsent('options.signal', signal, 'swapSync(), which nothing can interrupt');
+    assertAbsent('options.loadOn', where, 'swapSync(), which loads on this thread');
   } else if (order === 'close-first') {
-    assertAbsent(
-      'options.loadOn',
-      options.loadOn,
-      "the order 'close-first', which loads on this thread",
-    );
+    assertAbsent('options.loadOn', where, "the order 'close-first', which loads on this thread");
   }
   return {
     order,
     timeout,
+    signal: abortSignal(signal),
     verify,
     quarantine: quarantineTimeout(quarantine),
-    unload: options.unload === undefined ? unload : unloadPolicy(options.unload),
+    unload: unloadPolicy(fate),
     onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
   };
+}
+
+/** Checks it as Node.js does: a signal may come from another realm. */
+function abortSignal(signal: unknown): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
+  if (typeof signal === 'object' && signal !== null && 'aborted' in signal) {
+    return signal as AbortSignal;
+  }
+  throw argumentTypeError('options.signal', 'an AbortSignal', signal);
 }
 
 function assertAbsent(name: string, value: unknown, where: string): void {

@@ -1,7 +1,9 @@
 import type { Generation } from '../image/generation.js';
 import type { RetainReason, UnloadPolicy } from '../image/image-info.js';
+import { sweep } from '../image/sweep.js';
 import { runAsync, type Steps, step } from '../internal/steps.js';
-import { idle } from './drain.js';
+import { callsEnd, idle } from './drain.js';
+import { expired, forCode, within } from './limit.js';
 import type { SwapTarget } from './target.js';
 
 /** What became of an old generation. */
@@ -12,27 +14,42 @@ export interface Retirement {
   readonly pause: bigint;
 }
 
+/** How an old generation is retired. */
+export interface RetirePlan {
+  readonly unload: UnloadPolicy;
+  /** Unmap on another thread, where the driver waits. */
+  readonly onThread: boolean;
+  /** Milliseconds to wait for calls in flight, and again for an unmapping on another thread. */
+  readonly timeout: number;
+}
+
+const byDestructors: readonly RetainReason[] = [
+  {
+    code: 'calls-in-flight',
+    detail: 'its destructors have not returned; they run on another thread',
+  },
+];
+
 /**
  * Retires a generation that no function runs: waits for its calls in flight, unmaps its image or leaves it mapped, and
  * releases its private copy. Work of its own: the generation that runs now does not depend on it, and it never throws.
- *
- * @param onThread Unmap on another thread, where the driver waits.
+ * What has not returned in time retains the image, which goes by itself when it has.
  */
 export function* retire(
   target: SwapTarget,
   generation: Generation,
-  unload: UnloadPolicy,
-  onThread: boolean,
+  { unload, onThread, timeout }: RetirePlan,
 ): Steps<Retirement> {
   const { candidate, image } = generation;
+  yield* idle(target.table, image, { timeout });
   if (image.callsInFlight > 0) {
-    yield* idle(target.table, image);
-    if (image.callsInFlight > 0) {
-      // In one go nothing waits: a constructor called into JavaScript, which made a nonblocking call in the old image.
-      void runAsync(retire(target, generation, unload, onThread));
-      const detail = 'calls are in flight in it; it is unmapped when they have returned';
-      return { retained: [{ code: 'may-run-threads', detail }], pause: 0n };
-    }
+    const retained = candidate.leaveToCalls(image);
+    candidate.source.retained.describe(image.facts.loaderName, generation.info);
+    const later = { unload, onThread, timeout };
+    void callsEnd(target.table, image)
+      .then(() => runAsync(retire(target, generation, later)))
+      .then(sweep);
+    return { retained, pause: 0n };
   }
   let held = 0n;
   const holding = <T>(work: () => T): T => {
@@ -42,7 +59,15 @@ export function* retire(
     return result;
   };
   const here = () => holding(() => candidate.retire(image, unload));
-  const there = async () => (onThread ? candidate.retireAsync(image, unload) : here());
+  const there = async () => {
+    if (!onThread) return here();
+    void image.facts; // as long as it is open
+    const unmapping = candidate.retireAsync(image, unload);
+    const reasons = await within(unmapping, forCode({ timeout }));
+    if (reasons !== expired) return reasons;
+    void unmapping.then(sweep);
+    return candidate.closed(image, byDestructors);
+  };
   const retained = generation.closed ?? (yield* step(here, there));
   if (retained.length > 0)
     candidate.source.retained.describe(image.facts.loaderName, generation.info);

@@ -1,5 +1,5 @@
 import type { FunctionTable } from '../call/function-table.js';
-import { checkDefinitions, checkSymbolName } from '../call/signature.js';
+import { checkSymbolName, copyDefinition } from '../call/signature.js';
 import type { Definition, Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
@@ -61,20 +61,20 @@ export class SwapTarget<D extends Definitions = Definitions> {
 
   /** Binds one more function. `present`: the running image has its symbol. */
   bind(symbol: string, definition: Definition): { call: BoundFunction; present: boolean } {
-    const image = this.#loadedImage;
     checkSymbolName(symbol);
-    checkDefinitions({ [symbol]: definition });
+    const copy = copyDefinition(symbol, definition); // its getters may swap or close
+    const image = this.#loadedImage;
     const present = image.symbol(symbol) !== undefined;
-    if (!present && !definition.optional) throw missingSymbols(this.path, [symbol]);
-    const call = this.table.bind(symbol, definition);
+    if (!present && !copy.optional) throw missingSymbols(this.path, [symbol]);
+    const call = this.table.bind(symbol, copy);
     if (present) this.table.publish(symbol, call);
     return { call, present };
   }
 
   /** The address of a symbol in the running image. */
   addressOf(symbol: string): bigint {
-    const image = this.#loadedImage;
     checkSymbolName(symbol);
+    const image = this.#loadedImage;
     const address = image.symbol(symbol);
     if (address === undefined) throw missingSymbols(this.path, [symbol]);
     return address;

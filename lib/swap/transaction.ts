@@ -3,12 +3,15 @@ import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
+import { assertLoaderFree } from '../image/loading.js';
 import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
-import { type Steps, step } from '../internal/steps.js';
+import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import { drain } from './drain.js';
 import { type Exchange, type ExchangePart, exchangeAll } from './exchange.js';
+import { abortedBy, forCode } from './limit.js';
+import { openBeside } from './open-beside.js';
 import type { CommitPlan, SwapPlan } from './plan.js';
 import { quarantine } from './quarantine/quarantine.js';
 import { type SwapReport, swapReport } from './report.js';
@@ -36,7 +39,7 @@ export interface Prepared {
 /**
  * The whole swap, step by step: of `swap()`, which waits for each step, of `swapSync()`, which runs them in one go, and of
  * `swapAll()`, which has more than one first half. Each step says what takes it back; if one fails, those before it are
- * taken back, the last first.
+ * taken back, the last first. Each step ends: at the latest at the timeout, or when the signal is aborted.
  *
  * @param prepares {@link prepare} for each handle; a library comes after those that it needs.
  */
@@ -63,17 +66,21 @@ export function* prepare<D extends Definitions>(
 ): Steps<Prepared> {
   const takeBack: TakeBack = [];
   try {
+    assertWanted({ target, plan });
     assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const candidate = yield* Candidate.take(target.source, requirements(target, plan));
     takeBack.push(() => candidate.release());
+    assertWanted({ target, plan });
 
     // Quarantine: load it in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
-    const spare = plan.verify && (yield* verify(candidate, target.definitions, plan.verify));
+    assertWanted({ target, plan });
+    const spare =
+      plan.verify && (yield* verify(candidate, target.definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
 
     // Open beside the running image. Close-first opens only after it has closed.
@@ -85,7 +92,7 @@ export function* prepare<D extends Definitions>(
     return { target, plan, began, previous, next, spare, opening, takeBack };
   } catch (error) {
     takeBackAll(takeBack);
-    throw stillNotLoaded(target, error);
+    throw stillNotLoaded(target, abortOf({ target, plan }) ?? error);
   }
 }
 
@@ -100,6 +107,8 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     for (const { target, takeBack } of all) takeBack.push(() => target.table.release());
     yield* drain(all);
 
+    for (const prepared of all) assertWanted(prepared);
+
     // Hooks that need both images have their place here, with open-first.
 
     // Close, open and commit, or restore.
@@ -113,16 +122,28 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     const reports: SwapReport[] = [];
     for (const [index, prepared] of [...all.entries()].reverse()) {
       const { target, plan, previous } = prepared;
-      const retired = yield* retire(target, previous, plan.unload, plan.onThread);
+      const retired = yield* retire(target, previous, plan);
       reports.unshift(reportOf(prepared, exchanged[index] as Exchange, retired));
     }
     return reports;
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
     if (!committed) for (const { takeBack } of [...all].reverse()) takeBackAll(takeBack);
+    const aborted = committed ? undefined : all.map(abortOf).find((each) => each !== undefined);
     const failed = all.find(({ target }) => target.current?.image.isOpen === false);
-    throw failed === undefined ? error : stillNotLoaded(failed.target, error);
+    const thrown = aborted ?? error;
+    throw failed === undefined ? thrown : stillNotLoaded(failed.target, thrown);
   }
+}
+
+/** Refuses a swap whose signal was aborted. */
+function assertWanted(swap: Pick<Prepared, 'target' | 'plan'>): void {
+  const aborted = abortOf(swap);
+  if (aborted !== undefined) throw aborted;
+}
+
+function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError | undefined {
+  return abortedBy(plan.signal, target.path);
 }
 
 function exchangePart({ target, plan, next }: Prepared): ExchangePart {
@@ -172,6 +193,7 @@ function assertReplaceable<D extends Definitions>(
   { order, unload }: SwapPlan<D>,
 ): void {
   const { image, candidate } = running;
+  assertLoaderFree(path);
   sweep(); // makes room
   const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
   source.retained.assertRoomFor(
@@ -194,22 +216,4 @@ function requirements<D extends Definitions>(
   const { image, candidate } = running;
   const isBeside = order === 'open-first' || verify !== undefined || candidate.staysMapped(unload);
   return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
-}
-
-/** Returns the nanoseconds that it held the JavaScript thread. */
-function* openBeside<D extends Definitions>(
-  target: SwapTarget<D>,
-  { number, candidate, image }: Generation,
-  { onThread }: SwapPlan<D>,
-): Steps<bigint> {
-  const here = () => {
-    const began = process.hrtime.bigint();
-    candidate.open(image, number);
-    return process.hrtime.bigint() - began;
-  };
-  const there = async () => {
-    await candidate.openAsync(image, number, target.table);
-    return 0n;
-  };
-  return yield* step(here, onThread ? there : async () => here());
 }

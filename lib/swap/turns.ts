@@ -1,6 +1,8 @@
 import type { Definitions } from '../call/types.js';
 import { SoError } from '../internal/errors.js';
+import { longestTimer } from '../internal/options.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
+import { abortedBy, within } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
 import type { SwapTarget } from './target.js';
@@ -12,19 +14,32 @@ export class Turns<D extends Definitions = Definitions> {
 
   constructor(readonly target: SwapTarget<D>) {}
 
-  /** Runs `work` when what was lined up before is over. */
-  lineUp<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(work);
-    this.#last = turn.catch(() => {});
-    return turn;
+  /** Runs `work` when what was lined up before is over; {@link lineUpAll}. */
+  lineUp<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return Turns.lineUpAll([this], work, signal);
   }
 
-  /** The same with several handles. All get their place at once, so that no two works wait for each other. */
-  static lineUpAll<T>(all: readonly Turns[], work: () => Promise<T>): Promise<T> {
-    const turn = Promise.all(all.map((turns) => turns.#last)).then(work);
+  /**
+   * Runs `work` when what was lined up before with these handles is over. All get their place at once, so that no two
+   * works wait for each other.
+   *
+   * @param signal Whose abort ends the wait. `work` runs all the same, and must look at the signal itself.
+   */
+  static async lineUpAll<T>(
+    all: readonly Turns[],
+    work: () => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const before = Promise.all(all.map((turns) => turns.#last));
+    const turn = before.then(work);
     const over = turn.catch(() => {});
     for (const turns of all) turns.#last = over;
-    return turn;
+    if (signal === undefined) return turn;
+    await within(before, { timeout: longestTimer, signal });
+    const aborted = abortedBy(signal, all[0]?.target.path ?? '');
+    if (aborted === undefined) return turn;
+    turn.catch(() => {});
+    throw aborted;
   }
 
   /** Swaps while the event loop goes on. The caller has lined up. */

@@ -3,11 +3,12 @@ import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
+import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
-import { rethrowLater } from '../internal/events.js';
-import { runAsync, type Steps, step } from '../internal/steps.js';
-import { idle } from './drain.js';
+import { type Steps, step } from '../internal/steps.js';
+import { callsEnd, idle } from './drain.js';
 import { exchange } from './exchange.js';
+import { expired, type Limit, within } from './limit.js';
 import type { SwapOptions } from './plan.js';
 import { SwapTarget } from './target.js';
 
@@ -15,7 +16,8 @@ import { SwapTarget } from './target.js';
 type Verify<D extends Definitions> = NonNullable<SwapOptions<D>['verify']>;
 
 /**
- * Loads the candidate beside the running image, lets the program judge its functions, and unmaps it again.
+ * Loads the candidate beside the running image, lets the program judge its functions, and unmaps it again. A judgement
+ * and its calls must end within the limit.
  *
  * @returns The image, still open, if unmapping it could crash the process: the loader returns it at the next open too.
  * @throws {SoError} `ERR_SOSWAP_VERIFY`; and what loading throws.
@@ -24,22 +26,24 @@ export function* verify<D extends Definitions>(
   candidate: Candidate,
   definitions: D,
   judge: Verify<D>,
+  limit: Limit,
 ): Steps<Image | undefined> {
   const trial = new Trial(candidate, definitions);
   let refusal: SoError | undefined;
   try {
     const verdict = yield* step(
       () => trial.judgeNow(judge),
-      async () => await judge(trial.functions),
+      () => trial.judge(judge, limit),
     );
     if (verdict === false) throw new Error('it returned false');
   } catch (cause) {
     refusal = refused(candidate, cause);
   }
-  yield* step(
-    () => trial.endSync(),
-    () => trial.end(),
-  );
+  try {
+    yield* trial.end(limit);
+  } catch (cause) {
+    refusal ??= refused(candidate, cause);
+  }
   if (refusal === undefined) return trial.spare;
   if (trial.spare !== undefined) candidate.giveUp(trial.spare);
   throw refusal;
@@ -82,18 +86,24 @@ class Trial<D extends Definitions> {
     return verdict;
   }
 
-  /** Makes the functions throw at once; unmaps the image when no call is in flight in it. */
-  async end(): Promise<void> {
-    this.#table.close();
-    await runAsync(idle(this.#table, this.#image));
-    this.#endIdle();
+  async judge(judge: Verify<D>, limit: Limit): Promise<unknown> {
+    const verdict = await within(Promise.resolve(judge(this.functions)), limit);
+    if (verdict === expired) throw new Error(`it did not settle within ${limit.timeout} ms`);
+    return verdict;
   }
 
-  /** The same in one go. If calls are in flight, the candidate was refused, and the image goes later. */
-  endSync(): void {
+  /** Makes the functions throw at once; unmaps the image when no call is in flight in it. */
+  *end(limit: Limit): Steps<void> {
     this.#table.close();
-    if (this.#image.callsInFlight === 0) this.#endIdle();
-    else void this.end().then(() => this.spare && this.#candidate.giveUp(this.spare), rethrowLater);
+    yield* idle(this.#table, this.#image, limit);
+    if (this.#image.callsInFlight === 0) return this.#endIdle();
+    this.#candidate.leaveToCalls(this.#image);
+    void callsEnd(this.#table, this.#image).then(() => {
+      this.#endIdle();
+      if (this.spare !== undefined) this.#candidate.giveUp(this.spare);
+      sweep();
+    });
+    throw new Error('it left calls in flight');
   }
 
   #endIdle(): void {

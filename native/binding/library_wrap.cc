@@ -164,6 +164,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
        InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
        InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+       InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
        InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
@@ -324,6 +325,11 @@ std::shared_ptr<Image> LibraryWrap::IdleImage(const Napi::Value& id) const {
     throw Napi::Error::New(id.Env(), "calls are in flight in this image");
   }
   return image;
+}
+
+// markRetained(image, reasons): it stays open, and the list of images says why.
+void LibraryWrap::MarkRetained(const Napi::CallbackInfo& info) {
+  objects_->images.Get(info[0])->ShowRetained(ToRetainReasons(info[1]));
 }
 
 // keepImage(image, reasons): leaves it mapped.

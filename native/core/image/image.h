@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/image/loaded_images.h"
@@ -63,6 +64,12 @@ class Image final {
   std::vector<RetainReason> WhyInUse() const { return soswap::WhyInUse(*record_); }
   // Runs what is due at the end of this thread.
   void EndThread() const;
+
+  // Makes the list of images show it as retained while it is open: nobody uses it but calls in
+  // flight, say.
+  void ShowRetained(std::vector<RetainReason> reasons) const {
+    MarkRetained(*record_, std::move(reasons));
+  }
 
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
   void Keep(std::vector<RetainReason> reasons);
