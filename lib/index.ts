@@ -34,6 +34,7 @@ export type { OpenOptions } from './handle/open-options.js';
 export { SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
 export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
+export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';

@@ -65,11 +65,12 @@ t.test('a table shows these facts to people', async (t) => {
   const gate = new Gate();
   const call = so.functions.pass(gate.words);
   await gate.arrival();
+  const bytes = (of(path)[0]?.copySize ?? 0) + (of(path)[0]?.writtenSize ?? 0);
   const cells = (image: ImageInfo) => [
     `${image.inode}`,
     image.buildId?.slice(0, 8),
     `0x${image.base.toString(16)}`,
-    Number(of(path)[0]?.memorySize).toLocaleString('en'),
+    bytes.toLocaleString('en'),
   ];
   const [head = '', , ...lines] = loadedTable().trimEnd().split('\n');
   const columns = [...head.matchAll(/(needed by|build id|\w+) */g)].map(({ index }) => index);

@@ -32,12 +32,13 @@ export class Generation {
 
   #describe(): ImageInfo {
     const { device, inode, size, mtimeNs, buildId } = this.candidate.facts;
-    const { base, mappedFrom } = this.image.facts;
+    const { base, mappedFrom, copySize } = this.image.facts;
     return withJson({
       generation: this.number,
       device,
       inode,
       size,
+      copySize,
       mtimeNs,
       buildId,
       base,
