@@ -42,6 +42,7 @@ export type {
   RetainReason,
   UnloadPolicy,
 } from './image/image-info.js';
+export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
 export type { SwapOptions } from './swap/plan.js';

@@ -6,6 +6,7 @@ import { type ImageInfo, type LoadedImage, loaded, loadedTable, SoHandle } from 
 import * as dl from 'soswap/dl';
 import t from 'tap';
 import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { exitedCleanly, runProgram } from '../fixtures/child.js';
 import { Gate } from '../fixtures/gate.js';
 
 const builds = twoBuilds(t.testdir());
@@ -65,11 +66,12 @@ t.test('a table shows these facts to people', async (t) => {
   const gate = new Gate();
   const call = so.functions.pass(gate.words);
   await gate.arrival();
+  const bytes = (of(path)[0]?.copySize ?? 0) + (of(path)[0]?.writtenSize ?? 0);
   const cells = (image: ImageInfo) => [
     `${image.inode}`,
     image.buildId?.slice(0, 8),
     `0x${image.base.toString(16)}`,
-    Number(of(path)[0]?.memorySize).toLocaleString('en'),
+    bytes.toLocaleString('en'),
   ];
   const [head = '', , ...lines] = loadedTable().trimEnd().split('\n');
   const columns = [...head.matchAll(/(needed by|build id|\w+) */g)].map(({ index }) => index);
@@ -145,3 +147,31 @@ t.test('objects that need an image are named', async (t) => {
   t.match(of(path), [{ generation: 2 }], 'it went with the last who needed it');
   so.close();
 });
+
+t.test(
+  "a few walks through the loader's list are enough, however many images are retained",
+  async (t) => {
+    const cwd = t.testdir();
+    const LD_PRELOAD = compile('count-walks.c', join(cwd, 'count-walks.so'));
+    const program = `
+    import { loaded, SoHandle } from 'soswap';
+    import * as dl from 'soswap/dl';
+    const count = dl.functionAt(dl.dlsym(dl.dlopen('${LD_PRELOAD}'), 'visited_objects'), { return: 'int32' });
+    const visitsOf = (work) => {
+      const before = count();
+      work();
+      return count() - before;
+    };
+    const so = SoHandle.open('${builds.so}', {});
+    for (let round = 0; round < 120; round++) so.swapSync({ unload: 'never' });
+    process.send([visitsOf(loaded), visitsOf(() => so.swapSync()), loaded().length]);
+  `;
+    const { messages, ...ended } = await runProgram(program, { cwd, env: { LD_PRELOAD } });
+    t.match(ended, exitedCleanly);
+    const [[forList, forSwap, images]] = messages as [[number, number, number]];
+    t.equal(images, 121);
+    const objects = images + 40; // Node.js and its libraries are 10, and the rest is room
+    t.ok(forList >= images && forList <= 6 * objects, `${forList} visits for loaded()`);
+    t.ok(forSwap <= 20 * objects, `${forSwap} visits for a swap`);
+  },
+);

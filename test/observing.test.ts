@@ -51,12 +51,14 @@ t.test('process.report lists the private copy under its name for the loader', as
 });
 
 t.test('gdb(1) names functions and lines in a process that lives', { skip: noGdb }, async (t) => {
-  const output = await outputOf(
-    'gdb',
-    ...['-batch', '-ex', 'run', '-ex', 'bt 8'],
-    ...['--args', process.execPath, program, library, 'end'],
-  );
-  t.match(output, /in observed_end \(\) at .*observed\.c:\d+/);
+  const stackWith = (mapping: string) =>
+    outputOf(
+      'gdb',
+      ...['-batch', '-ex', 'run', '-ex', 'bt 8'],
+      ...['--args', process.execPath, program, library, 'end', mapping],
+    );
+  t.match(await stackWith('debug-info'), /in observed_end \(\) at .*observed\.c:\d+/);
+  t.notMatch(await stackWith('snapshot'), 'observed_end', 'they are not in the copy');
 });
 
 t.test('gdb(1) names them in a core file when it is told the base', { skip: noGdb }, async (t) => {
@@ -100,7 +102,7 @@ t.test('AddressSanitizer names functions and lines', async (t) => {
   const [command, args] = plainNode([program, sanitized, 'observed_overrun']);
   const output = await outputOf(
     'env',
-    ...[`LD_PRELOAD=${runtime}`, 'ASAN_OPTIONS=detect_leaks=0', command, ...args],
+    ...[`LD_PRELOAD=${runtime}`, 'ASAN_OPTIONS=detect_leaks=0', command, ...args, 'debug-info'],
   );
   t.match(output, /heap-buffer-overflow/);
   t.match(output, /in observed_overrun .*observed\.c:\d+/);

@@ -4,7 +4,7 @@ import { type LoadedImage, loaded } from './loaded.js';
 
 /**
  * Formats the list of {@link loaded} as a table: path, generation, inode, the first eight digits of the build id, base
- * address, bytes of address space, state with the reasons of a retained image, in-flight calls, and dependent objects.
+ * address, bytes that the image holds, state with the reasons of a retained image, in-flight calls, and dependent objects.
  *
  * @param images The images to list. Defaults to all images of the process.
  * @returns The lines of the table, each with a line feed.
@@ -19,7 +19,7 @@ export function loadedTable(images: readonly LoadedImage[] = loaded()): string {
 }
 
 function row(image: LoadedImage): string[] {
-  const { path, generation, inode, buildId, base, memorySize, retained } = image;
+  const { path, generation, inode, buildId, base, copySize, writtenSize, retained } = image;
   const reasons = retained.map(({ code }) => code).join(', ');
   return [
     path,
@@ -27,7 +27,7 @@ function row(image: LoadedImage): string[] {
     `${inode}`,
     buildId?.slice(0, 8) ?? '',
     `0x${base.toString(16)}`,
-    memorySize.toLocaleString('en'),
+    (copySize + writtenSize).toLocaleString('en'),
     reasons === '' ? 'live' : `retained: ${reasons}`,
     `${image.callsInFlight}`,
     image.neededBy.map((name) => basename(name)).join(', '),

@@ -13,6 +13,11 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly retained: readonly RetainReason[];
   /** The address space of the image in bytes. */
   readonly memorySize: number;
+  /**
+   * The bytes of memory that the image has for itself beside its copy: pages that the loader has relocated, and static
+   * variables that were set. A retained image costs `copySize` and these.
+   */
+  readonly writtenSize: number;
   /** The thread id of the handle, as gettid(2) returns it. */
   readonly thread: number;
   /** The number of in-flight calls, including nonblocking calls that wait for a thread of the pool. */

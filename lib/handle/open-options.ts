@@ -1,14 +1,10 @@
 import { libraryPath } from '../files/library-path.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { fileMapping, snapshotMapping } from '../image/mapping.js';
-import {
-  defaultRetainedLimit,
-  RetainedImages,
-  type RetainedLimit,
-} from '../image/retained-images.js';
+import { defaultRetainedLimit, RetainedImages, retainedLimit } from '../image/retained-images.js';
 import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
-import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { argumentValueError } from '../internal/errors.js';
 import { checkOptions, flag, oneOf, unloadPolicy } from '../internal/options.js';
 import type { CopyEdit } from '../native/types.js';
 
@@ -46,8 +42,9 @@ export interface OpenOptions {
    */
   readonly uniqueSymbols?: 'global' | 'unique';
   /**
-   * Debug information in the private copy even where it is 4 MiB or more. gdb(1) then knows the functions and lines of
-   * the library, and each swap copies that much more. `image: 'direct'` does not take it. Defaults to `false`.
+   * Symbols and debug information in the private copy, which takes as much memory as the file then. gdb(1) and
+   * AddressSanitizer read the names of functions and the lines there, and each swap copies that much more. `image: 'direct'`
+   * does not take it. Defaults to `false`.
    */
   readonly debugInfo?: boolean;
   /**
@@ -56,11 +53,14 @@ export interface OpenOptions {
    * take it. Defaults to `refuse`.
    */
   readonly noexec?: 'refuse' | 'allow';
-  /** The limit of retained images; a swap over it is refused with `ERR_SOSWAP_RETAINED_LIMIT`. */
+  /**
+   * The limit of the retained images of this handle; a swap over it is refused with `ERR_SOSWAP_RETAINED_LIMIT`.
+   * {@link limitRetained} limits those of the process.
+   */
   readonly maxRetained?: {
     /** Images of this handle, 0 or more. Defaults to 1,000. */
     readonly images?: number;
-    /** Bytes of address space, 0 or more. Defaults to 1 GiB. */
+    /** Bytes of memory that they hold: private copies, and pages that were written. 0 or more. Defaults to 1 GiB. */
     readonly bytes?: number;
   };
 }
@@ -81,7 +81,7 @@ export function sourceOf(location: unknown, options: OpenOptions): Source {
   const allowNoexec = oneOf('options.noexec', noexec, ['refuse', 'allow']) === 'allow';
   const unload = unloadPolicy(options.unload);
   const debugInfo = flag('options.debugInfo', withDebugInfo);
-  const limit = retainedLimit(options.maxRetained);
+  const limit = retainedLimit('options.maxRetained', options.maxRetained, defaultRetainedLimit);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
     const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
@@ -119,16 +119,4 @@ function assertAbsent(name: string, value: unknown): void {
   if (value === undefined) return;
   const why = "has no effect with image: 'direct', which maps no private copy";
   throw argumentValueError(`options.${name}`, why, value);
-}
-
-function retainedLimit(options: unknown): RetainedLimit {
-  if (options === undefined) return defaultRetainedLimit;
-  checkOptions(options);
-  const given = options as Partial<RetainedLimit>;
-  const amount = (key: keyof RetainedLimit) => {
-    const { [key]: value = defaultRetainedLimit[key] } = given;
-    if (typeof value === 'number' && value >= 0) return value;
-    throw argumentTypeError(`options.maxRetained.${key}`, 'a number, 0 or more', value);
-  };
-  return { images: amount('images'), bytes: amount('bytes') };
 }

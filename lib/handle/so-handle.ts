@@ -53,7 +53,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @throws {SoError} The file or a symbol is refused; nothing stays loaded. `ERR_SOSWAP_NOT_FOUND`, `_NOT_A_FILE`,
    * `_UNREADABLE`, `_BEING_WRITTEN`, `_TRUNCATED`, `_NOT_ELF`, `_WRONG_MACHINE`, `_NOT_SHARED_OBJECT`, `_MALFORMED`,
    * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_C_LIBRARY`, `_NOEXEC`,
-   * `_NO_PROC`, `_LOADER`, `_SYSTEM`.
+   * `_NO_PROC`, `_LOADER`, `_SYSTEM`, `_RETAINED_LIMIT`.
    * @throws {TypeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example
@@ -161,7 +161,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @returns What the swap did.
    * @throws {SoError} The swap failed; `outcome` says what it left behind. Beside the codes of {@link open}:
    * `ERR_SOSWAP_BUSY` while a call is in flight or another swap is under way, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_VERIFY`,
-   * `ERR_SOSWAP_QUARANTINE`, `ERR_SOSWAP_RETAINED_LIMIT`, and with `image: 'direct'` `ERR_SOSWAP_STILL_LOADED`.
+   * `ERR_SOSWAP_QUARANTINE`, and with `image: 'direct'` `ERR_SOSWAP_STILL_LOADED`.
    * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`;
    * the RangeError of a full stack, without a code, if there is no room on the stack for a swap: nothing changed.
    *

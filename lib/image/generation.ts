@@ -39,8 +39,8 @@ export class Generation {
   }
 
   #describe(): ImageInfo {
-    const { base, mappedFrom } = this.image.facts;
-    return withJson({ ...this.#ofFile(), base, mappedFrom });
+    const { base, mappedFrom, copySize } = this.image.facts;
+    return withJson({ ...this.#ofFile(), base, mappedFrom, copySize });
   }
 
   #ofFile() {

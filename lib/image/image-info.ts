@@ -10,6 +10,11 @@ interface ImageFile {
   readonly inode: bigint;
   /** Size of the file in bytes. */
   readonly size: number;
+  /**
+   * Bytes of memory that the private copy of the file holds as long as the image is mapped; bytes of disk where the system
+   * refuses memory files. 0 with `image: 'direct'`.
+   */
+  readonly copySize: number;
   /** When the file was last written, in nanoseconds since 1970. */
   readonly mtimeNs: bigint;
   /** The linker's build id in hexadecimal digits, `null` if the file has none. */

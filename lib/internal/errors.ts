@@ -131,7 +131,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_VERIFY: 'ERR_SOSWAP_VERIFY',
   /** The candidate crashed, hung or failed in the child process of `quarantine`. */
   ERR_SOSWAP_QUARANTINE: 'ERR_SOSWAP_QUARANTINE',
-  /** The swap would retain more images or bytes than `maxRetained` allows. */
+  /** The swap would retain more images or bytes than `maxRetained` or `limitRetained()` allows; or `open()` would lead to that. */
   ERR_SOSWAP_RETAINED_LIMIT: 'ERR_SOSWAP_RETAINED_LIMIT',
   /** The file system of the library is mounted `noexec`. The option `noexec: 'allow'` of `open()` loads it. */
   ERR_SOSWAP_NOEXEC: 'ERR_SOSWAP_NOEXEC',

@@ -96,7 +96,7 @@ export type CopyEdit =
 export interface SnapshotOptions {
   /** A file in memory, or a file without a name in `$TMPDIR`. */
   readonly storage: 'memory' | 'file';
-  /** `loadable` omits debug information of 4 MiB or more. */
+  /** `loadable` omits what no loader maps: symbols and debug information for linkers and debuggers. */
   readonly extent: 'loadable' | 'whole';
   /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
@@ -121,6 +121,8 @@ export interface SnapshotFacts {
   readonly buildId: string | null;
   /** The descriptor of the snapshot, whose file may be longer than `size`. */
   readonly descriptor: number;
+  /** The bytes of memory, or of disk, that the snapshot holds. */
+  readonly copySize: number;
   /** Whether an image of the snapshot must be loaded with RTLD_DEEPBIND, for which the snapshot is prepared. */
   readonly ownFirst: boolean;
   /** Whether the loader certainly keeps an image of the snapshot mapped. */
@@ -163,8 +165,8 @@ export interface ImageFacts {
   readonly loaderName: string;
   /** `snapshot`, or the path of the mapped file. */
   readonly mappedFrom: string;
-  /** The address space in bytes. */
-  readonly memorySize: number;
+  /** The bytes that the private copy holds; 0 without one. */
+  readonly copySize: number;
 }
 
 /** An import that no library defines. */
@@ -257,6 +259,7 @@ export interface NativeLibrary {
 export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly path: string;
   readonly memorySize: number;
+  readonly writtenSize: number;
   readonly thread: number;
   readonly callsInFlight: number;
   readonly neededBy: readonly string[];
@@ -332,6 +335,22 @@ export interface Addon {
   exchange(parts: readonly ExchangeRequest[]): ImageFacts[] | null;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
+  /** Returns which objects are loaded. */
+  areLoaded(loaderNames: readonly string[]): boolean[];
+  /** Returns how many objects the loader has unmapped so far. */
+  unmappedObjects(): number;
+  /** Returns the bytes that each image holds now; -1 for an image that is not loaded; nothing if memory is short. */
+  heldBytes(loaderNames: readonly string[]): number[];
+  /** Returns the names of the loaded objects that depend on this one. */
+  neededBy(loaderName: string): string[];
+  /** Returns the number of the retained images of the process, and the bytes that they hold. */
+  retainedImages(): [images: number, bytes: number];
+  /** Whether there is no room for one more. */
+  isAtRetainedLimit(): boolean;
+  /** Returns the number of those that were opened from this path. */
+  retainedImagesOf(path: string): number;
+  /** Sets the limit of the retained images of the process, if there is one; returns it. */
+  retainedLimit(...limit: [images: number, bytes: number] | []): [images: number, bytes: number];
   /**
    * Closes the images that wait, of this thread and of threads that have ended, and of which no code can run any more.
    * Returns how many wait still.

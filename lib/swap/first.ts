@@ -4,6 +4,7 @@ import { Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import { assertLoaderFree } from '../image/loading.js';
 import { snapshotMapping } from '../image/mapping.js';
+import { assertMayOpen } from '../image/retained-images.js';
 import { type Source, warnIfUnbound } from '../image/source.js';
 import { runSync } from '../internal/steps.js';
 import { exchange } from './exchange.js';
@@ -16,6 +17,7 @@ export function loadFirst<D extends Definitions>(source: Source, definitions: D)
   const target = new SwapTarget(source, definitions, table);
   const candidate = runSync(Candidate.take(source, { table }));
   try {
+    assertMayOpen(source.path, candidate.facts.copySize, candidate.staysMapped(source.unload));
     exchange(target, new Generation(1, candidate, candidate.newImage()), 'none');
   } catch (error) {
     candidate.release();

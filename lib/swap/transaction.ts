@@ -196,9 +196,7 @@ function assertReplaceable<D extends Definitions>(
   assertLoaderFree(path);
   sweep(); // makes room
   const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
-  source.retained.assertRoomFor(
-    stays ? { images: 1, bytes: image.facts.memorySize } : { images: 0, bytes: 0 },
-  );
+  source.retained.assertRoomFor(image.facts, stays);
   const reasons = candidate.reasonsToKeep(unload);
   const isBeside = order === 'open-first';
   candidate.mapping.assertReplaceable(

@@ -104,6 +104,7 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = inspected.snapshot->descriptor();
+  facts["copySize"] = static_cast<double>(inspected.snapshot->held());
   facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));
@@ -122,11 +123,13 @@ ImageRequest ToImageRequest(const Napi::Value& request, const LibraryObjects& ob
   const auto fields = request.As<Napi::Array>();
   std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(fields.Get(0U));
   const std::string mapping = fields.Get(1U).As<Napi::String>();
+  const bool is_copy = mapping != "file" && mapping != "loaded";
   ImageOrigin origin{.path = taken->path,
                      .generation = fields.Get(3U).As<Napi::Number>(),
                      .source = taken->snapshot->source(),
                      .build_id = taken->elf.facts().build_id,
                      .memory_size = taken->elf.facts().memory_size,
+                     .copy_size = is_copy ? taken->snapshot->held() : 0,
                      .unload = taken->unload,
                      .may_unmap = fields.Get(4U).ToBoolean(),
                      .thread = ThisThread()};
@@ -143,7 +146,7 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
   facts.Set("base", Napi::BigInt::New(env, static_cast<uint64_t>(image.base())));
   facts.Set("loaderName", ToString(env, image.loader_name()));
   facts.Set("mappedFrom", ToString(env, image.mapped_from()));
-  facts.Set("memorySize", Napi::Number::New(env, static_cast<double>(image.memory_size())));
+  facts.Set("copySize", Napi::Number::New(env, static_cast<double>(image.copy_size())));
   return facts;
 }
 

@@ -1,6 +1,11 @@
 #include "binding/loaded_wrap.h"
 
+#include <algorithm>
 #include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "binding/addon_data.h"
 #include "binding/convert_js.h"
@@ -10,6 +15,87 @@
 
 namespace soswap {
 namespace {
+
+Napi::Array ToPair(Napi::Env env, const MemoryUse& use) {
+  Napi::Array array = Napi::Array::New(env, 2);
+  array[0u] = static_cast<double>(use.images);
+  array[1u] = static_cast<double>(use.bytes);
+  return array;
+}
+
+std::vector<std::string> ToStrings(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> strings(array.Length());
+  for (uint32_t index = 0; index < strings.size(); ++index) {
+    strings[index] = array.Get(index).As<Napi::String>();
+  }
+  return strings;
+}
+
+// retainedImages(): [images, bytes]
+Napi::Value Retained(const Napi::CallbackInfo& info) {
+  return ToPair(info.Env(), RetainedImages());
+}
+
+// retainedImagesOf(path)
+Napi::Value RetainedOf(const Napi::CallbackInfo& info) {
+  const size_t count = RetainedImagesOf(info[0].As<Napi::String>());
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
+// isAtRetainedLimit()
+Napi::Value IsAtLimit(const Napi::CallbackInfo& info) {
+  const auto [images, bytes] = RetainedImages();
+  const auto [most_images, most_bytes] = RetainedLimit();
+  return Napi::Boolean::New(info.Env(), images >= most_images || bytes >= most_bytes);
+}
+
+// heldBytes(loaderNames): -1 for one that is not loaded. Empty if memory is short: the report of a
+// swap that took effect must not fail.
+Napi::Value Held(const Napi::CallbackInfo& info) {
+  std::vector<std::optional<uint64_t>> held;
+  try {
+    held = HeldBytes(ToStrings(info[0]));
+  } catch (const std::bad_alloc&) {
+    return Napi::Array::New(info.Env(), 0);
+  }
+  Napi::Array array = Napi::Array::New(info.Env(), held.size());
+  for (uint32_t index = 0; index < held.size(); ++index) {
+    array[index] = held[index] ? static_cast<double>(*held[index]) : -1.0;
+  }
+  return array;
+}
+
+// areLoaded(loaderNames)
+Napi::Value AreLoadedNames(const Napi::CallbackInfo& info) {
+  const auto loaded = AreLoaded(ToStrings(info[0]));
+  Napi::Array array = Napi::Array::New(info.Env(), loaded.size());
+  for (uint32_t index = 0; index < loaded.size(); ++index) array[index] = bool{loaded[index]};
+  return array;
+}
+
+// unmappedObjects()
+Napi::Value Unmapped(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(UnmappedObjects()));
+}
+
+// neededBy(loaderName)
+Napi::Value NeededBy(const Napi::CallbackInfo& info) {
+  return ToArray(info.Env(), ObjectsThatNeed(info[0].As<Napi::String>()));
+}
+
+// Beyond any count.
+uint64_t ToCount(const Napi::Value& value) {
+  constexpr double kMost = 9007199254740991.0;
+  return static_cast<uint64_t>(std::min(value.As<Napi::Number>().DoubleValue(), kMost));
+}
+
+// retainedLimit(images, bytes): sets the limit of the process if there are arguments. Returns
+// [images, bytes].
+Napi::Value Limit(const Napi::CallbackInfo& info) {
+  if (info.Length() == 2) SetRetainedLimit({ToCount(info[0]), ToCount(info[1])});
+  return ToPair(info.Env(), RetainedLimit());
+}
 
 // isLoaded(loaderName)
 Napi::Value IsLoadedName(const Napi::CallbackInfo& info) {
@@ -58,7 +144,7 @@ void VisitPool(const Napi::CallbackInfo& info) {
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
                       const std::vector<std::string>& needing) {
-  const auto& [origin, loader_name, base, calls_in_flight, retained] = image;
+  const auto& [origin, loader_name, base, calls_in_flight, retained, written] = image;
   Napi::Object object = Napi::Object::New(env);
   object["path"] = origin.path;
   object["generation"] = origin.generation;
@@ -70,6 +156,8 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
   object["base"] = Napi::BigInt::New(env, static_cast<uint64_t>(base));
   object["mappedFrom"] = ToString(env, MappedFrom(origin));
   object["memorySize"] = static_cast<double>(origin.memory_size);
+  object["copySize"] = static_cast<double>(origin.copy_size);
+  object["writtenSize"] = static_cast<double>(written);
   object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;
   object["neededBy"] = ToArray(env, needing);
@@ -93,6 +181,14 @@ Napi::Value Loaded(const Napi::CallbackInfo& info) {
 
 void InitLoaded(Napi::Env env, Napi::Object exports) {
   exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
+  exports["retainedImages"] = Napi::Function::New<Retained>(env, "retainedImages");
+  exports["retainedImagesOf"] = Napi::Function::New<RetainedOf>(env, "retainedImagesOf");
+  exports["retainedLimit"] = Napi::Function::New<Limit>(env, "retainedLimit");
+  exports["isAtRetainedLimit"] = Napi::Function::New<IsAtLimit>(env, "isAtRetainedLimit");
+  exports["heldBytes"] = Napi::Function::New<Held>(env, "heldBytes");
+  exports["areLoaded"] = Napi::Function::New<AreLoadedNames>(env, "areLoaded");
+  exports["unmappedObjects"] = Napi::Function::New<Unmapped>(env, "unmappedObjects");
+  exports["neededBy"] = Napi::Function::New<NeededBy>(env, "neededBy");
   exports["sweep"] = Napi::Function::New<Sweep>(env, "sweep");
   exports["onUnused"] = Napi::Function::New<OnUnused>(env, "onUnused");
   exports["visitPool"] = Napi::Function::New<VisitPool>(env, "visitPool");

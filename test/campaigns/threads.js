@@ -1,10 +1,5 @@
-// Swaps libraries that start threads and leave destructors to the end of threads, and prints what the process holds.
-//
-//   npm run build
-//   node --expose-gc test/campaigns/threads.js            10,000 swaps of each
-//   … test/campaigns/threads.js --swaps 300 --only rust
-//
-// Exits with 1 at the first wrong value, if an old image stays, or if a destructor has not run exactly once. Needs rustc.
+// Swaps libraries that start threads, leave destructors to the end of threads, or hand work over, and prints what the
+// process holds. Needs rustc.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,17 +10,59 @@ import { Worker } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
 import { compile } from '../../fixtures/compile.js';
 
-const { values } = parseArgs({
-  options: {
-    swaps: { type: 'string', default: '10000' },
-    only: { type: 'string', default: '' },
-  },
-});
+const help = `usage: node --expose-gc test/campaigns/threads.js [OPTIONS]      (after npm run build)
+
+  --swaps N     swaps of each kind; 10,000 by default, and a tenth of it for the kind "random"
+  --only KIND   only this; may be given more than once:
+                  rust, c++, c   threads, and values that are destroyed at the end of threads, on the main thread, in
+                                 nonblocking calls and in workers
+                  uv             uv_queue_work() of the libuv in Node.js
+                  random         16 threads that end at random, one always running through the swap
+                  endless        a thread that never ends
+  --help        this text
+
+Prints what the process holds ten times for each kind. Ctrl-C ends it, and removes what it has compiled.
+
+Exit code: 0 if all is well; 1 at the first wrong value, if an old image stays that should not, or if a destructor or a
+piece of work has not run exactly once; 2 for wrong options; 130 after Ctrl-C.`;
+
+const kinds = {
+  rust: 'retain/counted.rs',
+  'c++': 'retain/counted.cc',
+  c: 'retain/counted.c',
+  uv: 'retain/counted-uv.c',
+  random: 'retain/ending.c',
+  endless: 'retain/ending.c',
+};
+
+const values = options();
 const swaps = Number(values.swaps);
 const directory = mkdtempSync(join(tmpdir(), 'soswap-threads-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+process.on('SIGINT', () => process.exit(130));
 
-const kinds = { rust: 'retain/counted.rs', 'c++': 'retain/counted.cc', c: 'retain/counted.c' };
+function options() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        swaps: { type: 'string', default: '10000' },
+        only: { type: 'string', multiple: true, default: [] },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) {
+      console.log(help);
+      process.exit();
+    }
+    const wrong = values.only.find((kind) => !(kind in kinds));
+    if (wrong !== undefined) throw new Error(`there is no kind '${wrong}'`);
+    if (!(Number(values.swaps) >= 10)) throw new Error('--swaps must be 10 or more');
+    return values;
+  } catch ({ message }) {
+    console.error(`threads: ${message}\n\n${help}`);
+    process.exit(2);
+  }
+}
 
 function held() {
   return {
@@ -54,7 +91,14 @@ const definitions = {
   threads: { arguments: ['buffer', 'int32'], return: 'int32' },
 };
 
-async function run(kind, path) {
+function progress(kind, round, all) {
+  if (round % Math.floor(all / 10) !== 0) return;
+  globalThis.gc?.();
+  console.log(kind, round, JSON.stringify(held()));
+}
+
+// libuv takes work from the thread of its loop alone.
+async function run(kind, path, onThreads) {
   const counts = new Int32Array(new SharedArrayBuffer(8));
   const so = SoHandle.open(path, definitions);
   const aside = SoHandle.open(path, {
@@ -64,13 +108,11 @@ async function run(kind, path) {
   for (let round = 1; round <= swaps; round++) {
     if (so.functions.use(counts) !== 1) fail(`${kind}: wrong value at ${round}`);
     if (so.functions.threads(counts, 2) !== 2) fail(`${kind}: wrong number of threads at ${round}`);
-    if (round % 10 === 0) await Promise.all([1, 2, 3].map(() => aside.functions.use(counts)));
+    if (onThreads && round % 10 === 0)
+      await Promise.all([1, 2, 3].map(() => aside.functions.use(counts)));
     await so.swap({ order: round % 2 === 0 ? 'close-first' : 'open-first' });
     if (round % 10 === 0) await aside.swap();
-    if (round % Math.max(1, Math.floor(swaps / 10)) === 0) {
-      globalThis.gc?.();
-      console.log(kind, round, JSON.stringify(held()));
-    }
+    progress(kind, round, swaps);
   }
   await gone(before);
   so.close();
@@ -105,10 +147,53 @@ async function runInWorkers(kind, path) {
   console.log(kind, 'in workers', JSON.stringify(held()));
 }
 
+// 16 threads run at any time, and each ends within 20 ms.
+async function runEnding(path) {
+  const all = Math.max(10, Math.floor(swaps / 10));
+  const counts = new Int32Array(new SharedArrayBuffer(12));
+  const so = SoHandle.open(path, {
+    start: { arguments: ['buffer', 'int32', 'int32'], return: 'int32' },
+  });
+  let most = 0;
+  for (let round = 1; round <= all; round++) {
+    if (so.functions.start(counts, 16 - (counts[0] - counts[1]), 200) !== 0) fail('no thread');
+    await so.swap({ order: round % 2 === 0 ? 'close-first' : 'open-first' });
+    most = Math.max(most, loaded().length);
+    progress('random', round, all);
+  }
+  await gone(1);
+  so.close();
+  if (counts[0] !== counts[1]) fail(`random: ${counts[0]} threads started, ${counts[1]} ended`);
+  if (counts[2] !== 0) fail(`random: ${counts[2]} threads found static data of another image`);
+  console.log('random', `${counts[0]} threads started and ended, ${most} images at most`);
+}
+
+// The thread runs for as long as the process.
+async function runEndless(path) {
+  const counts = new Int32Array(new SharedArrayBuffer(12));
+  const so = SoHandle.open(path, {
+    start: { arguments: ['buffer', 'int32', 'int32'], return: 'int32' },
+  });
+  if (so.functions.start(counts, 1, -1) !== 0) fail('no thread');
+  for (let round = 1; round <= swaps; round++) {
+    await so.swap({ order: round % 2 === 0 ? 'close-first' : 'open-first' });
+    if (loaded().length !== 2) fail(`endless: ${JSON.stringify(loaded())}`);
+    progress('endless', round, swaps);
+  }
+  so.close();
+  if (loaded().length !== 1) fail(`endless: ${JSON.stringify(loaded())}`);
+}
+
 for (const [kind, source] of Object.entries(kinds)) {
-  if (values.only !== '' && values.only !== kind) continue;
+  if (values.only.length > 0 && !values.only.includes(kind)) continue;
   const path = join(directory, `${kind.replaceAll('+', 'x')}.so`);
   compile(source, path, ...(kind === 'rust' ? [] : ['-O2']));
-  await run(kind, path);
-  await runInWorkers(kind, path);
+  if (kind === 'random') await runEnding(path);
+  else if (kind === 'endless')
+    await runEndless(path); // the last: its image stays
+  else {
+    await run(kind, path, kind !== 'uv');
+    if (kind !== 'uv') await runInWorkers(kind, path);
+  }
 }
+process.exit();

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -13,6 +14,9 @@
 
 namespace soswap {
 namespace {
+
+// Where the program headers lie, in all but strange files.
+constexpr uint64_t kHead = 4096;
 
 [[noreturn]] void ThrowChanged(const std::string& path) {
   throw Error(Fault::kChangedWhileRead, "take a snapshot of", path, "it changed while it was read");
@@ -51,23 +55,19 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
   snapshot->on_noexec_ = IsOnNoexec(file.get());
-  // A small file in one go.
-  constexpr uint64_t kHead = 64 << 10;
-  const FileRange head{0, std::min(before.size, kHead)};
-  snapshot->Copy(file.get(), head, path);
-  if (extent == Extent::kLoadable) {
-    snapshot->copied_ = LoadableRanges(snapshot->bytes().first(head.size), before.size);
-  }
-  // The rest serves debuggers. It is copied where that costs little.
-  constexpr uint64_t kWorthLeavingOut = 4 << 20;
-  if (before.size - SizeOf(snapshot->copied_) < kWorthLeavingOut || extent == Extent::kWhole) {
+  std::array<std::byte, kHead> head{};
+  if (extent == Extent::kWhole) {
     snapshot->copied_ = {{0, before.size}};
+  } else {
+    const size_t size = ReadAt(file.get(), head.data(), head.size(), 0, path);
+    snapshot->copied_ = LoadableRanges(std::span(head).first(size), before.size);
   }
-  for (const FileRange& range : snapshot->copied_) {
-    const uint64_t start = std::max(range.offset, head.size);
-    const uint64_t end = range.offset + range.size;
-    if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
+  for (const FileRange& range : snapshot->copied_) snapshot->Copy(file.get(), range, path);
+  if (extent == Extent::kLoadable &&
+      std::memcmp(head.data(), snapshot->bytes().data(), std::min(kHead, before.size)) != 0) {
+    ThrowChanged(path);  // the ranges are those of another state
   }
+  snapshot->held_ = snapshot->memory_->held();
   if (may_change_unseen) {
     for (const FileRange& range : snapshot->copied_) {
       ReadAgain(file.get(), snapshot->bytes().data(), range, path);

@@ -18,7 +18,7 @@ namespace soswap {
 class Snapshot final {
  public:
   enum class Extent {
-    kLoadable,  // without what only debuggers read, if that is megabytes
+    kLoadable,  // without what only linkers and debuggers read
     kWhole,
   };
 
@@ -49,6 +49,9 @@ class Snapshot final {
   // Whether all of the file was copied.
   bool whole() const noexcept { return copied_.front() == FileRange{0, source_.size}; }
 
+  // Bytes of memory, or of disk, that the copy holds, for as long as an image is mapped from it.
+  uint64_t held() const noexcept { return held_; }
+
   int descriptor() const noexcept { return memory_->descriptor(); }
 
   // A new name for dlopen(3) at every call; see core/base/loader_name.h.
@@ -72,6 +75,7 @@ class Snapshot final {
   bool on_noexec_ = false;
   std::unique_ptr<SnapshotMemory> memory_;
   std::vector<FileRange> copied_;
+  uint64_t held_ = 0;
   mutable std::atomic<bool> named_{false};  // the loader may have mapped it
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -145,6 +146,12 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
     ThrowSystemError(path, "no room for the copy", errno);
   }
   if (offset <= allocated_) allocated_ = offset + size;
+}
+
+uint64_t SnapshotMemory::held() const noexcept {
+  constexpr uint64_t kBlock = 512;  // of st_blocks, whatever the file system
+  struct stat status {};
+  return fstat(fd_.get(), &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * kBlock : 0;
 }
 
 // A mapping counts as an open file, also one that a forked child has inherited (measured).

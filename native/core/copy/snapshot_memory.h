@@ -34,6 +34,9 @@ class SnapshotMemory final {
   std::byte* data() const noexcept { return data_; }
   int descriptor() const noexcept { return fd_.get(); }
 
+  // Bytes of memory, or of disk, that it holds now.
+  uint64_t held() const noexcept;
+
   // Allocates pages for these bytes: without them, writing to a full disk is a SIGBUS. Throws
   // Error: kSystem.
   void Allocate(uint64_t offset, uint64_t size, const std::string& path);

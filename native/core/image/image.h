@@ -81,7 +81,7 @@ class Image final {
   // "snapshot", or the path of the file.
   std::string_view mapped_from() const noexcept { return MappedFrom(record_->origin); }
   uintptr_t base() const noexcept { return record_->base; }
-  uint64_t memory_size() const noexcept { return record_->origin.memory_size; }
+  uint64_t copy_size() const noexcept { return record_->origin.copy_size; }
   CallCount& calls() noexcept { return record_->calls; }
 
  private:

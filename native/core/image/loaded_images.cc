@@ -5,23 +5,90 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "core/base/this_thread.h"
+#include "core/image/written_memory.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
 namespace {
 
+// Of the process. A retained image takes four to six of the 65,530 mappings that Linux allows by
+// default, and each one makes dlopen(3) slower.
+constexpr MemoryUse kDefaultLimit{4000, uint64_t{4} << 30};
+
 struct List {
   std::mutex mutex;
   std::vector<std::shared_ptr<LoadedImage>> images;
+  MemoryUse limit = kDefaultLimit;
 };
 
 // Never destroyed: images are closed by finalizers that may run after the destructors of statics.
 List& TheList() {
   static auto* list = new List;
   return *list;
+}
+
+// Where a loaded object can write; nothing for a name that no object has.
+using Found = std::vector<std::optional<std::vector<AddressRange>>>;
+
+// Looks for objects of these names.
+Found Walk(const std::vector<std::string>& names, bool with_ranges) {
+  struct Search {
+    std::unordered_map<std::string_view, size_t> wanted;
+    Found found;
+    bool with_ranges;
+    bool out_of_memory = false;
+  };
+  Search search{{}, Found(names.size()), with_ranges};
+  search.wanted.reserve(names.size());
+  for (size_t index = 0; index < names.size(); ++index) search.wanted.emplace(names[index], index);
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        Search& into = *static_cast<Search*>(data);
+        const auto known = into.wanted.find(info->dlpi_name);
+        if (known == into.wanted.end()) return 0;
+        try {  // no exception may pass through the C library, which holds a lock meanwhile
+          auto& found = into.found[known->second];
+          found.emplace();
+          if (into.with_ranges) found = WritableRanges(*info);
+        } catch (const std::bad_alloc&) {
+          into.out_of_memory = true;
+        }
+        return into.out_of_memory ? 1 : 0;
+      },
+      &search);
+  if (search.out_of_memory) throw std::bad_alloc();
+  // A name that is asked for twice.
+  for (size_t index = 0; index < names.size(); ++index) {
+    const size_t first = search.wanted.find(names[index])->second;
+    if (first != index) search.found[index] = search.found[first];
+  }
+  return std::move(search.found);
+}
+
+// Bytes of pages that the object at this address has written.
+uint64_t WrittenBy(uintptr_t base) {
+  struct Search {
+    uintptr_t base;
+    std::vector<AddressRange> ranges;
+  } search{base, {}};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* data) {
+        Search& into = *static_cast<Search*>(data);
+        if (info->dlpi_addr != into.base) return 0;
+        try {
+          into.ranges = WritableRanges(*info);
+        } catch (const std::bad_alloc&) {
+          // Then it is not counted.
+        }
+        return 1;
+      },
+      &search);
+  return WrittenMemory().In(search.ranges);
 }
 
 // A given up image of which code may still run. Its handle is open, so the loader keeps it.
@@ -287,26 +354,103 @@ bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source) {
 }
 
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons) {
+  const bool is_new = image.retained.empty();
+  const uint64_t written = is_new ? WrittenBy(image.base) : 0;
   const std::lock_guard lock(TheList().mutex);
+  if (is_new) image.written = written;
   image.retained = std::move(reasons);
 }
 
 std::vector<LoadedImageInfo> LoadedImages() {
   const std::lock_guard lock(TheList().mutex);
-  // A thread that has ended may have let an image go since.
-  std::erase_if(TheList().images, [](const auto& image) {
-    return !image->retained.empty() && !IsLoaded(image->loader_name);
-  });
+  auto& images = TheList().images;
+  std::vector<std::string> names;
+  names.reserve(images.size());
+  for (const auto& image : images) names.push_back(image->loader_name);
+  const auto found = Walk(names, true);
+  const WrittenMemory memory;
   std::vector<LoadedImageInfo> infos;
-  infos.reserve(TheList().images.size());
-  for (const auto& image : TheList().images) {
-    if (!image->retained.empty() && image->tracking != nullptr && image->tracking->waits()) {
-      if (auto now = image->tracking->Reasons(); !now.empty()) image->retained = std::move(now);
+  infos.reserve(images.size());
+  std::vector<std::shared_ptr<LoadedImage>> left;
+  left.reserve(images.size());
+  for (size_t index = 0; index < images.size(); ++index) {
+    LoadedImage& image = *images[index];
+    // A thread that has ended may have let it go since.
+    if (!image.retained.empty() && !found[index]) continue;
+    left.push_back(images[index]);
+    if (!image.retained.empty() && image.tracking != nullptr && image.tracking->waits()) {
+      if (auto now = image.tracking->Reasons(); !now.empty()) image.retained = std::move(now);
     }
-    infos.push_back(
-        {image->origin, image->loader_name, image->base, image->calls.value(), image->retained});
+    if (found[index]) image.written = memory.In(*found[index]);
+    infos.push_back({image.origin, image.loader_name, image.base, image.calls.value(),
+                     image.retained, image.written});
   }
+  images = std::move(left);
   return infos;
+}
+
+MemoryUse RetainedImages() {
+  const std::lock_guard lock(TheList().mutex);
+  MemoryUse use;
+  for (const auto& image : TheList().images) {
+    if (image->retained.empty()) continue;
+    ++use.images;
+    use.bytes += image->origin.copy_size + image->written;
+  }
+  return use;
+}
+
+size_t RetainedImagesOf(const std::string& path) {
+  const std::lock_guard lock(TheList().mutex);
+  const auto& images = TheList().images;
+  return static_cast<size_t>(std::count_if(images.begin(), images.end(), [&](const auto& each) {
+    return !each->retained.empty() && each->origin.path == path;
+  }));
+}
+
+std::vector<std::optional<uint64_t>> HeldBytes(const std::vector<std::string>& loader_names) {
+  std::unordered_map<std::string_view, uint64_t> copies;
+  const std::lock_guard lock(TheList().mutex);
+  for (const auto& image : TheList().images) {
+    copies.emplace(image->loader_name, image->origin.copy_size);
+  }
+  const auto found = Walk(loader_names, true);
+  const WrittenMemory memory;
+  std::vector<std::optional<uint64_t>> held(loader_names.size());
+  for (size_t index = 0; index < held.size(); ++index) {
+    if (!found[index]) continue;
+    const auto copy = copies.find(loader_names[index]);
+    held[index] = memory.In(*found[index]) + (copy == copies.end() ? 0 : copy->second);
+  }
+  return held;
+}
+
+std::vector<bool> AreLoaded(const std::vector<std::string>& loader_names) {
+  const auto found = Walk(loader_names, false);
+  std::vector<bool> loaded(found.size());
+  for (size_t index = 0; index < found.size(); ++index) loaded[index] = found[index].has_value();
+  return loaded;
+}
+
+uint64_t UnmappedObjects() noexcept {
+  uint64_t count = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* into) {
+        *static_cast<uint64_t*>(into) = info->dlpi_subs;
+        return 1;
+      },
+      &count);
+  return count;
+}
+
+MemoryUse RetainedLimit() {
+  const std::lock_guard lock(TheList().mutex);
+  return TheList().limit;
+}
+
+void SetRetainedLimit(const MemoryUse& limit) {
+  const std::lock_guard lock(TheList().mutex);
+  TheList().limit = limit;
 }
 
 bool IsLoaded(const std::string& loader_name) {

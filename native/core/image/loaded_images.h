@@ -25,6 +25,7 @@ struct ImageOrigin {
   FileIdentity source;
   std::optional<std::string> build_id;
   uint64_t memory_size = 0;  // bytes of address space
+  uint64_t copy_size = 0;    // bytes that the private copy holds; 0: the loader maps the file
   UnloadFacts unload;
   bool from_file = false;     // the loader mapped the file itself
   bool of_c_library = false;  // the process uses it without us
@@ -57,6 +58,7 @@ struct LoadedImage {
   CallCount calls;
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   std::vector<RetainReason> retained;  // empty: live
+  uint64_t written = 0;                // bytes of its own pages, when they were last counted
 };
 
 // What LoadedImages() tells of one image.
@@ -66,6 +68,13 @@ struct LoadedImageInfo {
   uintptr_t base;
   int32_t calls_in_flight;
   std::vector<RetainReason> retained;
+  uint64_t written;
+};
+
+// Images, and the bytes that they hold: private copies, and pages that were written.
+struct MemoryUse {
+  size_t images = 0;
+  uint64_t bytes = 0;
 };
 
 // What an image that the loader knows by this name was mapped from: "snapshot" or the path.
@@ -101,6 +110,24 @@ LoaderHandle TakeWaiting(const std::string& loader_name);
 
 // Every live image, and every retained one that is still there.
 std::vector<LoadedImageInfo> LoadedImages();
+
+// The retained images of all threads, those of closed handles too, as they were last counted: each
+// when it was given up, and all by LoadedImages().
+MemoryUse RetainedImages();
+// How many of them were opened from this path.
+size_t RetainedImagesOf(const std::string& path);
+// The bytes that each of these images holds now; nothing for one that is not loaded any more. Takes
+// one walk through the loader's list, however many they are.
+std::vector<std::optional<uint64_t>> HeldBytes(const std::vector<std::string>& loader_names);
+// Which of these are loaded, in one walk too.
+std::vector<bool> AreLoaded(const std::vector<std::string>& loader_names);
+// How many objects the loader has unmapped so far.
+uint64_t UnmappedObjects() noexcept;
+
+// The limit of the retained images of the process. It only stands here: whoever opens and swaps
+// asks for it. Any thread.
+MemoryUse RetainedLimit();
+void SetRetainedLimit(const MemoryUse& limit);
 
 // Whether the process has an object loaded that carries this name, by any handle. Any thread.
 bool IsLoaded(const std::string& loader_name);

@@ -200,7 +200,24 @@ LoadedObjects LoadedObjects::List() {
   return list;
 }
 
+// As Answers() says.
+void LoadedObjects::MakeIndex() const {
+  for (size_t i = 0; i < objects_.size(); ++i) {
+    const LoadedObject& object = *objects_[i];
+    for (const std::string_view name :
+         {std::string_view(object.name), LastPart(object.name), std::string_view(object.soname)}) {
+      if (!name.empty()) index_.emplace(name, i);
+    }
+  }
+}
+
 size_t LoadedObjects::IndexOf(const std::string& needed) const {
+  constexpr size_t kWorthAnIndex = 16;
+  if (++searched_ == kWorthAnIndex) MakeIndex();
+  if (!index_.empty()) {
+    const auto known = index_.find(needed);
+    return known == index_.end() ? objects_.size() : known->second;
+  }
   const auto found = std::find_if(objects_.begin(), objects_.end(),
                                   [&](const auto& object) { return Answers(*object, needed); });
   return static_cast<size_t>(found - objects_.begin());
@@ -261,6 +278,8 @@ LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
     (staying[i] ? left : taken).push_back(std::move(objects_[i]));
   }
   objects_ = std::move(left);
+  index_.clear();
+  searched_ = 0;
   return taken;
 }
 

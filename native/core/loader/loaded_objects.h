@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace soswap {
@@ -33,6 +35,7 @@ class LoadedObjects final {
   const Objects& all() const noexcept { return objects_; }
 
   // The object that the loader would use for this DT_NEEDED entry without opening a file, or null.
+  // One thread at a time.
   const LoadedObject* Find(const std::string& needed) const;
 
   // The object of this name and everything it needs, itself first.
@@ -55,9 +58,14 @@ class LoadedObjects final {
 
   std::vector<const LoadedObject*> Closure(size_t first) const;
   size_t IndexOf(const std::string& needed) const;
+  void MakeIndex() const;
   void Mark(size_t index, Marks& marks) const;
 
   Objects objects_;
+  // The first object for each entry that it answers to; made once many were asked for. Views of the
+  // names of objects.
+  mutable std::unordered_map<std::string_view, size_t> index_;
+  mutable size_t searched_ = 0;
   // The program headers of what the main program is and needs; never freed. They stay where they
   // are, while an entry of the list is made anew now and then.
   const std::vector<const void*>* program_ = nullptr;
