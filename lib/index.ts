@@ -36,7 +36,7 @@ export type { FileStatus } from './image/file-status.js';
 export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
-export type { SwapOptions } from './swap/plan.js';
+export type { QuarantineOptions, SwapOptions } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export { swapOnSignal } from './triggers/signals.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';
