@@ -114,7 +114,10 @@ t.test('the options execPath and execArgv reach the child', async (t) => {
   const refused = { code, message: /did not run its program/ };
   t.throws(() => so.swapSync({ quarantine }), refused);
   await t.rejects(so.swap({ quarantine }), refused);
-  await t.rejects(so.swap({ quarantine: { execPath: '/nowhere' } }), { code, cause: { code: 'ENOENT' } });
+  await t.rejects(so.swap({ quarantine: { execPath: '/nowhere' } }), {
+    code,
+    cause: { code: 'ENOENT' },
+  });
   const wrong: [unknown, string][] = [
     [{ execPath: 1 }, 'ERR_INVALID_ARG_TYPE'],
     [{ execPath: '' }, 'ERR_INVALID_ARG_VALUE'],

@@ -69,7 +69,8 @@ function loadFailure(cause: unknown): string {
 
 function permissionAdvice(code: string): string {
   if (code === 'ERR_ACCESS_DENIED') return 'start it with --allow-fs-read for this package';
-  return 'permission' in process ? 'start it with --allow-addons' : 'start it without --no-addons';
+  const { permission } = process as { permission?: unknown }; // only with the permission model
+  return permission === undefined ? 'start it without --no-addons' : 'start it with --allow-addons';
 }
 
 /** The addon, and the path of its file. The addon belongs to this thread: each worker loads its own instance. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import type { Definitions } from '../call/types.js';
 import { FileWatch, type FileWatchOptions } from '../files/file-watch.js';
 import { SoError } from '../internal/errors.js';
@@ -55,8 +56,13 @@ export function checkWatchOptions(options: FileWatchOptions): Required<FileWatch
   };
 }
 
-/** Swaps after each complete replacement of the file. */
+/**
+ * Swaps after each complete replacement of the file.
+ *
+ * @throws {SoError} `ERR_SOSWAP_UNREADABLE`: the permission model of Node.js hides the file from this process for good.
+ */
 export function watchFile(path: string, options: FileWatchOptions, handle: Watched): Watch {
+  assertPermitted(path);
   const files = new FileWatch(path, options, async () => {
     try {
       const report = await handle.swapIfReplaced();
@@ -76,6 +82,16 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
     [Symbol.dispose]: () => watch.close(),
   };
   return watch;
+}
+
+function assertPermitted(path: string): void {
+  try {
+    statSync(path, { throwIfNoEntry: false });
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_ACCESS_DENIED') return; // it may change
+    const message = `cannot watch '${path}': Node.js needs the permission --allow-fs-read for it`;
+    throw new SoError('ERR_SOSWAP_UNREADABLE', message, path, undefined, { cause });
+  }
 }
 
 /** Checks whether a later try may succeed with the same file: a writer closes it, or calls end. */
