@@ -45,7 +45,7 @@ export type {
 export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
-export type { SwapOptions } from './swap/plan.js';
+export type { QuarantineOptions, SwapOptions } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export { swapOnSignal } from './triggers/signals.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

@@ -14,6 +14,9 @@ const programs = [
   'swap/quarantine/child',
 ];
 
+/** Files that are no programs and do not belong to the command line. */
+const places = { soswap: 'soswap.js', trial: 'swap/quarantine/trial.js' };
+
 const source = (name) => join(import.meta.dirname, '../lib', `${name}.ts`);
 
 const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
@@ -44,7 +47,7 @@ export default {
     // All that index.js needs is one file, and the other programs import from it: there is one class SoError and one addon
     // in a process. Each command of the command line is a file, loaded when it is called.
     manualChunks: { soswap: [source('index')], arguments: [source('cli/arguments')] },
-    chunkFileNames: ({ name }) => (name === 'soswap' ? 'soswap.js' : `cli/${name}.js`),
+    chunkFileNames: ({ name }) => places[name] ?? `cli/${name}.js`,
     sourcemap: true,
     hoistTransitiveImports: false,
     minifyInternalExports: false,

@@ -47,11 +47,16 @@ export function readArguments<const O extends Options>(
 /**
  * Returns the number that an option gives; `absent` if the option is absent.
  *
- * @throws {UsageError} The text is not a whole number, 0 or more.
+ * @throws {UsageError} The text is not a whole number, `least` or more.
  */
-export function wholeNumber<D>(option: string, text: string | undefined, absent: D): number | D {
+export function wholeNumber<D>(
+  option: string,
+  text: string | undefined,
+  absent: D,
+  least = 0,
+): number | D {
   if (text === undefined) return absent;
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (Number.isSafeInteger(value)) return value;
-  throw new UsageError(`--${option} must be a whole number, 0 or more. Received '${text}'`);
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw new UsageError(`--${option} must be a whole number, ${least} or more. Received '${text}'`);
 }

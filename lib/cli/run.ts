@@ -22,6 +22,8 @@ after each replacement of the file, and prints a line for each swap and each ref
       --count N         number of calls. Defaults to no limit
       --watch           a swap after each replacement of the file
       --settle MS       milliseconds for which the file must stay unchanged before a swap. Defaults to 50
+      --poll MS         milliseconds between two comparisons of the file, for file systems without events, with
+                        --watch. Defaults to 1000 on file systems known for that, and to no comparisons elsewhere
       --json            output of one JSON object per line: value, error, swap or refused. 64-bit integers are strings
   -h, --help            this help
 
@@ -43,6 +45,7 @@ export async function run(args: string[]): Promise<void> {
     count: { type: 'string' },
     watch: { type: 'boolean', default: false },
     settle: { type: 'string' },
+    poll: { type: 'string' },
     json: { type: 'boolean', default: false },
   });
   if (parsed === undefined) return;
@@ -53,6 +56,7 @@ export async function run(args: string[]): Promise<void> {
   const interval = wholeNumber('interval', values.interval, 1000);
   const count = wholeNumber('count', values.count, Number.POSITIVE_INFINITY);
   const settle = wholeNumber('settle', values.settle, 50);
+  const poll = wholeNumber('poll', values.poll, undefined, 1);
 
   const handle: SoHandle = SoHandle.open(path, { [symbol]: { ...signature, nonblocking: true } });
   const call = handle.functions[symbol];
@@ -63,7 +67,7 @@ export async function run(args: string[]): Promise<void> {
   let calling: Promise<unknown> | undefined;
   exitOnSignal(() => calling, exitTimeout);
   using _signal = swapOnSignal('SIGHUP', [handle]);
-  if (values.watch) handle.watch({ settle });
+  if (values.watch) handle.watch({ settle, ...(poll && { poll }) });
 
   for (let calls = 1; calls <= count; calls++) {
     try {

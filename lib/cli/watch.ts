@@ -11,13 +11,15 @@ import { readArguments, wholeNumber } from './arguments.js';
 import { exitOnSignal } from './exit-on-signal.js';
 import { ShellCommand } from './shell-command.js';
 
-const usage = `usage: soswap watch LIB [--exec CMD] [--settle MS] [--json]
+const usage = `usage: soswap watch LIB [--exec CMD] [--settle MS] [--poll MS] [--json]
 
 Prints a line and runs a command after each complete replacement of a library, without loading it. Waits while the
 file is being written. If the new file is not a library, prints an error and does not run the command.
 
       --exec CMD    command for 'sh -c', with the path in $SOSWAP_PATH. One command runs at a time; Ctrl-C ends it
       --settle MS   milliseconds for which the file must stay unchanged. Defaults to 50
+      --poll MS     milliseconds between two comparisons of the file, for file systems without events. Defaults to
+                    1000 on file systems known for that, and to no comparisons elsewhere
       --json        output of one JSON object per line. 64-bit integers are strings
   -h, --help        this help
 
@@ -30,11 +32,13 @@ export async function run(args: string[]): Promise<void> {
   const parsed = readArguments(args, usage, ['LIB'], {
     exec: { type: 'string' },
     settle: { type: 'string' },
+    poll: { type: 'string' },
     json: { type: 'boolean', default: false },
   });
   if (parsed === undefined) return;
   const { exec, json } = parsed.values;
   const settle = wholeNumber('settle', parsed.values.settle, 50);
+  const poll = wholeNumber('poll', parsed.values.poll, undefined, 1);
   const path = libraryPath(parsed.operands[0]);
   let known = await take(path);
 
@@ -47,20 +51,25 @@ export async function run(args: string[]): Promise<void> {
     if (failure !== undefined) printError(`'${text}' failed: ${failure}`);
   };
 
-  const files = new FileWatch(path, { settle, persistent: true }, async () => {
-    const last = known;
-    try {
-      if ((await runAsync(last.fileStatus())) === 'current') return;
-      known = await take(path);
-      last.release();
-    } catch (error) {
-      if (isTemporary(error)) files.retry();
-      else printError(error instanceof Error ? error.message : String(error));
-      return;
-    }
-    printReplacement(path, last.facts, known.facts, json);
-    if (exec !== undefined) await execute(exec);
-  });
+  const files = new FileWatch(
+    path,
+    { settle, ...(poll && { poll }), persistent: true },
+    async () => {
+      const last = known;
+      try {
+        if ((await runAsync(last.fileStatus())) === 'current') return;
+        known = await take(path);
+        last.release();
+      } catch (error) {
+        if (isTemporary(error)) files.retry();
+        else if (!isTruncated(error) || !files.retryWhenDone())
+          printError(error instanceof Error ? error.message : String(error));
+        return;
+      }
+      printReplacement(path, last.facts, known.facts, json);
+      if (exec !== undefined) await execute(exec);
+    },
+  );
   files.retry(); // the file may have changed since take() above
 }
 
@@ -87,6 +96,11 @@ function isTemporary(error: unknown): boolean {
     error instanceof SoError &&
     (error.code === 'ERR_SOSWAP_BEING_WRITTEN' || error.code === 'ERR_SOSWAP_NOT_FOUND')
   );
+}
+
+/** Checks whether the file lacks its end, which a writer may still add. */
+function isTruncated(error: unknown): boolean {
+  return error instanceof SoError && error.code === 'ERR_SOSWAP_TRUNCATED';
 }
 
 function printError(message: string): void {

@@ -2,6 +2,8 @@ import { type BigIntStats, type FSWatcher, statSync, watch } from 'node:fs';
 import { basename } from 'node:path';
 import { longestTimer } from '../internal/options.js';
 import { pathHops } from './path-hops.js';
+import { isSilent } from './silent-mounts.js';
+import { isUnfinished } from './unfinished.js';
 
 /** The options of a watch. */
 export interface FileWatchOptions {
@@ -9,10 +11,19 @@ export interface FileWatchOptions {
   readonly settle?: number;
   /** A watch that keeps the process alive. Defaults to `false`. */
   readonly persistent?: boolean;
+  /**
+   * Milliseconds, 1 or more, between two calls of stat(2) that compare the file, beside the events of inotify(7); `true`
+   * for 1000. Defaults to `true` where the file lies on a network file system or on one of FUSE, 9P or a virtual machine,
+   * where it is itself a mount point, and where a directory cannot be watched; elsewhere to no such calls.
+   */
+  readonly poll?: number | true;
 }
 
-/** Milliseconds between two checks of a file whose directories cannot all be watched. */
+/** Milliseconds between two comparisons of a file that is polled. */
 const pollInterval = 1000;
+
+/** Milliseconds for which a file that lacks its end must stay unchanged before it is read: its writer may pause. */
+const longestPause = 1500;
 
 /** Milliseconds that a retry waits at most, beside the settle time. */
 const maxRetryDelay = 1000;
@@ -29,8 +40,11 @@ interface WatchedDirectory {
 /**
  * Watches a path and calls a function after the file was replaced or written and has then stayed unchanged for the
  * settle time. After each event the watch follows the path again and compares the file, so that the kind of event does
- * not matter: it sees a changed symbolic link, a renamed directory and a file that returns. If it cannot watch a
- * directory, because of permissions or because inotify(7) has no watches left, it compares the file every second.
+ * not matter: it sees a changed symbolic link, a renamed directory and a file that returns. Where events may be missing, it
+ * polls the file: on request, if a file system is silent, and if it cannot watch a directory, because of permissions or
+ * because inotify(7) has no watches left.
+ *
+ * It waits longer for a file that lacks its end, because a writer may add pieces and pause between them.
  */
 export class FileWatch {
   readonly #path: string;
@@ -38,7 +52,10 @@ export class FileWatch {
   readonly #persistent: boolean;
   readonly #settled: () => Promise<void>;
   readonly #directories = new Map<string, WatchedDirectory>();
-  #seen: string | undefined;
+  readonly #interval: number | undefined;
+  #seen: Identity | undefined;
+  #changedAt = performance.now();
+  #isSilent: boolean;
   #timer: NodeJS.Timeout | undefined;
   #retryDelay = 0;
   #isCalling = false;
@@ -54,7 +71,9 @@ export class FileWatch {
     this.#path = path;
     this.#settle = options.settle ?? 50;
     this.#persistent = options.persistent ?? false;
+    this.#interval = options.poll === true ? pollInterval : options.poll;
     this.#settled = settled;
+    this.#isSilent = isSilent(path, pathHops(path).keys());
     this.#follow();
     this.#seen = identity(path);
   }
@@ -64,8 +83,19 @@ export class FileWatch {
    * long as the one before, at most a second more than the settle time.
    */
   retry(): void {
+    if (this.#timer !== undefined) return; // the file has changed meanwhile
     this.#schedule(this.#settle + this.#retryDelay);
     this.#retryDelay = Math.min(2 * this.#retryDelay + 10, maxRetryDelay);
+  }
+
+  /**
+   * Calls `settled` again once the file has been unchanged for so long that no writer will add anything to it. Returns
+   * `false` if it has been already.
+   */
+  retryWhenDone(): boolean {
+    const wait = this.#changedAt + longestPause - performance.now();
+    if (wait > 0 && this.#timer === undefined) this.#schedule(wait);
+    return wait > 0;
   }
 
   close(): void {
@@ -101,8 +131,9 @@ export class FileWatch {
           blind ||= outcome === 'impossible';
         }
       }
+      if (changed) this.#isSilent = isSilent(this.#path, hops.keys());
     } while (changed);
-    this.#pollWhile(blind);
+    this.#pollWhile(blind || this.#isSilent || this.#interval !== undefined);
   }
 
   #watch(directory: string, now: string | undefined, names: Set<string>) {
@@ -132,25 +163,39 @@ export class FileWatch {
     this.#directories.delete(directory);
   }
 
-  #pollWhile(blind: boolean): void {
-    if (blind === (this.#poll !== undefined)) return;
+  #pollWhile(needed: boolean): void {
+    if (needed === (this.#poll !== undefined)) return;
     clearInterval(this.#poll);
-    this.#poll = blind ? setInterval(() => this.#check(), pollInterval) : undefined;
+    const interval = Math.min(this.#interval ?? pollInterval, longestTimer);
+    const look = () => this.#notice(this.#hasChanged());
+    this.#poll = needed ? setInterval(look, interval) : undefined;
     if (!this.#persistent) this.#poll?.unref();
   }
 
   #check(): void {
     if (this.#closed) return;
     this.#follow();
-    if (this.#hasChanged()) this.#schedule(this.#settle);
+    this.#notice(this.#hasChanged());
   }
 
-  #hasChanged(): boolean {
+  #notice(change: Change): void {
+    if (change === 'other') {
+      this.#isSilent = isSilent(this.#path, this.#directories.keys());
+      this.#follow();
+      this.#schedule(this.#settle);
+    } else if (change === 'ctime' && this.#timer === undefined) {
+      this.#schedule(this.#settle);
+    }
+  }
+
+  #hasChanged(): Change {
     const now = identity(this.#path);
-    if (now === this.#seen) return false;
+    const before = this.#seen;
     this.#seen = now;
+    if (now?.contents === before?.contents) return now?.ctime === before?.ctime ? 'none' : 'ctime';
+    this.#changedAt = performance.now();
     this.#retryDelay = 0;
-    return true;
+    return 'other';
   }
 
   #schedule(delay: number): void {
@@ -161,8 +206,10 @@ export class FileWatch {
   }
 
   async #callSettled(): Promise<void> {
-    if (this.#hasChanged()) return this.#schedule(this.#settle); // the file is still changing
+    this.#timer = undefined;
+    if (this.#hasChanged() === 'other') return this.#schedule(this.#settle); // it is still changing
     if (this.#seen === undefined) return;
+    if (isUnfinished(this.#path) && this.retryWhenDone()) return;
     this.#callAgain = true;
     if (this.#isCalling) return;
     this.#isCalling = true;
@@ -183,12 +230,24 @@ function directoryIdentity(path: string): string | undefined {
   return status && [status.dev, status.ino, status.birthtimeNs].join();
 }
 
-/** Identifies a state of a file; `undefined` if there is no file. */
-function identity(path: string): string | undefined {
+/**
+ * Between two looks at a file nothing has changed; or only the ctime, by another hard link, or by a writer that set the
+ * mtime back, so that the file may have other bytes; or it is another file, or was written.
+ */
+type Change = 'none' | 'ctime' | 'other';
+
+/** Identifies a state of a file. */
+interface Identity {
+  readonly contents: string;
+  readonly ctime: bigint;
+}
+
+/** `undefined` if there is no file. */
+function identity(path: string): Identity | undefined {
   const status = statOrUndefined(path);
   if (status === undefined) return undefined;
   const { dev, ino, size, mtimeNs, ctimeNs } = status;
-  return [dev, ino, size, mtimeNs, ctimeNs].join();
+  return { contents: [dev, ino, size, mtimeNs].join(), ctime: ctimeNs };
 }
 
 /** Treats a file that cannot be reached as absent. */

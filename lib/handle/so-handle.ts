@@ -223,7 +223,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * process. The watch waits for a file that somebody is still writing, and tries a refused file again when it has
    * changed. It does not keep the process alive, and ends with {@link close}.
    *
-   * @throws {SoError} `ERR_SOSWAP_CLOSED`.
+   * @throws {SoError} `ERR_SOSWAP_CLOSED`; `ERR_SOSWAP_UNREADABLE`: the permission model of Node.js hides the file.
    * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
    *
    * @example

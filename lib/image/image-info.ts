@@ -10,11 +10,6 @@ interface ImageFile {
   readonly inode: bigint;
   /** Size of the file in bytes. */
   readonly size: number;
-  /**
-   * Bytes of memory that the private copy of the file holds as long as the image is mapped; bytes of disk where the system
-   * refuses memory files. 0 with `image: 'direct'`.
-   */
-  readonly copySize: number;
   /** When the file was last written, in nanoseconds since 1970. */
   readonly mtimeNs: bigint;
   /** The linker's build id in hexadecimal digits, `null` if the file has none. */
@@ -33,6 +28,11 @@ export interface ImageInfo extends ImageFile {
   readonly base: bigint;
   /** The file that the loader mapped: `snapshot`, a private copy, or with `image: 'direct'` the path of the file. */
   readonly mappedFrom: string;
+  /**
+   * Bytes of memory that the private copy of the file holds as long as the image is mapped; bytes of disk where the system
+   * refuses memory files. 0 with `image: 'direct'`.
+   */
+  readonly copySize: number;
   /** Called by JSON.stringify(): the 64-bit fields become strings of decimal digits. */
   readonly toJSON: () => Json<Omit<ImageInfo, 'toJSON'>>;
 }

@@ -28,8 +28,8 @@ export function retainedLimit(
 ): RetainedLimit {
   if (options === undefined) return absent;
   checkOptions(options);
-  const given = options as Partial<RetainedLimit>;
-  const limit = { images: given.images ?? absent.images, bytes: given.bytes ?? absent.bytes };
+  const { images = absent.images, bytes = absent.bytes } = options as Partial<RetainedLimit>;
+  const limit = { images, bytes };
   for (const key of ['images', 'bytes'] as const) {
     if (typeof limit[key] !== 'number' || !(limit[key] >= 0)) {
       throw argumentTypeError(`${name}.${key}`, 'a number, 0 or more', limit[key]);

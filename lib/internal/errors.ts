@@ -129,7 +129,10 @@ export const SoErrorCode = {
   ERR_SOSWAP_NOT_LOADED: 'ERR_SOSWAP_NOT_LOADED',
   /** `verify` refused the candidate. `cause` is the error that it threw. */
   ERR_SOSWAP_VERIFY: 'ERR_SOSWAP_VERIFY',
-  /** The candidate crashed, hung or failed in the child process of `quarantine`. */
+  /**
+   * The candidate crashed, hung or failed in the child process of `quarantine`, or no child process could be started. On
+   * import: a process of a quarantine has started this one.
+   */
   ERR_SOSWAP_QUARANTINE: 'ERR_SOSWAP_QUARANTINE',
   /** The swap would retain more images or bytes than `maxRetained` or `limitRetained()` allows; or `open()` would lead to that. */
   ERR_SOSWAP_RETAINED_LIMIT: 'ERR_SOSWAP_RETAINED_LIMIT',
@@ -146,7 +149,7 @@ export const SoErrorCode = {
   ERR_SOSWAP_REPLACED_DEPENDENCY: 'ERR_SOSWAP_REPLACED_DEPENDENCY',
   /** No loaded library and no dependency defines symbols that the library needs. `symbol` is the first one. */
   ERR_SOSWAP_UNDEFINED_SYMBOL: 'ERR_SOSWAP_UNDEFINED_SYMBOL',
-  /** The addon of soswap does not load on this system. `npx soswap build` compiles it. */
+  /** The addon of soswap does not load. The message says what helps: `npx soswap build`, or a permission of Node.js. */
   ERR_SOSWAP_ADDON: 'ERR_SOSWAP_ADDON',
   /** `install()` could not write the destination, which is unchanged. `cause` is the error of the system. */
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',

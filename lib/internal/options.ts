@@ -46,15 +46,17 @@ export function flag(name: string, value: unknown): boolean {
 export const longestTimer = 2 ** 31 - 1;
 
 /**
- * Returns a duration of 0 or more milliseconds; `absent` if it is absent.
+ * Returns a duration of `least` or more milliseconds; `absent` if it is absent.
  *
  * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
  */
-export function milliseconds(name: string, value: unknown, absent: number): number {
+export function milliseconds(name: string, value: unknown, absent: number, least = 0): number {
   if (value === undefined) return absent;
   if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
-  if (value >= 0) return value;
-  const error = new RangeError(`The value of "${name}" must be 0 or more. Received ${value}`);
+  if (value >= least) return value;
+  const error = new RangeError(
+    `The value of "${name}" must be ${least} or more. Received ${value}`,
+  );
   throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
 }
 

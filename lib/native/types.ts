@@ -372,9 +372,19 @@ export interface Addon {
    * Creates a file in memory and returns its descriptor, which the addon closes at the end of the thread at the latest.
    */
   openMemoryFile(): number;
+  /** Opens the file of a descriptor for reading alone, with an offset of its own. Close it as a memory file. */
+  reopenReadOnly(descriptor: number): number;
   closeMemoryFile(descriptor: number): void;
+  /** Returns the number of this thread, gettid(2). */
+  threadId(): number;
   /** Makes the kernel end this process after `seconds`, or when the thread that started it ends. */
-  dieWithParent(parent: number, seconds: number): void;
+  dieWithParent(parent: number, thread: number, seconds: number): void;
+  /** Ends this child process, and all of its process group, with this thread. */
+  endWithThread(child: number): void;
+  /** Takes {@link endWithThread} back: the child process has ended, and may have left its number to another. */
+  hasEnded(child: number): void;
+  /** Ends all child processes of {@link endWithThread} now, and leaves no zombie. */
+  endChildren(): void;
   /** Makes a crash of this process write no core(5) file. */
   leaveNoCore(): void;
   /** Gives a name to a file that was opened with O_TMPFILE. */

@@ -2,6 +2,7 @@ import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { checkOptions, milliseconds, oneOf, unloadPolicy } from '../internal/options.js';
+import type { Quarantine } from './quarantine/quarantine.js';
 import type { SwapOrder } from './report.js';
 
 /** The options of a swap. */
@@ -34,12 +35,7 @@ export interface SwapOptions<D extends Definitions = Definitions> {
    * A trial in a child process, which loads the candidate first: a crash, a hang or an error there refuses the candidate
    * with `ERR_SOSWAP_QUARANTINE`. Constructors and destructors run there; no function is called. Defaults to `false`.
    */
-  readonly quarantine?:
-    | boolean
-    | {
-        /** Milliseconds, 0 or more, that the child may take. Defaults to 10,000. */
-        readonly timeout?: number;
-      };
+  readonly quarantine?: boolean | QuarantineOptions;
   /** The fate of the old image. Defaults to the option `unload` of {@link SoHandle.open}. */
   readonly unload?: UnloadPolicy;
   /**
@@ -53,14 +49,26 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   readonly loadOn?: 'thread' | 'main';
 }
 
+/** The options of a quarantine. */
+export interface QuarantineOptions {
+  /** Milliseconds, 0 or more, that the child may take. Defaults to 10,000. */
+  readonly timeout?: number;
+  /**
+   * The path of the Node.js that runs the child process. A single executable application, Electron and other programs
+   * that contain Node.js need it. Defaults to `process.execPath`.
+   */
+  readonly execPath?: string;
+  /** Options of Node.js for the child process. `NODE_OPTIONS` has no effect there. Defaults to none. */
+  readonly execArgv?: readonly string[];
+}
+
 /** The options of a swap with every default filled in. */
 export interface SwapPlan<D extends Definitions> {
   readonly order: SwapOrder;
   readonly timeout: number;
   readonly signal: AbortSignal | undefined;
   readonly verify: SwapOptions<D>['verify'];
-  /** Milliseconds; `undefined` without quarantine. */
-  readonly quarantine: number | undefined;
+  readonly quarantine: Quarantine | undefined;
   readonly unload: UnloadPolicy;
   /** Load and unmap on other threads. */
   readonly onThread: boolean;
@@ -104,7 +112,7 @@ export function planSwap<D extends Definitions>(
     timeout,
     signal: abortSignal(signal),
     verify,
-    quarantine: quarantineTimeout(quarantine),
+    quarantine: planQuarantine(quarantine),
     unload: unloadPolicy(fate),
     onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
   };
@@ -123,11 +131,28 @@ function assertAbsent(name: string, value: unknown, where: string): void {
   if (value !== undefined) throw argumentValueError(name, `has no effect with ${where}`, value);
 }
 
-function quarantineTimeout(quarantine: unknown): number | undefined {
-  if (typeof quarantine === 'boolean') return quarantine ? defaultTimeout : undefined;
-  if (typeof quarantine !== 'object' || quarantine === null) {
+function planQuarantine(quarantine: unknown): Quarantine | undefined {
+  if (quarantine === false) return undefined;
+  if (quarantine !== true && (typeof quarantine !== 'object' || quarantine === null)) {
     throw argumentTypeError('options.quarantine', 'a boolean or an object', quarantine);
   }
-  const timeout = 'timeout' in quarantine ? quarantine.timeout : undefined;
-  return milliseconds('options.quarantine.timeout', timeout, defaultTimeout);
+  const {
+    timeout,
+    execPath,
+    execArgv = [],
+  }: QuarantineOptions = quarantine === true ? {} : quarantine;
+  if (execPath !== undefined && typeof execPath !== 'string') {
+    throw argumentTypeError('options.quarantine.execPath', 'a string', execPath);
+  }
+  if (execPath === '' || execPath?.includes('\0')) {
+    throw argumentValueError('options.quarantine.execPath', 'must be a path', execPath);
+  }
+  if (!Array.isArray(execArgv) || !execArgv.every((each) => typeof each === 'string')) {
+    throw argumentTypeError('options.quarantine.execArgv', 'an array of strings', execArgv);
+  }
+  return {
+    timeout: milliseconds('options.quarantine.timeout', timeout, defaultTimeout),
+    execPath,
+    execArgv: [...execArgv],
+  };
 }

@@ -21,6 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   // Hooks run the last one first: by then every work on another thread has ended, whose hook was
   // added when it began, and no finalizer has run yet.
   env.AddCleanupHook([owned = data->owned] { owned->CloseAll(); });
+  env.AddCleanupHook([data] { data->children.EndAll(); });
   exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");
   soswap::LibraryWrap::Init(env, exports);
   soswap::SlotsWrap::Init(env, exports);

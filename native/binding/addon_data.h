@@ -5,6 +5,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "binding/child_processes.h"
 #include "binding/owned_objects.h"
 #include "core/base/file_descriptor.h"
 #include "core/base/work_threads.h"
@@ -18,6 +19,7 @@ struct AddonData {
   std::shared_ptr<OwnedObjects> owned = std::make_shared<OwnedObjects>();
   // By number. A worker may be terminated before its JavaScript gets to closing them.
   std::unordered_map<int, FileDescriptor> memory_files;
+  ChildProcesses children;
   WorkThreads threads;
 };
 

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +17,7 @@
 
 #include "binding/addon_data.h"
 #include "binding/js_error.h"
+#include "core/base/this_thread.h"
 #include "core/base/unnamed_file.h"
 #include "core/bind/bound_imports.h"
 #include "core/resolve/library_search.h"
@@ -59,18 +61,52 @@ Napi::Value OpenMemoryFile(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, descriptor);
 }
 
+// reopenReadOnly(descriptor)
+Napi::Value ReopenReadOnly(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int original = info[0].As<Napi::Number>();
+  FileDescriptor file = Translating(env, [&] { return ReopenForReading(original); });
+  const int descriptor = file.get();
+  env.GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
+  return Napi::Number::New(env, descriptor);
+}
+
 // closeMemoryFile(descriptor)
 void CloseMemoryFile(const Napi::CallbackInfo& info) {
   info.Env().GetInstanceData<AddonData>()->memory_files.erase(info[0].As<Napi::Number>());
 }
 
-// dieWithParent(parent, seconds): ends this process when the thread that started it ends, prctl(2),
-// or when the time is up, alarm(2), whatever it is doing then.
+// threadId()
+Napi::Value ThreadId(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), ThisThread());
+}
+
+// dieWithParent(parent, thread, seconds): ends this process when the thread that started it ends,
+// prctl(2), or when the time is up, alarm(2), whatever it is doing then.
 void DieWithParent(const Napi::CallbackInfo& info) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const pid_t parent = info[0].As<Napi::Number>();
-  if (getppid() != parent) _exit(EXIT_FAILURE);
-  alarm(info[1].As<Napi::Number>());
+  const pid_t thread = info[1].As<Napi::Number>();
+  // They may have ended before.
+  if (getppid() != parent || (syscall(SYS_tgkill, parent, thread, 0) != 0 && errno == ESRCH)) {
+    _exit(EXIT_FAILURE);
+  }
+  alarm(info[2].As<Napi::Number>());
+}
+
+// endWithThread(child)
+void EndWithThread(const Napi::CallbackInfo& info) {
+  info.Env().GetInstanceData<AddonData>()->children.Add(info[0].As<Napi::Number>());
+}
+
+// hasEnded(child)
+void HasEnded(const Napi::CallbackInfo& info) {
+  info.Env().GetInstanceData<AddonData>()->children.Remove(info[0].As<Napi::Number>());
+}
+
+// endChildren()
+void EndChildren(const Napi::CallbackInfo& info) {
+  info.Env().GetInstanceData<AddonData>()->children.EndAll();
 }
 
 // leaveNoCore(): no core(5) file is written when this process crashes.
@@ -101,8 +137,13 @@ void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
   exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
   exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
+  exports["reopenReadOnly"] = Napi::Function::New<ReopenReadOnly>(env, "reopenReadOnly");
   exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");
   exports["leaveNoCore"] = Napi::Function::New<LeaveNoCore>(env, "leaveNoCore");
+  exports["threadId"] = Napi::Function::New<ThreadId>(env, "threadId");
+  exports["endWithThread"] = Napi::Function::New<EndWithThread>(env, "endWithThread");
+  exports["hasEnded"] = Napi::Function::New<HasEnded>(env, "hasEnded");
+  exports["endChildren"] = Napi::Function::New<EndChildren>(env, "endChildren");
   exports["dieWithParent"] = Napi::Function::New<DieWithParent>(env, "dieWithParent");
   exports["stackAddress"] = Napi::Function::New<StackAddress>(env, "stackAddress");
   exports["unboundImports"] = Napi::Function::New<UnboundImports>(env, "unboundImports");

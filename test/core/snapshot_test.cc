@@ -325,3 +325,28 @@ TEST_CASE("two snapshots of the same bytes are the same") {
   CHECK(one->SameBytesAs(*Snapshot::Take(workshop / "two", kPrivateFile)));
   CHECK_FALSE(one->SameBytesAs(*Snapshot::Take(workshop / "three", kMemory)));
 }
+
+TEST_CASE("links to the file that come and go during the copy change nothing") {
+  const Workshop workshop;
+  const std::string path = workshop / "file";
+  const std::string link = workshop / "link";
+  const std::string text(size_t{4} << 20, 'x');
+  WriteText(path, text);
+  std::atomic<bool> done{false};
+  std::atomic<int> links{0};
+  std::thread linker([&] {
+    while (!done) {
+      ::link(path.c_str(), link.c_str());
+      unlink(link.c_str());
+      ++links;
+    }
+  });
+  int copies = 0;
+  for (; copies < 50 || links < 50; ++copies) {
+    if (TextOf(*Snapshot::Take(path, kMemory)) != text) break;
+  }
+  done = true;
+  linker.join();
+  CHECK(copies >= 50);
+  CHECK(links >= 50);
+}

@@ -6,7 +6,19 @@ import type { Candidate } from '../../image/candidate.js';
 import { SoError } from '../../internal/errors.js';
 import { longestTimer } from '../../internal/options.js';
 import { type Steps, step } from '../../internal/steps.js';
-import { native, packageRoot } from '../../native/addon.js';
+import { addonPath, native, packageRoot } from '../../native/addon.js';
+import { assertMayQuarantine, quarantineMark } from '../../native/quarantine-mark.js';
+import { anotherNode, whyNotNode } from './executable.js';
+
+/** How a candidate is quarantined. */
+export interface Quarantine {
+  /** Milliseconds that the child may take. */
+  readonly timeout: number;
+  /** The path of a Node.js; `undefined` for the executable of this process. */
+  readonly execPath: string | undefined;
+  /** The arguments of the executable that come before those of its program. */
+  readonly execArgv: readonly string[];
+}
 
 const childProgram = join(packageRoot, 'dist/swap/quarantine/child.js');
 
@@ -16,72 +28,102 @@ const processes = () => process.getBuiltinModule('node:child_process');
 /**
  * Loads the candidate in a child process, with its constructors and destructors, and waits for its end.
  *
- * @param timeout Milliseconds.
  * @throws {SoError} `ERR_SOSWAP_QUARANTINE`
  */
-export function* quarantine(candidate: Candidate, timeout: number): Steps<void> {
+export function* quarantine(candidate: Candidate, how: Quarantine): Steps<void> {
+  assertMayQuarantine(candidate.path);
+  const why = how.execPath === undefined ? whyNotNode() : undefined;
+  if (why !== undefined) throw noChild(candidate, `${why}; ${anotherNode}`);
   yield* step(
-    () => quarantineSync(candidate, timeout),
-    () => quarantineAsync(candidate, timeout),
+    () => quarantineSync(candidate, how),
+    () => quarantineAsync(candidate, how),
   );
 }
 
-function quarantineSync(candidate: Candidate, timeout: number): void {
-  withReport((report) => {
-    const { status, signal, error, pid } = processes().spawnSync(
-      process.execPath,
-      argumentsFor(candidate, timeout),
-      {
-        ...optionsFor(candidate, report),
+function quarantineSync(candidate: Candidate, how: Quarantine): void {
+  withFiles(candidate, (copy, report) => {
+    const { timeout } = how;
+    const { status, signal, error, pid } = started(candidate, () =>
+      processes().spawnSync(executableOf(how), argumentsFor(candidate, how), {
+        ...optionsFor(copy, report),
         timeout: Math.max(1, Math.min(timeout, longestTimer)),
         killSignal: 'SIGKILL',
-      },
+      }),
     );
     killGroup(pid);
     const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
-    if (error !== undefined && !hung)
-      throw refusal(candidate, `no child process: ${error.message}`);
-    judge(candidate, { status, signal, hung, timeout, report });
+    if (error !== undefined && !hung) throw noChildBecause(candidate, error);
+    judge(candidate, how, { status, signal, hung, report });
   });
 }
 
-async function quarantineAsync(candidate: Candidate, timeout: number): Promise<void> {
-  await withReport(async (report) => {
-    const child = processes().spawn(
-      process.execPath,
-      argumentsFor(candidate, timeout),
-      optionsFor(candidate, report),
+async function quarantineAsync(candidate: Candidate, how: Quarantine): Promise<void> {
+  await withFiles(candidate, async (copy, report) => {
+    endChildrenAtExit();
+    const child = started(candidate, () =>
+      processes().spawn(executableOf(how), argumentsFor(candidate, how), optionsFor(copy, report)),
     );
+    const { pid = 0 } = child;
+    if (pid > 0) native.endWithThread(pid);
     let hung = false;
     const expire = () => {
       hung = true;
-      killGroup(child.pid);
+      killGroup(pid);
     };
-    const timer = setTimeout(expire, Math.min(timeout, longestTimer));
-    const exited = once(child, 'exit').finally(() => clearTimeout(timer));
-    const [status, signal] = await exited.catch((error: Error) => {
-      throw refusal(candidate, `no child process: ${error.message}`);
+    const timer = setTimeout(expire, Math.min(how.timeout, longestTimer));
+    const exited = once(child, 'exit').finally(() => {
+      clearTimeout(timer);
+      native.hasEnded(pid);
     });
-    killGroup(child.pid);
-    judge(candidate, { status, signal, hung, timeout, report });
+    const [status, signal] = await exited.catch((error: Error) => {
+      throw noChildBecause(candidate, error);
+    });
+    killGroup(pid);
+    judge(candidate, how, { status, signal, hung, report });
   });
+}
+
+/** Starts a child. Node.js throws at once if its permission model forbids that. */
+function started<Child>(candidate: Candidate, start: () => Child): Child {
+  try {
+    return start();
+  } catch (error) {
+    throw noChildBecause(candidate, error);
+  }
+}
+
+let endsChildren = false;
+
+/** For process.exit() on the main thread, which runs no cleanup of the addon. */
+function endChildrenAtExit(): void {
+  if (!endsChildren) process.on('exit', native.endChildren);
+  endsChildren = true;
 }
 
 interface Ending {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly hung: boolean;
-  readonly timeout: number;
   readonly report: number;
 }
 
-function judge(candidate: Candidate, { status, signal, hung, timeout, report }: Ending): void {
-  if (hung) throw refusal(candidate, `it hung there for ${timeout} ms`);
-  if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
+function judge(
+  candidate: Candidate,
+  how: Quarantine,
+  { status, signal, hung, report }: Ending,
+): void {
   const text = textOf(report);
-  if (text === 'loaded') return;
-  throw refusal(candidate, text || `it ended the process there, with code ${status}`);
+  if (!text.startsWith('+') && (!hung || how.timeout >= longestStart)) {
+    throw noChild(candidate, `${executableOf(how)} did not run its program; ${anotherNode}`);
+  }
+  if (hung) throw refusal(candidate, `it hung there for ${how.timeout} ms`);
+  if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
+  if (text === '+loaded') return;
+  throw refusal(candidate, text.slice(1) || `it ended the process there, with code ${status}`);
 }
+
+/** Milliseconds within which a Node.js has begun, even on a busy machine. */
+const longestStart = 5000;
 
 /** Without /proc, which may show other processes. */
 function textOf(report: number): string {
@@ -90,24 +132,42 @@ function textOf(report: number): string {
   return text.toString();
 }
 
-function refusal({ path }: Candidate, why: string): SoError {
-  const message = `cannot use '${path}': a child process tried to load it: ${why}`;
-  return new SoError('ERR_SOSWAP_QUARANTINE', message, path);
+function refusal(candidate: Candidate, why: string): SoError {
+  return refused(candidate, `a child process tried to load it: ${why}`);
 }
 
-function argumentsFor({ path, mode }: Candidate, timeout: number): string[] {
+function noChild(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
+  return refused(candidate, `there is no child process for its quarantine: ${why}`, options);
+}
+
+function noChildBecause(candidate: Candidate, cause: unknown): SoError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const denied = 'Node.js needs the permission --allow-child-process';
+  const advice = code === 'ERR_ACCESS_DENIED' ? denied : anotherNode;
+  return noChild(candidate, `${message}; ${advice}`, { cause });
+}
+
+function refused({ path }: Candidate, why: string, options?: ErrorOptions): SoError {
+  const message = `cannot use '${path}': ${why}`;
+  return new SoError('ERR_SOSWAP_QUARANTINE', message, path, undefined, options);
+}
+
+const executableOf = ({ execPath }: Quarantine) => execPath ?? process.execPath;
+
+function argumentsFor({ path, mode }: Candidate, { timeout, execArgv }: Quarantine): string[] {
   // The child ends itself, should this process not live to do it.
   const seconds = Math.min(Math.ceil(timeout / 1000) + 1, longestTimer);
-  return [childProgram, path, String(mode), String(process.pid), String(seconds)];
+  const numbers = [mode, process.pid, native.threadId(), seconds];
+  return [...execArgv, childProgram, path, ...numbers.map(String), addonPath];
 }
 
-function optionsFor(candidate: Candidate, report: number) {
+function optionsFor(copy: number, report: number) {
   // What the program's own Node options load has no business in the child.
   const { NODE_OPTIONS: _, ...env } = process.env;
   return {
-    env,
+    env: { ...env, [quarantineMark]: String(process.pid) },
     // A file, not a pipe: a process that the library leaves behind would hold the pipe open.
-    stdio: ['ignore', 'ignore', 'ignore', candidate.facts.descriptor, report],
+    stdio: ['ignore', 'ignore', 'ignore', copy, report],
     // A process group of its own, so that such a process can be ended too.
     detached: true,
   } satisfies SpawnOptions;
@@ -121,13 +181,22 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-/** Gives `body` the descriptor of a file that the child writes its report into. */
-function withReport<Result>(body: (report: number) => Result): Result {
-  const report = native.openMemoryFile();
-  const close = () => native.closeMemoryFile(report);
+/** Gives `body` two descriptors: of the copy, which cannot be written, and of a file that the child writes its report into. */
+function withFiles<Result>(
+  { facts }: Candidate,
+  body: (copy: number, report: number) => Result,
+): Result {
+  const opened: number[] = [];
+  const close = () => {
+    for (const descriptor of opened) native.closeMemoryFile(descriptor);
+  };
   let result: Result;
   try {
-    result = body(report);
+    const copy = native.reopenReadOnly(facts.descriptor);
+    opened.push(copy);
+    const report = native.openMemoryFile();
+    opened.push(report);
+    result = body(copy, report);
   } catch (error) {
     close();
     throw error;

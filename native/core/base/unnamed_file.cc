@@ -30,14 +30,29 @@ int TryToMapExecutable(int fd) {
   return 0;
 }
 
+bool IsSameFile(int one, int other) {
+  struct stat first {};
+  struct stat second {};
+  return fstat(one, &first) == 0 && fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+// Returns an invalid descriptor, with the reason in errno, also where /proc is not what it should.
+FileDescriptor Reopen(int fd, int flags) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  FileDescriptor opened(open(path.c_str(), flags | O_CLOEXEC));
+  if (!opened.valid() || IsSameFile(fd, opened.get())) return opened;
+  errno = ENOENT;
+  return {};
+}
+
 FileDescriptor CreateInMemory(const std::string& subject) {
   constexpr size_t kLongestName = 200;  // memfd_create(2) takes 249 bytes
   const std::string name(LastPart(subject).substr(0, kLongestName));
   FileDescriptor fd(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!fd.valid()) return fd;
   // The kernel grants write leases (core/copy/lease.h) only on files opened by open(2).
-  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
-  FileDescriptor opened(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  FileDescriptor opened = Reopen(fd.get(), O_RDWR);
   return opened.valid() ? std::move(opened) : std::move(fd);
 }
 
@@ -88,6 +103,14 @@ FileDescriptor CreateUnnamedFile(const std::string& subject, Storage storage, Fi
     if (is_usable(file, directory)) return file;
   }
   Refuse(subject, why);
+}
+
+FileDescriptor ReopenForReading(int descriptor) {
+  FileDescriptor file = Reopen(descriptor, O_RDONLY);
+  if (file.valid()) return file;
+  const int error_number = errno;
+  throw Error(Fault::kSystem, "open again", "/proc/self/fd/" + std::to_string(descriptor),
+              DescribeWithLimit(error_number));
 }
 
 }  // namespace soswap

@@ -23,4 +23,7 @@ enum class FileUse {
 // thread. Throws Error (kSystem).
 FileDescriptor CreateUnnamedFile(const std::string& subject, Storage storage, FileUse use);
 
+// Opens the file of a descriptor again, for reading alone. Any thread. Throws Error (kSystem).
+FileDescriptor ReopenForReading(int descriptor);
+
 }  // namespace soswap

@@ -68,13 +68,15 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
     ThrowChanged(path);  // the ranges are those of another state
   }
   snapshot->held_ = snapshot->memory_->held();
-  if (may_change_unseen) {
-    for (const FileRange& range : snapshot->copied_) {
-      ReadAgain(file.get(), snapshot->bytes().data(), range, path);
-    }
+  if (may_change_unseen) snapshot->AssertStillIn(file.get(), path);
+  FileIdentity after = Identify(file.get(), path);
+  if (after.DiffersInCtimeAlone(before)) {
+    // Another name of the file came or went, or a writer set the mtime back: the bytes decide.
+    snapshot->source_ = after;
+    snapshot->AssertStillIn(file.get(), path);
+    after = Identify(file.get(), path);
   }
-  if (Identify(file.get(), path) == before) return snapshot;
-  // Removing the name of a file changes its status too: then another file has the path.
+  if (after == before || after.DiffersInCtimeAlone(before)) return snapshot;
   const FileIdentity now = Identify(OpenForReading(path).get(), path);
   if (now.inode != before.inode || now.device != before.device) return nullptr;
   ThrowChanged(path);
@@ -95,6 +97,10 @@ void Snapshot::Copy(int file, const FileRange& range, const std::string& path) {
   if (ReadAt(file, target, range.size, range.offset, path) != range.size) ThrowChanged(path);
   const uint64_t end = range.offset + range.size;
   std::memset(target + range.size, 0, PageCeiling(end) - end);
+}
+
+void Snapshot::AssertStillIn(int file, const std::string& path) const {
+  for (const FileRange& range : copied_) ReadAgain(file, bytes().data(), range, path);
 }
 
 std::string Snapshot::NewLoaderName() const {

@@ -69,6 +69,8 @@ class Snapshot final {
            std::unique_ptr<SnapshotMemory> memory);
 
   void Copy(int file, const FileRange& range, const std::string& path);
+  // Throws Error: kChangedWhileRead if the file has other bytes now.
+  void AssertStillIn(int file, const std::string& path) const;
 
   FileIdentity source_;
   bool open_for_writing_;

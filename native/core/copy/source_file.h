@@ -18,6 +18,12 @@ struct FileIdentity {
   int64_t ctime_ns = 0;
 
   bool operator==(const FileIdentity&) const = default;
+
+  // Whether the other differs in nothing but its ctime, as after link(2), rename(2) and chmod(2).
+  bool DiffersInCtimeAlone(const FileIdentity& other) const noexcept {
+    return ctime_ns != other.ctime_ns && device == other.device && inode == other.inode &&
+           size == other.size && mtime_ns == other.mtime_ns;
+  }
 };
 
 // Does not block, even if the path is that of a FIFO. Throws Error: kNotFound, kNotAFile,
