@@ -32,10 +32,10 @@ export function* transaction<D extends Definitions>(
   let next: Generation | undefined;
   let committed = false;
   try {
-    assertReplaceable(target, plan);
+    const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
-    const candidate = yield* Candidate.take(target.source, requirements(target, plan));
+    const candidate = yield* Candidate.take(target.source, requirements(target, plan, stays));
     takeBack.push(() => candidate.release());
 
     // Quarantine: load it in a child process. Leaves nothing behind.
@@ -58,12 +58,12 @@ export function* transaction<D extends Definitions>(
     // Hooks that need both images have their place here, with open-first.
 
     // Close, open and commit, or restore.
-    const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
+    const mustStay = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
     const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
     const exchanged = exchange(
       target,
       next,
-      plan.order === 'close-first' && !stays ? closing : 'none',
+      plan.order === 'close-first' && !mustStay ? closing : 'none',
     );
     committed = true;
     if (spare !== undefined) endTrial(spare, next);
@@ -116,34 +116,43 @@ const besideTheRunning: RetainReason = {
   detail: 'the order open-first keeps it open meanwhile',
 };
 
-/** Refuses what is sure to fail later, while nothing has changed. */
+/**
+ * Refuses what is sure to fail later, while nothing has changed. Returns whether the running image would stay mapped if
+ * it was closed now.
+ */
 function assertReplaceable<D extends Definitions>(
   { source, running, path }: SwapTarget<D>,
   { order, unload }: SwapPlan<D>,
-): void {
+): boolean {
   const { image, candidate } = running;
   sweep(); // makes room
-  const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
+  const inUse = unload === 'auto' ? image.inUse : [];
+  const stays = candidate.staysMapped(unload) || inUse.length > 0;
   source.retained.assertRoomFor(
     stays ? { images: 1, bytes: image.facts.memorySize } : { images: 0, bytes: 0 },
   );
-  const reasons = candidate.reasonsToKeep(unload);
+  const reasons = [...candidate.reasonsToKeep(unload), ...inUse];
   const isBeside = order === 'open-first';
   candidate.mapping.assertReplaceable(
     path,
     image.facts.loaderName,
     isBeside ? [...reasons, besideTheRunning] : reasons,
   );
+  return stays;
 }
 
 /** What the candidate must provide, and which image is closed before it is first loaded. */
 function requirements<D extends Definitions>(
   { table, running }: SwapTarget<D>,
   { order, unload, verify }: SwapPlan<D>,
+  stays: boolean,
 ) {
-  const { image, candidate } = running;
-  const isBeside = order === 'open-first' || verify !== undefined || candidate.staysMapped(unload);
-  return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
+  const isBeside = order === 'open-first' || verify !== undefined || stays;
+  return {
+    table,
+    closingImage: isBeside ? undefined : running.image.facts.loaderName,
+    closesAll: unload === 'always',
+  };
 }
 
 /** Returns the nanoseconds that it held the JavaScript thread. */

@@ -119,7 +119,7 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
 }
 
 void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
-  image->tracking->Wait();
+  if (image->tracking != nullptr) image->tracking->Wait();
   const std::lock_guard lock(TheWaiting().mutex);
   // First a place, which may fail: to drop the handle would unmap the image.
   Waiting& place = TheWaiting().images.emplace_back();
@@ -154,10 +154,13 @@ std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, Lo
 }  // namespace
 
 std::vector<RetainReason> WhyInUse(const LoadedImage& image) {
-  if (image.tracking == nullptr) return {};
-  auto reasons = image.tracking->Reasons();
-  for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
-  return reasons;
+  std::vector<RetainReason> reasons;
+  if (image.tracking != nullptr) {
+    reasons = image.tracking->Reasons();
+    for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
+  }
+  if (!reasons.empty()) return reasons;  // what the dependencies do matters after that
+  return image.dependencies.Reasons(image.base, image.base + image.origin.memory_size);
 }
 
 namespace {
@@ -166,20 +169,24 @@ namespace {
 std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& image,
                                           LoaderHandle& handle, bool force) {
   Tracking* tracking = image->tracking.get();
-  if (tracking == nullptr || IsShared(*image)) return CloseNow(image, std::move(handle));
-  if (ThreadRecord* record = ThreadRecord::IfAny()) record->Run(tracking);
+  if (IsShared(*image)) return CloseNow(image, std::move(handle));
+  ThreadRecord* record = tracking == nullptr ? nullptr : ThreadRecord::IfAny();
+  if (record != nullptr) record->Run(tracking);
   if (force) {
-    tracking->ForceEnd();
+    if (tracking != nullptr) tracking->ForceEnd();
     return CloseNow(image, std::move(handle));
   }
   auto reasons = WhyInUse(*image);
-  if (reasons.empty()) {
+  if (reasons.empty() && tracking != nullptr) {
     const auto needing = ObjectsThatNeed(image->loader_name);
     if (!needing.empty()) {
       reasons.push_back({"needed-by", "other objects need it: " + needing.front()});
     }
   }
-  if (reasons.empty() && tracking->TryEnd()) return CloseNow(image, std::move(handle));
+  if (reasons.empty() && (tracking == nullptr || tracking->TryEnd())) {
+    image->dependencies.KeepLoaded();
+    return CloseNow(image, std::move(handle));
+  }
   if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};
   MarkRetained(*image, reasons);
   // A use that ends before the next line calls no listener; then the next sweep finds out.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/copy/snapshot.h"
+#include "core/image/dependency_use.h"
 #include "core/image/known_image.h"
 #include "core/loader/dl.h"
 #include "core/loader/unload.h"
@@ -56,6 +57,7 @@ struct LoadedImage {
   KnownImage known;
   CallCount calls;
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
+  DependencyUse dependencies;
   std::vector<RetainReason> retained;  // empty: live
 };
 
