@@ -36,8 +36,7 @@ std::vector<RetainReason> ToRetainReasons(const Napi::Value& value) {
 }
 
 Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
-  if (resolved.missing.empty() && resolved.undefined.empty() &&
-      resolved.replaced.empty()) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.replaced.empty()) {
     return env.Null();
   }
   Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());

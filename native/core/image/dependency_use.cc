@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <set>
 #include <string_view>
 
@@ -66,67 +65,76 @@ std::vector<RetainReason> DependencyUse::Reasons(uintptr_t start, uintptr_t end)
                    ", by which it may run code of the library later: soswap cannot see when"}};
     }
   }
-  if (auto reasons = ThreadReasons(start, end); !reasons.empty()) return reasons;
+  const Threads threads;
+  const FoundThread found = FindThread(threads, start, end);
+  if (found.thread != 0) {
+    const std::string name = DescribeThread(found.thread);
+    if (!found.is_clear) {
+      return {{"may-run-threads",
+               "a dependency can start threads, and soswap cannot see who started the " + name}};
+    }
+    return {{"may-run-threads",
+             "the " + name + " of " +
+                 (found.owner == nullptr ? "the library"
+                                         : "its dependency '" + found.owner->name + "'") +
+                 " may run its code"}};
+  }
   for (const Object& object : objects_) {
     if (!HoldsAddressIn(*object, start, end)) continue;
     return {{"bound-by", "its dependency '" + object->name + "' holds an address of it"}};
   }
-  const LoadedObjects all = LoadedObjects::List();
-  for (const Object& object : all.all()) {
+  for (const Object& object : threads.objects_.all()) {
     if (!IsCLibrary(*object) || !HoldsAddressIn(*object, start, end)) continue;
-    return {{"bound-by", "the C library holds an address of it, of a destructor for the end of "
-                         "threads, say"}};
+    return {{"bound-by",
+             "the C library holds an address of it, of a destructor for the end of "
+             "threads, say"}};
   }
   return {};
 }
 
-std::vector<RetainReason> DependencyUse::ThreadReasons(uintptr_t start, uintptr_t end) const {
-  const LoadedObjects all = LoadedObjects::List();
-  const auto at_start = all.AtStart();
-  const auto self = reinterpret_cast<uintptr_t>(&LookAtThreads);
-  for (const ThreadStart& thread : LookAtThreads()) {
-    const auto whose = [&](const std::string& owner) {
-      return std::vector<RetainReason>{
-          {"may-run-threads",
-           "the " + DescribeThread(thread.thread) + " of " + owner + " may run its code"}};
-    };
-    const auto unclear = [&] {
-      return std::vector<RetainReason>{
-          {"may-run-threads", "a dependency can start threads, and soswap cannot see who started "
-                              "the " +
-                                  DescribeThread(thread.thread)}};
-    };
-    if (!thread.known) return unclear();
-    if (thread.function == 0) continue;  // the main thread
-    const auto found = std::find_if(
-        all.all().begin(), all.all().end(),
-        [&](const Object& object) { return Contains(*object, thread.function); });
-    if (found == all.all().end()) return unclear();
-    const LoadedObject& beginning = **found;
-    if (Contains(beginning, self)) continue;  // of an image of soswap, or its own: those are counted
-    std::vector<uintptr_t> words{thread.function};
-    if (IsStdLibrary(beginning)) {
-      words.push_back(thread.argument);
-      words.insert(words.end(), thread.at_argument.begin(), thread.at_argument.end());
+DependencyUse::Threads::Threads() {
+  const auto at_start = objects_.AtStart();
+  const auto& all = objects_.all();
+  for (const ThreadStart& start : LookAtThreads()) {
+    if (start.known && start.function == 0) continue;  // the main thread
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Object& object) {
+      return Contains(*object, start.function);
+    });
+    Thread thread{start, start.known && found != all.end() ? found->get() : nullptr};
+    if (thread.begins_in != nullptr) {
+      const LoadedObject& object = *thread.begins_in;
+      // Of an image of soswap, or its own: those are counted.
+      if (Contains(object, reinterpret_cast<uintptr_t>(&LookAtThreads))) continue;
+      // Others that the process began with may wrap what starts threads (LD_PRELOAD, sanitizers).
+      const bool is_first = std::find(at_start.begin(), at_start.end(), &object) != at_start.end();
+      thread.shows_whose =
+          !is_first || object.name.empty() || IsCLibrary(object) || IsStdLibrary(object);
+    }
+    threads_.push_back(thread);
+  }
+}
+
+DependencyUse::FoundThread DependencyUse::FindThread(const Threads& threads, uintptr_t start,
+                                                     uintptr_t end) const {
+  for (const Threads::Thread& thread : threads.threads_) {
+    const ThreadStart& begin = thread.start;
+    std::vector<uintptr_t> words{begin.function};
+    if (thread.begins_in != nullptr && IsStdLibrary(*thread.begins_in)) {
+      words.push_back(begin.argument);
+      words.insert(words.end(), begin.at_argument.begin(), begin.at_argument.end());
     }
     for (const uintptr_t word : words) {
-      if (word >= start && word < end) return whose("the library");
-      if (const auto* owner = OwnerOf(word)) return whose("its dependency '" + owner->name + "'");
+      if (word >= start && word < end) return {begin.thread, true, nullptr};
+      if (const auto* owner = OwnerOf(word)) return {begin.thread, true, owner};
     }
-    // Others that the process began with may wrap what starts threads (LD_PRELOAD, sanitizers).
-    const bool is_first =
-        std::find(at_start.begin(), at_start.end(), &beginning) != at_start.end();
-    if (is_first && !beginning.name.empty() && !IsCLibrary(beginning) && !IsStdLibrary(beginning)) {
-      return unclear();
-    }
+    if (!thread.shows_whose) return {begin.thread};
   }
   return {};
 }
 
 const LoadedObject* DependencyUse::OwnerOf(uintptr_t address) const {
-  const auto found = std::find_if(objects_.begin(), objects_.end(), [&](const Object& object) {
-    return Contains(*object, address);
-  });
+  const auto found = std::find_if(objects_.begin(), objects_.end(),
+                                  [&](const Object& object) { return Contains(*object, address); });
   return found == objects_.end() ? nullptr : found->get();
 }
 

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -210,6 +211,24 @@ std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
   }
 }
 
+namespace {
+
+// Threads of dependencies are looked at once for many images here, and again for each that could
+// go.
+bool StillWaits(Waiting& waiting, std::optional<DependencyUse::Threads>& threads) {
+  const LoadedImage& image = *waiting.image;
+  if (!image.dependencies.any()) return false;
+  if (!threads) threads.emplace();
+  const uintptr_t end = image.base + image.origin.memory_size;
+  if (!image.dependencies.MayRunOn(*threads, image.base, end)) return false;
+  const std::lock_guard lock(TheWaiting().mutex);
+  Waiting& place = TheWaiting().images.emplace_back();
+  place = std::move(waiting);
+  return true;
+}
+
+}  // namespace
+
 size_t SweepWaiting() {
   std::vector<Waiting> mine;
   {
@@ -221,8 +240,10 @@ size_t SweepWaiting() {
     }
     std::erase_if(all, [](const Waiting& each) { return each.image == nullptr; });
   }
+  std::optional<DependencyUse::Threads> threads;
   for (Waiting& each : mine) {
     try {
+      if (StillWaits(each, threads)) continue;
       CloseOrWait(each.image, std::move(each.handle), false);
     } catch (const std::bad_alloc&) {
       // It stays mapped.

@@ -17,8 +17,8 @@ struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
   std::vector<std::string> needed;
-  uintptr_t start = 0;            // where its first segment is mapped
-  uintptr_t end = 0;              // where its last segment ends
+  uintptr_t start = 0;                                    // where its first segment is mapped
+  uintptr_t end = 0;                                      // where its last segment ends
   std::vector<std::pair<uintptr_t, uintptr_t>> writable;  // where its writable segments lie
   const void* headers = nullptr;  // its program headers; different for every object
   uintptr_t base = 0;

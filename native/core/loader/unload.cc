@@ -122,7 +122,7 @@ std::vector<std::string> ThreadFunctionsOf(const std::shared_ptr<const LoadedObj
 
 bool IsSeenFromOutside(std::string_view thread_function) {
   constexpr std::array<std::string_view, 7> kSeen = {
-      "pthread_create",      "thrd_create", "std::thread", "uv_thread_create",
+      "pthread_create",      "thrd_create", "std::thread",       "uv_thread_create",
       "uv_thread_create_ex", "tss_create",  "pthread_key_create"};
   return std::find(kSeen.begin(), kSeen.end(), thread_function) != kSeen.end();
 }

@@ -69,9 +69,8 @@ std::optional<Layout> FindLayout() {
   const std::array<uintptr_t, 2> wanted{reinterpret_cast<uintptr_t>(RunProbe),
                                         reinterpret_cast<uintptr_t>(probe.get())};
   const auto* end = probe->words.data() + probe->count;
-  const auto* found =
-      std::search(static_cast<const uintptr_t*>(probe->words.data()), end, wanted.begin(),
-                  wanted.end());
+  const auto* found = std::search(static_cast<const uintptr_t*>(probe->words.data()), end,
+                                  wanted.begin(), wanted.end());
   if (found == end) return std::nullopt;
   const auto offset = static_cast<uintptr_t>(found - probe->words.data()) * sizeof(uintptr_t);
   return Layout{static_cast<int64_t>(probe->descriptor + offset - probe->list)};
@@ -105,7 +104,7 @@ std::vector<ThreadStart> LookAtThreads() {
   static const std::optional<Layout> layout = FindLayout();
   const FileDescriptor memory = OpenMemory();
   const std::unique_ptr<DIR, DirectoryCloser> tasks(opendir("/proc/self/task"));
-  if (tasks == nullptr) return {ThreadStart{}};  // one that is not known
+  if (tasks == nullptr) return {ThreadStart{.thread = getpid()}};  // that is not known
   std::vector<ThreadStart> starts;
   while (const dirent* entry = readdir(tasks.get())) {
     const auto thread = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
