@@ -42,6 +42,15 @@ WaitingList& TheWaiting() {
   return *list;
 }
 
+// By the paths of their files.
+std::vector<std::string> BoundObjects(const LoadedImage& image) {
+  auto names = ObjectsBoundTo(image.loader_name, image.base, image.base + image.origin.memory_size);
+  for (std::string& name : names) {
+    if (const ImageIdentity* known = FindKnownImage(name.c_str())) name = known->path;
+  }
+  return names;
+}
+
 // sigabbrev_np(3) is newer than the oldest glibc.
 const char* SignalName(int number) {
   switch (number) {
@@ -107,12 +116,21 @@ std::vector<RetainReason> SignalHandlers(const LoadedImage& image) {
   return reasons;
 }
 
+std::vector<RetainReason> WhyBound(const LoadedImage& image) {
+  const auto names = BoundObjects(image);
+  if (names.empty()) return {};
+  return {{"bound-by", "other objects are bound to it: " + Join(names)}};
+}
+
 std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   if (!IsLoaded(image.loader_name)) return {};
   if (IsShared(image)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
   auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  if (reasons.front().code == "unknown") {
+    if (auto bound = WhyBound(image); !bound.empty()) return bound;
+  }
   if (reasons.front().code == "unknown" && HasOpenedItself(image.loader_name.c_str())) {
     reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
   }
@@ -161,6 +179,8 @@ std::vector<RetainReason> WhyInUse(const LoadedImage& image) {
     for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
   }
   if (!reasons.empty()) return reasons;  // what the dependencies do matters after that
+  if (image.is_global) reasons = WhyBound(image);
+  if (!reasons.empty()) return reasons;
   return image.dependencies.Reasons(image.base, image.base + image.origin.memory_size);
 }
 
@@ -331,8 +351,9 @@ std::vector<LoadedImageInfo> LoadedImages() {
     if (!image->retained.empty() && image->tracking != nullptr && image->tracking->waits()) {
       if (auto now = image->tracking->Reasons(); !now.empty()) image->retained = std::move(now);
     }
-    infos.push_back(
-        {image->origin, image->loader_name, image->base, image->calls.value(), image->retained});
+    infos.push_back({image->origin, image->loader_name, image->base, image->calls.value(),
+                     image->retained,
+                     image->is_global ? BoundObjects(*image) : std::vector<std::string>()});
   }
   return infos;
 }

@@ -58,6 +58,7 @@ struct LoadedImage {
   CallCount calls;
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   DependencyUse dependencies;
+  bool is_global = false;              // other objects may be bound to its symbols
   std::vector<RetainReason> retained;  // empty: live
 };
 
@@ -68,6 +69,7 @@ struct LoadedImageInfo {
   uintptr_t base;
   int32_t calls_in_flight;
   std::vector<RetainReason> retained;
+  std::vector<std::string> bound;  // the objects that are bound to its symbols
 };
 
 // What an image that the loader knows by this name was mapped from: "snapshot" or the path.

@@ -53,6 +53,8 @@ std::string DisplayName(std::string_view function) {
   return std::string(function.starts_with(kStdThread) ? "std::thread" : function);
 }
 
+}  // namespace
+
 std::string Join(const std::vector<std::string>& names) {
   constexpr size_t kMost = 3;
   std::string list;
@@ -62,8 +64,6 @@ std::string Join(const std::vector<std::string>& names) {
   if (names.size() > kMost) list += " and " + std::to_string(names.size() - kMost) + " more";
   return list;
 }
-
-}  // namespace
 
 std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
   const LoadedObjects objects = LoadedObjects::List();
@@ -82,6 +82,21 @@ std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
 std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
   auto needing = ObjectsByNeed();
   return std::move(needing[loader_name]);
+}
+
+std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
+                                        uintptr_t end) {
+  const LoadedObjects objects = LoadedObjects::List();
+  std::set<const LoadedObject*> others;
+  for (const LoadedObject* object : objects.AtStart()) others.insert(object);
+  for (const LoadedObject* object : objects.ClosureOf(loader_name)) others.insert(object);
+  const auto self = reinterpret_cast<uintptr_t>(&ObjectsBoundTo);
+  std::vector<std::string> names;
+  for (const auto& object : objects.all()) {
+    if (others.contains(object.get()) || (self >= object->start && self < object->end)) continue;
+    if (HoldsAddressIn(*object, start, end)) names.push_back(object->name);
+  }
+  return names;
 }
 
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
