@@ -1,5 +1,6 @@
 import type { Generation } from '../image/generation.js';
-import { missingSymbols, SoError } from '../internal/errors.js';
+import type { RetainReason } from '../image/image-info.js';
+import { missingSymbols, SoError, stillLoaded } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
 import type { Closing, ExchangeFacts, ImageFacts } from '../native/types.js';
 import type { SwapTarget } from './target.js';
@@ -19,9 +20,15 @@ export interface Exchange {
  * image is closed first. Whatever fails, the functions run `next` or the previous generation, loaded again if need be: the
  * addon closes, opens, commits and restores in one call, which no JavaScript frame is a part of.
  *
+ * @param kept Why the previous image was not to be closed, although the order wants it closed first.
  * @throws {SoError} `next` was refused; `outcome` says what became of the previous generation.
  */
-export function exchange(target: SwapTarget, next: Generation, closing: Closing): Exchange {
+export function exchange(
+  target: SwapTarget,
+  next: Generation,
+  closing: Closing,
+  kept: readonly RetainReason[] = [],
+): Exchange {
   const began = process.hrtime.bigint();
   const { slots } = target.table;
   const { current: previous } = target;
@@ -59,7 +66,7 @@ export function exchange(target: SwapTarget, next: Generation, closing: Closing)
   }
   if (facts.restored) previous?.openedAgain();
   if (facts.leftOver !== null) target.source.retained.add(facts.leftOver);
-  throw failure(target, running, previous, facts, stray);
+  throw failure(target, running, previous, facts, stray, kept);
 }
 
 /** What the addon leaves out where all went well. */
@@ -83,9 +90,9 @@ function failure(
   previous: Generation | undefined,
   facts: ExchangeFacts,
   stray: unknown,
+  kept: readonly RetainReason[],
 ): unknown {
-  const cause =
-    facts.missing.length > 0 ? missingSymbols(path, facts.missing) : (facts.failure ?? stray);
+  const cause = causeOf(path, facts, stray, facts.closed ?? kept);
   if (previous === undefined || (running === previous.image.id && !facts.restored)) return cause;
   const error = SoError.of(cause, `cannot load '${path}'`, path);
   if (running === 0) {
@@ -94,4 +101,22 @@ function failure(
   }
   const state = facts.stateKept ? 'with its static state' : 'and its static state began anew';
   return error.with(`the previous image was loaded again, ${state}`, 'rolled-back');
+}
+
+/** @param stayed Why the previous image, which was to be closed first, was still mapped. */
+function causeOf(
+  path: string,
+  { missing, failure }: ExchangeFacts,
+  stray: unknown,
+  stayed: readonly RetainReason[],
+): unknown {
+  if (missing.length > 0) return missingSymbols(path, missing);
+  const cause = failure ?? stray;
+  if (!(cause instanceof SoError) || stayed.length === 0) return cause;
+  if (cause.code === 'ERR_SOSWAP_STILL_LOADED') return stillLoaded(path, stayed);
+  const why = stayed.map(({ detail }) => detail).join('; ');
+  return cause.with(
+    `the old image had stayed mapped, and its destructors had not run: ${why}`,
+    'unchanged',
+  );
 }

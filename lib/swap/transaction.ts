@@ -58,13 +58,12 @@ export function* transaction<D extends Definitions>(
     // Hooks that need both images have their place here, with open-first.
 
     // Close, open and commit, or restore.
-    const mustStay = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
+    const kept = target.running.candidate.reasonsToKeep(plan.unload);
     const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
-    const exchanged = exchange(
-      target,
-      next,
-      plan.order === 'close-first' && !mustStay ? closing : 'none',
-    );
+    const exchanged =
+      plan.order === 'close-first' && kept.length === 0
+        ? exchange(target, next, closing)
+        : exchange(target, next, 'none', plan.order === 'close-first' ? kept : []);
     committed = true;
     if (spare !== undefined) endTrial(spare, next);
     table.release();

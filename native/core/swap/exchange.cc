@@ -28,14 +28,6 @@ Failure FailureOf(Body body) noexcept {
   }
 }
 
-// dlopen(3) would return the old image for its path.
-void ThrowStillLoaded(const std::string& path, const std::vector<RetainReason>& reasons) {
-  throw Error(
-      Fault::kStillLoaded, "swap", path,
-      "dlopen(3) would return the old image, which stays loaded: " + reasons.front().detail +
-          "; open it with image: 'snapshot' and the new code takes effect all the same");
-}
-
 // Returns whether the slots point at the next image. If not, `opened` is the image that was opened
 // for it, and `result` says why.
 bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
@@ -46,7 +38,9 @@ bool Advance(SlotTable& slots, const ExchangePlan& plan, ExchangeResult& result,
       result.closed = plan.previous->Close(plan.force);
       if (!result.closed->empty() && plan.to_open &&
           plan.to_open->mapping == ImageRequest::Mapping::kFile) {
-        ThrowStillLoaded(plan.to_open->origin.path, *result.closed);
+        // lib/internal/errors.ts has the text for people, with the reasons.
+        throw Error(Fault::kStillLoaded, "swap", plan.to_open->origin.path,
+                    "dlopen(3) would return the old image");
       }
     }
     if (plan.next == nullptr) opened = plan.to_open->Open();
