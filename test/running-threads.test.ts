@@ -76,6 +76,42 @@ t.test('a library that can start threads, and has not, is unmapped', async (t) =
   so.close();
 });
 
+for (const [what, options, reason] of [
+  ['a thread runs', {}, /1 thread\(s\) that it started have not ended/],
+  ["unload is 'never'", { unload: 'never' }, /unload is 'never'/],
+] as const) {
+  t.test(
+    `close-first, ${what}: the error of a refused candidate says that nothing was closed`,
+    async (t) => {
+      const cwd = t.testdir();
+      const path = `${cwd}/so.so`;
+      copyFileSync(libraries['thread.c']!, path);
+      const refused = compile('retain/thread-refused.c', `${cwd}/refused.so`, '-DLINE=2222');
+      const program = `
+      ${startThread(path, options)}
+      copyFileSync('${refused}', '${path}.new');
+      const { renameSync } = await import('node:fs');
+      renameSync('${path}.new', '${path}');
+      const errors = [];
+      for (const order of ['close-first', 'open-first']) {
+        const { code, message } = await so.swap({ order }).catch((error) => error);
+        errors.push(code, message);
+        await progress(rounds);
+      }
+      process.send(errors);
+      process.exit();
+    `;
+      const ended = await runProgram(program, { cwd: directory });
+      t.match(ended, exitedCleanly);
+      const [code, message, other, plain] = ended.messages[0] as string[];
+      t.same([code, other], ['ERR_SOSWAP_LOADER', 'ERR_SOSWAP_LOADER']);
+      t.match(message, /the old image had stayed mapped, and its destructors had not run: /);
+      t.match(message, reason);
+      t.notMatch(plain, /had stayed mapped/, 'it was not to be closed first');
+    },
+  );
+}
+
 t.test('a thread of a dependency', async (t) => {
   const cwd = t.testdir();
   const below = compile('retain/calling-thread.c', `${cwd}/libcalling-thread.so`);

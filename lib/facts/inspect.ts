@@ -121,7 +121,8 @@ export function inspect(path: string | URL): SoInfo {
     const { dependencies, exports, imports, programNames } = native;
     const refusal = refusalOf(source.path, native);
     const isOfCLibrary = candidate.facts.cLibrary === 'own';
-    const hazards = (own: readonly RetainReason[]) => (isOfCLibrary ? [] : hazardsOf(native, own));
+    const hazards = (...all: (readonly RetainReason[])[]) =>
+      isOfCLibrary ? [] : hazardsOf(native, all.flat());
     const obstaclesTo = (plain: boolean) =>
       isOfCLibrary ? [usedByProcess] : obstacles(native, plain);
     return {
@@ -139,10 +140,14 @@ export function inspect(path: string | URL): SoInfo {
       imports,
       programNames,
       refusal,
-      plain: verdictOf(hazards(unmapHazards), obstaclesTo(true)),
+      plain: verdictOf(hazards(unmapHazards, native.dependencyHazards), obstaclesTo(true)),
       unload:
         refusal === null
-          ? verdictOf(hazards(native.untrackedHazards), obstaclesTo(false), native.tracked)
+          ? verdictOf(
+              hazards(native.untrackedHazards, native.unseenDependencyHazards),
+              obstaclesTo(false),
+              native.tracked || native.dependencyHazards.length > 0,
+            )
           : { outcome: 'refused', verdict: refusal.message, reasons: [] },
     };
   } finally {
@@ -186,7 +191,7 @@ const outcomeTexts: Readonly<Record<Exclude<UnloadVerdict['outcome'], 'refused'>
   'may-crash': 'unmapping may crash',
 };
 
-/** @param tracked Whether soswap sees when the threads of the library have ended. */
+/** @param tracked Whether soswap sees when the threads of the library, or of its dependencies, have ended. */
 function verdictOf(
   hazards: readonly Reason[],
   obstacles: readonly Reason[],
@@ -212,12 +217,10 @@ const usedByProcess: Reason = {
 };
 
 /** Returns the reasons why unmapping an image could crash the process. */
-function hazardsOf(native: NativeInspection, own: readonly RetainReason[]): Reason[] {
+function hazardsOf(native: NativeInspection, hazards: readonly RetainReason[]): Reason[] {
   const effect = 'may-crash';
   const cure = "end the threads of the library before each swap, and open it with unload: 'always'";
-  return [...own, ...native.dependencyHazards].map((hazard) =>
-    native.go ? { ...hazard, effect } : { ...hazard, effect, cure },
-  );
+  return hazards.map((hazard) => (native.go ? { ...hazard, effect } : { ...hazard, effect, cure }));
 }
 
 /** Returns the reasons why the loader keeps an image mapped: with dlclose(3) if `plain`, otherwise with a SoHandle. */

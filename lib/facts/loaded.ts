@@ -22,7 +22,10 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly thread: number;
   /** The number of in-flight calls, including nonblocking calls that wait for a thread of the pool. */
   readonly callsInFlight: number;
-  /** The names of the loaded objects that depend on the image. */
+  /**
+   * The names of the loaded objects that depend on the image; with `scope: 'global'` also of those that are bound to symbols
+   * of it, and would go on calling it after a swap.
+   */
   readonly neededBy: readonly string[];
   /** Converts the image for JSON.stringify(). 64-bit fields become strings of decimal digits. */
   readonly toJSON: () => Json<Omit<LoadedImage, 'toJSON'>>;

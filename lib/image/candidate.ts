@@ -30,11 +30,13 @@ export interface Requirements {
   readonly table: FunctionTable;
   /** The loader's name of the image that is closed before this candidate is loaded, with what only that image needs. */
   readonly closingImage?: string | undefined;
+  /** Whether its dependencies are closed too that are kept otherwise. */
+  readonly closesAll?: boolean;
 }
 
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
-  /** Why unmapping an image of it could crash the process. */
+  /** Why unmapping an image of it could crash the process, whatever it does. */
   readonly hazards: readonly RetainReason[];
 
   private constructor(
@@ -42,11 +44,7 @@ export class Candidate {
     readonly source: Source,
     readonly facts: SnapshotFacts,
   ) {
-    const { unmapHazards, resolution } = facts;
-    if (this.mapping === loadedMapping)
-      this.hazards = none; // it is not unmapped
-    else if (resolution === null) this.hazards = unmapHazards;
-    else this.hazards = [...unmapHazards, ...resolution.hazards];
+    this.hazards = this.mapping === loadedMapping ? none : facts.unmapHazards; // that is not unmapped
   }
 
   /**
@@ -211,8 +209,8 @@ export class Candidate {
 
 function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
   if (requirements === undefined) return [];
-  const { table, closingImage = '' } = requirements;
-  return [table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, closingImage];
+  const { table, closingImage = '', closesAll = false } = requirements;
+  return [table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, closingImage, closesAll];
 }
 
 /** Throws what binding would find wrong. */

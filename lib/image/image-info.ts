@@ -50,8 +50,9 @@ export interface RetainReason {
    * - `signal-handler`: a signal handler points into it
    * - `exit-handler`: on_exit(3) or at_quick_exit(3) will call it
    * - `needed-by`: another loaded object depends on it
+   * - `bound-by`: another loaded object is bound to a symbol of it, or holds another address of it
    * - `opened-elsewhere`: something else in the process has the same image open
-   * - `may-run-threads`: a thread that soswap cannot see may still run code of it
+   * - `may-run-threads`: a thread of a dependency, or one that soswap cannot see, may still run code of it
    * - `libc-never-unmaps`: dlclose(3) of musl does nothing
    * - `c-library`: the library is part of the C library; the process uses it without the handle
    * - `kept`: `unload: 'never'` asked for it
@@ -62,6 +63,7 @@ export interface RetainReason {
     | 'unique-symbol'
     | 'thread-local-destructor'
     | 'needed-by'
+    | 'bound-by'
     | 'opened-elsewhere'
     | 'may-run-threads'
     | 'calls-in-flight'

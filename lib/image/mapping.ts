@@ -1,4 +1,4 @@
-import { cLibrary, SoError } from '../internal/errors.js';
+import { cLibrary, stillLoaded } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { CopyEdit } from '../native/types.js';
 import type { RetainReason } from './image-info.js';
@@ -52,11 +52,3 @@ export const loadedMapping: Mapping = {
     );
   },
 };
-
-function stillLoaded(path: string, reasons: readonly { readonly detail: string }[]): SoError {
-  const why = reasons.map(({ detail }) => detail).join('; ');
-  const message =
-    `cannot swap '${path}': dlopen(3) would return the old image, which stays loaded: ${why}; ` +
-    "open it with image: 'snapshot' and the new code takes effect all the same";
-  return new SoError('ERR_SOSWAP_STILL_LOADED', message, path);
-}

@@ -183,6 +183,18 @@ export function cLibrary(path: string, what: string, why: string): SoError {
   return new SoError('ERR_SOSWAP_C_LIBRARY', message, path);
 }
 
+/** Creates the error of an image that dlopen(3) would return again. */
+export function stillLoaded(
+  path: string,
+  reasons: readonly { readonly detail: string }[],
+): SoError {
+  const why = reasons.map(({ detail }) => detail).join('; ');
+  const message =
+    `cannot swap '${path}': dlopen(3) would return the old image, which stays loaded: ${why}; ` +
+    "open it with image: 'snapshot' and the new code takes effect all the same";
+  return new SoError('ERR_SOSWAP_STILL_LOADED', message, path);
+}
+
 /** Creates the error of a library that lacks symbols of the definitions. */
 export function missingSymbols(path: string, names: readonly string[]): SoError {
   const list = names.join(', ');

@@ -40,6 +40,8 @@ export interface SoDependency {
   readonly path: string | null;
   /** Whether the dependency is already loaded in this process. */
   readonly loaded?: boolean;
+  /** Present if soswap keeps the dependency loaded, because an image is gone that it may have started threads for. */
+  readonly kept?: boolean;
   /** The directories that were searched, if the loader finds none. */
   readonly lookedIn?: readonly string[];
   /** The defect of the file that was found. */
@@ -146,6 +148,8 @@ export type Needs = [
   bindNow: boolean,
   /** The loader name of the image that is closed before the library is loaded; empty for none. */
   closingImage: string,
+  /** Whether all is closed that only that image needs, also dependencies that are kept otherwise. */
+  closesAll: boolean,
 ];
 
 /** How an image is loaded. */
@@ -182,8 +186,6 @@ export interface Resolution {
   readonly missing: readonly string[];
   /** The imports that no library defines. */
   readonly undefined: readonly UndefinedSymbol[];
-  /** The reasons why unmapping dependencies of the library could crash the process. */
-  readonly hazards: readonly RetainReason[];
   /** The loaded dependencies whose files were replaced after they were loaded. */
   readonly replaced: readonly string[];
 }
@@ -212,7 +214,10 @@ export interface NativeInspection {
   readonly exports: readonly SoExport[];
   readonly imports: readonly SoImport[];
   readonly dependencies: readonly SoDependency[];
+  /** What dlclose(3) unmaps too, unless something else needs it. */
   readonly dependencyHazards: readonly RetainReason[];
+  /** Those of which soswap cannot see when they have ended. */
+  readonly unseenDependencyHazards: readonly RetainReason[];
   readonly programNames: ProgramNames;
   /** The error that loading the library has; `null` if all dependencies are found. */
   readonly missingDependency: Error | null;

@@ -1,5 +1,6 @@
 import type { Generation } from '../image/generation.js';
-import { missingSymbols, SoError } from '../internal/errors.js';
+import type { RetainReason } from '../image/image-info.js';
+import { missingSymbols, SoError, stillLoaded } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
 import { native } from '../native/addon.js';
 import type { Closing, ExchangeFacts, ExchangeRequest, ImageFacts } from '../native/types.js';
@@ -22,6 +23,8 @@ export interface ExchangePart {
   readonly next: Generation;
   /** Whether the image that runs is closed first. */
   readonly closing: Closing;
+  /** Why it is not to be closed, although the order wants it closed first. */
+  readonly kept?: readonly RetainReason[];
 }
 
 /** The exchange of one handle; {@link exchangeAll}. */
@@ -78,9 +81,7 @@ function begin(part: ExchangePart): Begun {
   const closes = closing !== 'none' && previous?.image.isOpen === true;
   const toOpen = next.candidate.request(next.number);
   return {
-    target,
-    next,
-    closing,
+    ...part,
     previous,
     request: [target.table.slots, previous?.image.id ?? 0, closing, next.image.id, toOpen],
     facts: closes ? plainFacts : plainFactsBeside,
@@ -122,10 +123,9 @@ const plainFactsBeside: ExchangeFacts = { ...plainFacts, closed: null };
 /** The error of the part that was refused, the last one that was tried. */
 function failure(all: readonly Begun[], stray: unknown): unknown {
   const refused = all.find(({ facts }) => facts.failure !== null || facts.missing.length > 0);
-  const { target, previous, facts } = refused ?? (all[0] as Begun);
+  const { target, previous, facts, kept = [] } = refused ?? (all[0] as Begun);
   const { path } = target;
-  const cause =
-    facts.missing.length > 0 ? missingSymbols(path, facts.missing) : (facts.failure ?? stray);
+  const cause = causeOf(path, facts, stray, facts.closed ?? kept);
   const running = target.table.slots.running();
   if (previous === undefined || (running === previous.image.id && !facts.restored)) return cause;
   const error = SoError.of(cause, `cannot load '${path}'`, path);
@@ -135,4 +135,22 @@ function failure(all: readonly Begun[], stray: unknown): unknown {
   }
   const state = facts.stateKept ? 'with its static state' : 'and its static state began anew';
   return error.with(`the previous image was loaded again, ${state}`, 'rolled-back');
+}
+
+/** @param stayed Why the previous image, which was to be closed first, was still mapped. */
+function causeOf(
+  path: string,
+  { missing, failure }: ExchangeFacts,
+  stray: unknown,
+  stayed: readonly RetainReason[],
+): unknown {
+  if (missing.length > 0) return missingSymbols(path, missing);
+  const cause = failure ?? stray;
+  if (!(cause instanceof SoError) || stayed.length === 0) return cause;
+  if (cause.code === 'ERR_SOSWAP_STILL_LOADED') return stillLoaded(path, stayed);
+  const why = stayed.map(({ detail }) => detail).join('; ');
+  return cause.with(
+    `the old image had stayed mapped, and its destructors had not run: ${why}`,
+    'unchanged',
+  );
 }

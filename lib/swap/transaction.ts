@@ -67,10 +67,10 @@ export function* prepare<D extends Definitions>(
   const takeBack: TakeBack = [];
   try {
     assertWanted({ target, plan });
-    assertReplaceable(target, plan);
+    const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
-    const candidate = yield* Candidate.take(target.source, requirements(target, plan));
+    const candidate = yield* Candidate.take(target.source, requirements(target, plan, stays));
     takeBack.push(() => candidate.release());
     assertWanted({ target, plan });
 
@@ -147,9 +147,10 @@ function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError |
 }
 
 function exchangePart({ target, plan, next }: Prepared): ExchangePart {
-  const stays = target.running.candidate.reasonsToKeep(plan.unload).length > 0;
-  const closing = plan.unload === 'always' ? 'in-any-case' : 'if-unused';
-  return { target, next, closing: plan.order === 'close-first' && !stays ? closing : 'none' };
+  if (plan.order === 'open-first') return { target, next, closing: 'none' };
+  const kept = target.running.candidate.reasonsToKeep(plan.unload);
+  if (kept.length > 0) return { target, next, closing: 'none', kept };
+  return { target, next, closing: plan.unload === 'always' ? 'in-any-case' : 'if-unused' };
 }
 
 function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement): SwapReport {
@@ -187,31 +188,40 @@ const besideTheRunning: RetainReason = {
   detail: 'the order open-first keeps it open meanwhile',
 };
 
-/** Refuses what is sure to fail later, while nothing has changed. */
+/**
+ * Refuses what is sure to fail later, while nothing has changed. Returns whether the running image would stay mapped if
+ * it was closed now.
+ */
 function assertReplaceable<D extends Definitions>(
   { source, running, path }: SwapTarget<D>,
   { order, unload }: SwapPlan<D>,
-): void {
+): boolean {
   const { image, candidate } = running;
   assertLoaderFree(path);
   sweep(); // makes room
-  const stays = candidate.staysMapped(unload) || (unload === 'auto' && image.inUse.length > 0);
+  const inUse = unload === 'auto' ? image.inUse : [];
+  const stays = candidate.staysMapped(unload) || inUse.length > 0;
   source.retained.assertRoomFor(image.facts, stays);
-  const reasons = candidate.reasonsToKeep(unload);
+  const reasons = [...candidate.reasonsToKeep(unload), ...inUse];
   const isBeside = order === 'open-first';
   candidate.mapping.assertReplaceable(
     path,
     image.facts.loaderName,
     isBeside ? [...reasons, besideTheRunning] : reasons,
   );
+  return stays;
 }
 
 /** What the candidate must provide, and which image is closed before it is first loaded. */
 function requirements<D extends Definitions>(
   { table, running }: SwapTarget<D>,
   { order, unload, verify }: SwapPlan<D>,
+  stays: boolean,
 ) {
-  const { image, candidate } = running;
-  const isBeside = order === 'open-first' || verify !== undefined || candidate.staysMapped(unload);
-  return { table, closingImage: isBeside ? undefined : image.facts.loaderName };
+  const isBeside = order === 'open-first' || verify !== undefined || stays;
+  return {
+    table,
+    closingImage: isBeside ? undefined : running.image.facts.loaderName,
+    closesAll: unload === 'always',
+  };
 }

@@ -36,8 +36,7 @@ std::vector<RetainReason> ToRetainReasons(const Napi::Value& value) {
 }
 
 Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
-  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.hazards.empty() &&
-      resolved.replaced.empty()) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.replaced.empty()) {
     return env.Null();
   }
   Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
@@ -52,7 +51,6 @@ Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
   Napi::Object object = Napi::Object::New(env);
   object["missing"] = ToArray(env, resolved.missing);
   object["undefined"] = undefined;
-  object["hazards"] = ToArray(env, resolved.hazards);
   object["replaced"] = ToArray(env, resolved.replaced);
   return object;
 }

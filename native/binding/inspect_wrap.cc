@@ -11,6 +11,7 @@
 #include "binding/js_error.h"
 #include "core/bind/bound_imports.h"
 #include "core/bind/own_first.h"
+#include "core/loader/kept_objects.h"
 #include "core/resolve/resolution.h"
 #include "core/tracking/tracking.h"
 
@@ -91,6 +92,7 @@ Napi::Array Dependencies(Napi::Env env, const Resolution& resolution) {
     Napi::Object entry = Dependency(env, found.name, found.needed_by);
     entry["path"] = found.path;
     entry["loaded"] = found.loaded;
+    if (IsKept(found.path)) entry["kept"] = true;
     array[array.Length()] = entry;
   }
   for (const MissingDependency& missing : resolution.missing()) {
@@ -165,7 +167,14 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   } catch (const Error& error) {
     object["missingDependency"] = MakeSoError(env, error);
   }
-  object["dependencyHazards"] = ToArray(env, resolution.DependencyHazards());
+  std::vector<RetainReason> hazards;
+  std::vector<RetainReason> unseen;
+  for (const auto& [reason, seen] : resolution.DependencyHazards()) {
+    hazards.push_back(reason);
+    if (!seen) unseen.push_back(reason);
+  }
+  object["dependencyHazards"] = ToArray(env, hazards);
+  object["unseenDependencyHazards"] = ToArray(env, unseen);
   return object;
 }
 

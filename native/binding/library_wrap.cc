@@ -57,13 +57,13 @@ struct SnapshotRequest {
   std::optional<Requirements> needs;
 };
 
-// (file, slots, bindNow, closingImage)
+// (file, slots, bindNow, closingImage, closesAll)
 SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
                                   const CopyPlan& plan) {
   SnapshotRequest request{info[0].As<Napi::String>(), path, plan, std::nullopt};
   if (!info[1].IsUndefined()) {
     request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
-                     info[3].As<Napi::String>()};
+                     info[3].As<Napi::String>(), info[4].ToBoolean()};
   }
   return request;
 }
@@ -85,7 +85,8 @@ TakenSnapshot Take(const SnapshotRequest& request) {
   if (request.needs && !is_of_process) AssertLoadable(*taken.inspected, request.plan);
   if (!request.needs && !own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
-                              request.needs ? request.needs->closing_image : std::string());
+                              request.needs ? request.needs->closing_image : std::string(),
+                              request.needs && request.needs->closes_all);
   if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
   if (own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
@@ -190,14 +191,14 @@ LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
 
 LibraryWrap::~LibraryWrap() { owned_->Remove(objects_); }
 
-// takeSnapshot(file, slots, bindNow, closingImage)
+// takeSnapshot(file, slots, bindNow, closingImage, closesAll)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const SnapshotRequest request = ToSnapshotRequest(info, path_, plan_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(file, slots, bindNow, closingImage): the same on another thread.
+// takeSnapshotAsync(file, slots, bindNow, closingImage, closesAll): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(), [request = ToSnapshotRequest(info, path_, plan_)] { return Take(request); },

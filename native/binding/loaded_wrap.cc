@@ -143,8 +143,9 @@ void VisitPool(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
-                      const std::vector<std::string>& needing) {
-  const auto& [origin, loader_name, base, calls_in_flight, retained, written] = image;
+                      std::vector<std::string> needing) {
+  const auto& [origin, loader_name, base, calls_in_flight, retained, written, bound] = image;
+  needing.insert(needing.end(), bound.begin(), bound.end());
   Napi::Object object = Napi::Object::New(env);
   object["path"] = origin.path;
   object["generation"] = origin.generation;

@@ -138,7 +138,11 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   record_->loader_name = map->l_name;
   record_->base = map->l_addr;
   if (!record_->origin.from_file && inspected_ != nullptr) record_->tracking = inspected_->tracking;
+  record_->is_global = (mode & RTLD_GLOBAL) != 0;
   record_->known = std::move(known).As(record_->loader_name);
+  if (inspected_ != nullptr && !record_->origin.of_c_library) {
+    record_->dependencies = {record_->loader_name, inspected_->elf.facts().needed};
+  }
   AddLoadedImage(record_);
 }
 

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -108,6 +109,15 @@ WaitingList& TheWaiting() {
   return *list;
 }
 
+// By the paths of their files.
+std::vector<std::string> BoundObjects(const LoadedImage& image) {
+  auto names = ObjectsBoundTo(image.loader_name, image.base, image.base + image.origin.memory_size);
+  for (std::string& name : names) {
+    if (const ImageIdentity* known = FindKnownImage(name.c_str())) name = known->path;
+  }
+  return names;
+}
+
 // sigabbrev_np(3) is newer than the oldest glibc.
 const char* SignalName(int number) {
   switch (number) {
@@ -173,12 +183,21 @@ std::vector<RetainReason> SignalHandlers(const LoadedImage& image) {
   return reasons;
 }
 
+std::vector<RetainReason> WhyBound(const LoadedImage& image) {
+  const auto names = BoundObjects(image);
+  if (names.empty()) return {};
+  return {{"bound-by", "other objects are bound to it: " + Join(names)}};
+}
+
 std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   if (!IsLoaded(image.loader_name)) return {};
   if (IsShared(image)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
   auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  if (reasons.front().code == "unknown") {
+    if (auto bound = WhyBound(image); !bound.empty()) return bound;
+  }
   if (reasons.front().code == "unknown" && HasOpenedItself(image.loader_name.c_str())) {
     reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
   }
@@ -186,7 +205,7 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
 }
 
 void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
-  image->tracking->Wait();
+  if (image->tracking != nullptr) image->tracking->Wait();
   const std::lock_guard lock(TheWaiting().mutex);
   // First a place, which may fail: to drop the handle would unmap the image.
   Waiting& place = TheWaiting().images.emplace_back();
@@ -221,10 +240,15 @@ std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, Lo
 }  // namespace
 
 std::vector<RetainReason> WhyInUse(const LoadedImage& image) {
-  if (image.tracking == nullptr) return {};
-  auto reasons = image.tracking->Reasons();
-  for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
-  return reasons;
+  std::vector<RetainReason> reasons;
+  if (image.tracking != nullptr) {
+    reasons = image.tracking->Reasons();
+    for (auto& each : SignalHandlers(image)) reasons.push_back(std::move(each));
+  }
+  if (!reasons.empty()) return reasons;  // what the dependencies do matters after that
+  if (image.is_global) reasons = WhyBound(image);
+  if (!reasons.empty()) return reasons;
+  return image.dependencies.Reasons(image.base, image.base + image.origin.memory_size);
 }
 
 namespace {
@@ -233,20 +257,24 @@ namespace {
 std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& image,
                                           LoaderHandle& handle, bool force) {
   Tracking* tracking = image->tracking.get();
-  if (tracking == nullptr || IsShared(*image)) return CloseNow(image, std::move(handle));
-  if (ThreadRecord* record = ThreadRecord::IfAny()) record->Run(tracking);
+  if (IsShared(*image)) return CloseNow(image, std::move(handle));
+  ThreadRecord* record = tracking == nullptr ? nullptr : ThreadRecord::IfAny();
+  if (record != nullptr) record->Run(tracking);
   if (force) {
-    tracking->ForceEnd();
+    if (tracking != nullptr) tracking->ForceEnd();
     return CloseNow(image, std::move(handle));
   }
   auto reasons = WhyInUse(*image);
-  if (reasons.empty()) {
+  if (reasons.empty() && tracking != nullptr) {
     const auto needing = ObjectsThatNeed(image->loader_name);
     if (!needing.empty()) {
       reasons.push_back({"needed-by", "other objects need it: " + needing.front()});
     }
   }
-  if (reasons.empty() && tracking->TryEnd()) return CloseNow(image, std::move(handle));
+  if (reasons.empty() && (tracking == nullptr || tracking->TryEnd())) {
+    image->dependencies.KeepLoaded();
+    return CloseNow(image, std::move(handle));
+  }
   if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};
   MarkRetained(*image, reasons);
   // A use that ends before the next line calls no listener; then the next sweep finds out.
@@ -270,6 +298,24 @@ std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
   }
 }
 
+namespace {
+
+// Threads of dependencies are looked at once for many images here, and again for each that could
+// go.
+bool StillWaits(Waiting& waiting, std::optional<DependencyUse::Threads>& threads) {
+  const LoadedImage& image = *waiting.image;
+  if (!image.dependencies.any()) return false;
+  if (!threads) threads.emplace();
+  const uintptr_t end = image.base + image.origin.memory_size;
+  if (!image.dependencies.MayRunOn(*threads, image.base, end)) return false;
+  const std::lock_guard lock(TheWaiting().mutex);
+  Waiting& place = TheWaiting().images.emplace_back();
+  place = std::move(waiting);
+  return true;
+}
+
+}  // namespace
+
 size_t SweepWaiting() {
   std::vector<Waiting> mine;
   {
@@ -281,8 +327,10 @@ size_t SweepWaiting() {
     }
     std::erase_if(all, [](const Waiting& each) { return each.image == nullptr; });
   }
+  std::optional<DependencyUse::Threads> threads;
   for (Waiting& each : mine) {
     try {
+      if (StillWaits(each, threads)) continue;
       CloseOrWait(each.image, std::move(each.handle), false);
     } catch (const std::bad_alloc&) {
       // It stays mapped.
@@ -383,7 +431,8 @@ std::vector<LoadedImageInfo> LoadedImages() {
     }
     if (found[index]) image.written = memory.In(*found[index]);
     infos.push_back({image.origin, image.loader_name, image.base, image.calls.value(),
-                     image.retained, image.written});
+                     image.retained, image.written,
+                     image.is_global ? BoundObjects(image) : std::vector<std::string>()});
   }
   images = std::move(left);
   return infos;

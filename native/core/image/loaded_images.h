@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/copy/snapshot.h"
+#include "core/image/dependency_use.h"
 #include "core/image/known_image.h"
 #include "core/loader/dl.h"
 #include "core/loader/unload.h"
@@ -57,6 +58,8 @@ struct LoadedImage {
   KnownImage known;
   CallCount calls;
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
+  DependencyUse dependencies;
+  bool is_global = false;              // other objects may be bound to its symbols
   std::vector<RetainReason> retained;  // empty: live
   uint64_t written = 0;                // bytes of its own pages, when they were last counted
 };
@@ -69,6 +72,7 @@ struct LoadedImageInfo {
   int32_t calls_in_flight;
   std::vector<RetainReason> retained;
   uint64_t written;
+  std::vector<std::string> bound;  // the objects that are bound to its symbols
 };
 
 // Images, and the bytes that they hold: private copies, and pages that were written.

@@ -57,6 +57,7 @@ LoadedObject Describe(const dl_phdr_info& info) {
     if (header.p_type != PT_LOAD) continue;
     if (object.end == 0) object.start = start;
     object.end = std::max(object.end, start + header.p_memsz);
+    if ((header.p_flags & PF_W) != 0) object.writable.emplace_back(start, start + header.p_memsz);
   }
   return object;
 }
@@ -264,13 +265,16 @@ std::vector<const LoadedObject*> LoadedObjects::AtStart() const {
   return objects;
 }
 
-LoadedObjects::Objects LoadedObjects::TakeOut(const std::string& name) {
+LoadedObjects::Objects LoadedObjects::TakeOut(
+    const std::string& name,
+    const std::function<bool(const std::shared_ptr<const LoadedObject>&)>& stays) {
+  const size_t first = IndexOf(name);
   Marks below(objects_.size());
-  Mark(IndexOf(name), below);
+  Mark(first, below);
   Marks staying(objects_.size());
   for (size_t i = 0; i < objects_.size(); ++i) staying[i] = IsOfProgram(*objects_[i]);
   for (size_t i = 0; i < objects_.size(); ++i) {
-    if (!below[i]) Mark(i, staying);
+    if (!below[i] || (i != first && !staying[i] && stays(objects_[i]))) Mark(i, staying);
   }
   Objects taken;
   Objects left;

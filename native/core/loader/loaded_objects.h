@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace soswap {
@@ -17,8 +19,9 @@ struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
   std::vector<std::string> needed;
-  uintptr_t start = 0;            // where its first segment is mapped
-  uintptr_t end = 0;              // where its last segment ends
+  uintptr_t start = 0;                                    // where its first segment is mapped
+  uintptr_t end = 0;                                      // where its last segment ends
+  std::vector<std::pair<uintptr_t, uintptr_t>> writable;  // where its writable segments lie
   const void* headers = nullptr;  // its program headers; different for every object
   uintptr_t base = 0;
   const ElfW(Dyn) * dynamic = nullptr;
@@ -50,8 +53,9 @@ class LoadedObjects final {
 
   // Removes the object of this name and everything that only it needs, and returns them. Closing
   // the object would unmap all of them, unless other code has opened them too, which the loader
-  // does not show.
-  Objects TakeOut(const std::string& name);
+  // does not show. Leaves the dependencies of which `stays` is true, with all that they need.
+  Objects TakeOut(const std::string& name,
+                  const std::function<bool(const std::shared_ptr<const LoadedObject>&)>& stays);
 
  private:
   using Marks = std::vector<bool>;

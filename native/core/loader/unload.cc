@@ -6,11 +6,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <set>
 #include <string_view>
 #include <utility>
 
-#include "core/loader/loaded_objects.h"
+#include "core/loader/object_references.h"
 
 namespace soswap {
 namespace {
@@ -42,6 +43,18 @@ constexpr std::string_view kStdThread = "_ZNSt6thread15_M_start_thread";
 // The loader knows these destructors: while one is pending, it does not unmap the object.
 constexpr std::string_view kThreadExit = "__cxa_thread_atexit";
 
+bool IsThreadFunction(std::string_view name) {
+  return std::find(kThreadFunctions.begin(), kThreadFunctions.end(), name) !=
+             kThreadFunctions.end() ||
+         name.starts_with(kStdThread);
+}
+
+std::string DisplayName(std::string_view function) {
+  return std::string(function.starts_with(kStdThread) ? "std::thread" : function);
+}
+
+}  // namespace
+
 std::string Join(const std::vector<std::string>& names) {
   constexpr size_t kMost = 3;
   std::string list;
@@ -51,8 +64,6 @@ std::string Join(const std::vector<std::string>& names) {
   if (names.size() > kMost) list += " and " + std::to_string(names.size() - kMost) + " more";
   return list;
 }
-
-}  // namespace
 
 std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
   const LoadedObjects objects = LoadedObjects::List();
@@ -73,6 +84,21 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
   return std::move(needing[loader_name]);
 }
 
+std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
+                                        uintptr_t end) {
+  const LoadedObjects objects = LoadedObjects::List();
+  std::set<const LoadedObject*> others;
+  for (const LoadedObject* object : objects.AtStart()) others.insert(object);
+  for (const LoadedObject* object : objects.ClosureOf(loader_name)) others.insert(object);
+  const auto self = reinterpret_cast<uintptr_t>(&ObjectsBoundTo);
+  std::vector<std::string> names;
+  for (const auto& object : objects.all()) {
+    if (others.contains(object.get()) || (self >= object->start && self < object->end)) continue;
+    if (HoldsAddressIn(*object, start, end)) names.push_back(object->name);
+  }
+  return names;
+}
+
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
                           const std::function<bool(std::string_view)>& is_seen) {
   UnloadFacts facts;
@@ -82,14 +108,38 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf,
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {
     if (import.bound || (is_seen && is_seen(import.name))) return;
-    const bool is_thread_function = std::find(kThreadFunctions.begin(), kThreadFunctions.end(),
-                                              import.name) != kThreadFunctions.end();
-    if (is_thread_function || import.name.starts_with(kStdThread)) {
-      facts.thread_functions.emplace_back(is_thread_function ? import.name : "std::thread");
+    if (IsThreadFunction(import.name)) {
+      facts.thread_functions.push_back(DisplayName(import.name));
     }
     if (import.name.starts_with(kThreadExit)) facts.thread_local_destructors = true;
   });
   return facts;
+}
+
+std::vector<std::string> ThreadFunctionsOf(const std::shared_ptr<const LoadedObject>& object) {
+  struct Known {
+    std::weak_ptr<const LoadedObject> object;
+    std::vector<std::string> functions;
+  };
+  static std::mutex mutex;
+  // Never destroyed: threads may still run while the process exits.
+  static auto* all = new std::map<const void*, Known>;
+  const std::lock_guard lock(mutex);
+  Known& known = (*all)[object->headers];
+  if (known.object.lock() == object) return known.functions;
+  std::set<std::string> functions;
+  ForEachReference(*object, [&](std::string_view name) {
+    if (IsThreadFunction(name)) functions.insert(DisplayName(name));
+  });
+  known = {object, {functions.begin(), functions.end()}};
+  return known.functions;
+}
+
+bool IsSeenFromOutside(std::string_view thread_function) {
+  constexpr std::array<std::string_view, 7> kSeen = {
+      "pthread_create",      "thrd_create", "std::thread",       "uv_thread_create",
+      "uv_thread_create_ex", "tss_create",  "pthread_key_create"};
+  return std::find(kSeen.begin(), kSeen.end(), thread_function) != kSeen.end();
 }
 
 bool StaysMapped(const UnloadFacts& facts) {

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/elf/file.h"
+#include "core/loader/loaded_objects.h"
 
 namespace soswap {
 
@@ -36,6 +39,24 @@ struct UnloadFacts {
 // are bound to sees what they do, and those of which `is_seen` says so by name.
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
                           const std::function<bool(std::string_view)>& is_seen = nullptr);
+
+// The loaded objects that hold an address from `start` to below `end`, where the object of this
+// name lies: they are bound to symbols of it, or code of theirs has put it there. Without those
+// that the process began with, and those that the object needs itself, which go with it. Any
+// thread.
+std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
+                                        uintptr_t end);
+
+// As messages have it: the first few of the names.
+std::string Join(const std::vector<std::string>& names);
+
+// Those functions that a loaded object imports. Remembers them for as long as it is loaded.
+std::vector<std::string> ThreadFunctionsOf(const std::shared_ptr<const LoadedObject>& object);
+
+// Whether one can see, from outside of the object that calls the function, that what was begun with
+// it runs only code of objects that are kept loaded: it starts a thread, or makes a key, whose
+// destructor is code of the object itself or else an address that the C library holds.
+bool IsSeenFromOutside(std::string_view thread_function);
 
 // Whether the loader certainly keeps its image.
 bool StaysMapped(const UnloadFacts& facts);

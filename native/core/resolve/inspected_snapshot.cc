@@ -91,7 +91,8 @@ bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const 
 
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements) {
   return Resolve(taken, requirements,
-                 Resolution(taken.path, taken.elf.facts(), requirements.closing_image));
+                 Resolution(taken.path, taken.elf.facts(), requirements.closing_image,
+                            requirements.closes_all));
 }
 
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements,
@@ -106,7 +107,6 @@ Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirement
     }
   }
   if (requirements.bind_now) resolved.undefined = resolution.Undefined(taken.elf);
-  resolved.hazards = resolution.DependencyHazards();
   resolved.replaced = resolution.Replaced();
   return resolved;
 }

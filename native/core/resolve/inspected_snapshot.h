@@ -54,13 +54,13 @@ struct Requirements {
   std::shared_ptr<const RequestedSymbols> symbols;
   bool bind_now;              // every symbol that the library imports must be defined
   std::string closing_image;  // the loader's name of the image that is closed first; empty for none
+  bool closes_all = false;    // its dependencies too, those that are kept otherwise
 };
 
 // What the library and its dependencies provide.
 struct Resolved {
   std::vector<std::string> missing;        // requested symbols that are not optional
   std::vector<UndefinedSymbol> undefined;  // imports; only with bind_now
-  std::vector<RetainReason> hazards;       // of unmapping the dependencies
   std::vector<std::string> replaced;       // loaded dependencies whose file is another one now
 };
 

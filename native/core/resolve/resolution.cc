@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/loader/kept_objects.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/search_path.h"
 
@@ -130,22 +131,28 @@ class Resolution::Walk final {
 };
 
 Resolution::Resolution(const std::string& path, const ElfFacts& facts,
-                       const std::string& closing_image)
+                       const std::string& closing_image, bool all)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
   LoadedObjects loaded = LoadedObjects::List();
-  if (!closing_image.empty()) closing_ = loaded.TakeOut(closing_image);
+  if (!closing_image.empty()) {
+    closing_ = loaded.TakeOut(closing_image, [&](const auto& object) {
+      return IsKept(object->name) || (!all && RunsByItself(object));
+    });
+  }
   Walk(*this, std::move(loaded)).Run(path, facts);
   loaded_dependencies_ = LoadedDependencies();
 }
 
 Resolution::~Resolution() = default;
 
-std::vector<RetainReason> Resolution::DependencyHazards() const {
-  std::vector<RetainReason> hazards;
+std::vector<Resolution::DependencyHazard> Resolution::DependencyHazards() const {
+  std::vector<DependencyHazard> hazards;
   const auto add = [&](const std::string& path, const UnloadFacts& facts) {
-    for (RetainReason& hazard : UnmapHazards(facts)) {
-      hazard.detail += " (in its dependency '" + path + "')";
-      hazards.push_back(std::move(hazard));
+    const bool seen = !facts.is_go && std::all_of(facts.thread_functions.begin(),
+                                                  facts.thread_functions.end(), IsSeenFromOutside);
+    for (RetainReason& reason : UnmapHazards(facts)) {
+      reason.detail += " (in its dependency '" + path + "')";
+      hazards.push_back({std::move(reason), seen});
     }
   };
   for (const auto& file : files_) add(file->path(), file->unload());
@@ -153,9 +160,11 @@ std::vector<RetainReason> Resolution::DependencyHazards() const {
     try {
       add(path, DependencyFile::Read(path)->unload());
     } catch (const Error&) {
+      // What is loaded shows what soswap sees of it; only for dlclose(3) this is open.
       hazards.push_back(
-          {"may-run-threads", "its dependency '" + path +
-                                  "' may run threads: the file is gone, so soswap cannot check"});
+          {{"may-run-threads", "its dependency '" + path +
+                                   "' may run threads: the file is gone, so soswap cannot check"},
+           true});
     }
   }
   return hazards;

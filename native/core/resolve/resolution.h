@@ -46,8 +46,10 @@ struct UndefinedSymbol {
 class Resolution final {
  public:
   // `path` is the path of the library, which gives $ORIGIN. `closing_image` is the loader's name of
-  // an image that will be closed first: what only that image needs does not count as loaded.
-  Resolution(const std::string& path, const ElfFacts& facts, const std::string& closing_image = {});
+  // an image that will be closed first: what only that image needs does not count as loaded, except
+  // dependencies that are kept then. With `all` none is kept.
+  Resolution(const std::string& path, const ElfFacts& facts, const std::string& closing_image = {},
+             bool all = false);
 
   Resolution(const Resolution&) = delete;
   Resolution& operator=(const Resolution&) = delete;
@@ -81,9 +83,13 @@ class Resolution final {
     return files_;
   }
 
-  // Why unmapping the dependencies could crash the process. Closing the library unmaps them too,
-  // except those that the main program or another object needs.
-  std::vector<RetainReason> DependencyHazards() const;
+  // What the dependencies can do by themselves that could crash the process once the library is
+  // unmapped, and they with it; those that the main program needs are not listed.
+  struct DependencyHazard {
+    RetainReason reason;
+    bool seen = false;  // whether soswap can see when it is over
+  };
+  std::vector<DependencyHazard> DependencyHazards() const;
 
   // The symbols for which binding at once (RTLD_NOW) would fail: imports of the library and of
   // dependencies that are not loaded, except weak ones, that neither the global scope of the

@@ -29,14 +29,6 @@ Failure FailureOf(Body body) noexcept {
   }
 }
 
-// dlopen(3) would return the old image for its path.
-void ThrowStillLoaded(const std::string& path, const std::vector<RetainReason>& reasons) {
-  throw Error(
-      Fault::kStillLoaded, "swap", path,
-      "dlopen(3) would return the old image, which stays loaded: " + reasons.front().detail +
-          "; open it with image: 'snapshot' and the new code takes effect all the same");
-}
-
 void ClosePrevious(ExchangePart& part) {
   const ExchangePlan& plan = part.plan;
   if (!plan.close_previous) return;
@@ -46,7 +38,9 @@ void ClosePrevious(ExchangePart& part) {
   part.result.closed = plan.previous->Close(plan.force);
   if (!part.result.closed->empty() && plan.to_open &&
       plan.to_open->mapping == ImageRequest::Mapping::kFile) {
-    ThrowStillLoaded(plan.to_open->origin.path, *part.result.closed);
+    // lib/internal/errors.ts has the text for people, with the reasons.
+    throw Error(Fault::kStillLoaded, "swap", plan.to_open->origin.path,
+                "dlopen(3) would return the old image");
   }
 }
 

@@ -1,0 +1,139 @@
+#include "core/tracking/thread_starts.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "core/base/file_descriptor.h"
+#include "core/base/this_thread.h"
+#include "core/loader/object_symbols.h"
+
+namespace soswap {
+namespace {
+
+// Where things lie in the descriptor of a thread, from the list that the kernel knows.
+struct Layout {
+  int64_t function = 0;  // followed by its argument
+};
+
+// 0 where the thread has none: it ends, or another library made it, or the kernel.
+uintptr_t RobustListOf(pid_t thread) {
+  void* head = nullptr;
+  size_t size = 0;
+  if (syscall(SYS_get_robust_list, thread, &head, &size) != 0) return 0;
+  return reinterpret_cast<uintptr_t>(head);
+}
+
+FileDescriptor OpenMemory() { return FileDescriptor(open("/proc/self/mem", O_RDONLY | O_CLOEXEC)); }
+
+// Returns how many words could be read.
+template <size_t kCount>
+size_t Read(const FileDescriptor& memory, uintptr_t address, std::array<uintptr_t, kCount>& words) {
+  const ssize_t size = pread(memory.get(), words.data(), sizeof words, static_cast<off_t>(address));
+  return size < 0 ? 0 : static_cast<size_t>(size) / sizeof(uintptr_t);
+}
+
+struct Probe {
+  uintptr_t list = 0;
+  uintptr_t descriptor = 0;
+  std::array<uintptr_t, 512> words{};
+  size_t count = 0;
+};
+
+void* RunProbe(void* argument) {
+  auto& probe = *static_cast<Probe*>(argument);
+  probe.list = RobustListOf(0);
+  probe.descriptor = static_cast<uintptr_t>(pthread_self());
+  probe.count = Read(OpenMemory(), probe.descriptor, probe.words);
+  return nullptr;
+}
+
+std::optional<Layout> FindLayout() {
+#ifdef __GLIBC__
+  // The runtime of a sanitizer starts all threads in a function of its own.
+  if (ProgramSymbols().Find("__sanitizer_set_death_callback") != nullptr) return std::nullopt;
+  const auto probe = std::make_unique<Probe>();
+  pthread_t thread{};
+  if (pthread_create(&thread, nullptr, RunProbe, probe.get()) != 0) return std::nullopt;
+  pthread_join(thread, nullptr);
+  if (probe->list == 0) return std::nullopt;
+  const std::array<uintptr_t, 2> wanted{reinterpret_cast<uintptr_t>(RunProbe),
+                                        reinterpret_cast<uintptr_t>(probe.get())};
+  const auto* end = probe->words.data() + probe->count;
+  const auto* found = std::search(static_cast<const uintptr_t*>(probe->words.data()), end,
+                                  wanted.begin(), wanted.end());
+  if (found == end) return std::nullopt;
+  const auto offset = static_cast<uintptr_t>(found - probe->words.data()) * sizeof(uintptr_t);
+  return Layout{static_cast<int64_t>(probe->descriptor + offset - probe->list)};
+#else
+  return std::nullopt;
+#endif
+}
+
+// The workers of io_uring(7) never run code of the process (proc_pid_stat(5): flags).
+bool IsOfKernel(pid_t thread) {
+  constexpr unsigned long kIoWorker = 0x10;
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  const auto name_end = line.rfind(')');
+  if (name_end == std::string::npos) return false;
+  std::istringstream fields(line.substr(name_end + 1));
+  std::string skipped;
+  for (int field = 0; field < 6; ++field) fields >> skipped;
+  unsigned long flags = 0;
+  return fields >> flags && (flags & kIoWorker) != 0;
+}
+
+struct DirectoryCloser {
+  void operator()(DIR* directory) const noexcept { closedir(directory); }
+};
+
+}  // namespace
+
+std::vector<ThreadStart> LookAtThreads() {
+  static const std::optional<Layout> layout = FindLayout();
+  const FileDescriptor memory = OpenMemory();
+  const std::unique_ptr<DIR, DirectoryCloser> tasks(opendir("/proc/self/task"));
+  if (tasks == nullptr) return {ThreadStart{.thread = getpid()}};  // that is not known
+  std::vector<ThreadStart> starts;
+  while (const dirent* entry = readdir(tasks.get())) {
+    const auto thread = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+    if (thread == 0 || thread == ThisThread()) continue;
+    ThreadStart start{.thread = thread, .known = thread == getpid()};
+    const uintptr_t list = start.known ? 0 : RobustListOf(thread);
+    std::array<uintptr_t, 2> words{};
+    if (list != 0 && layout &&
+        Read(memory, list + static_cast<uintptr_t>(layout->function), words) == words.size()) {
+      start.known = words[0] != 0;
+      start.function = words[0];
+      start.argument = words[1];
+      Read(memory, start.argument, start.at_argument);
+    }
+    if (start.known || !IsOfKernel(thread)) starts.push_back(start);
+  }
+  // One that has ended meanwhile is no riddle.
+  std::erase_if(starts, [](const ThreadStart& start) {
+    return !start.known &&
+           access(("/proc/self/task/" + std::to_string(start.thread)).c_str(), F_OK) != 0;
+  });
+  return starts;
+}
+
+std::string DescribeThread(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/comm");
+  std::string name;
+  std::getline(file, name);
+  return "thread " + std::to_string(thread) + (name.empty() ? "" : " ('" + name + "')");
+}
+
+}  // namespace soswap
