@@ -160,12 +160,12 @@ export class RetainedImages {
 /**
  * Refuses to load a library whose images stay mapped, or of which some have stayed, if the process has reached its limit.
  *
- * @param copySize Of the candidate, in bytes.
+ * @param staysMapped Its image is sure to be retained in the end.
  * @throws {SoError} `ERR_SOSWAP_RETAINED_LIMIT`
  */
-export function assertMayOpen(path: string, copySize: number, staysMapped: boolean): void {
+export function assertMayOpen(path: string, staysMapped: boolean): void {
   const hasStayed = native.isAtRetainedLimit() && native.retainedImagesOf(path) > 0;
-  if (staysMapped || hasStayed) assertRoomInProcess(path, 'open', copySize);
+  if (staysMapped || hasStayed) assertRoomInProcess(path, 'open', 1);
 }
 
 /** The bytes that an image holds. */

@@ -123,8 +123,6 @@ export interface SnapshotFacts {
   readonly buildId: string | null;
   /** The descriptor of the snapshot, whose file may be longer than `size`. */
   readonly descriptor: number;
-  /** The bytes of memory, or of disk, that the snapshot holds. */
-  readonly copySize: number;
   /** Whether an image of the snapshot must be loaded with RTLD_DEEPBIND, for which the snapshot is prepared. */
   readonly ownFirst: boolean;
   /** Whether the loader certainly keeps an image of the snapshot mapped. */

@@ -17,7 +17,7 @@ export function loadFirst<D extends Definitions>(source: Source, definitions: D)
   const target = new SwapTarget(source, definitions, table);
   const candidate = runSync(Candidate.take(source, { table }));
   try {
-    assertMayOpen(source.path, candidate.facts.copySize, candidate.staysMapped(source.unload));
+    assertMayOpen(source.path, candidate.staysMapped(source.unload));
     exchange(target, new Generation(1, candidate, candidate.newImage()), 'none');
   } catch (error) {
     candidate.release();

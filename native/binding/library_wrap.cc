@@ -105,7 +105,6 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
   facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
   facts["descriptor"] = inspected.snapshot->descriptor();
-  facts["copySize"] = static_cast<double>(inspected.snapshot->held());
   facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
   facts["unmapHazards"] = ToArray(env, UnmapHazards(inspected.unload));

@@ -90,6 +90,32 @@ TEST_CASE("an image that the loader keeps is found and listed with its reason") 
   CHECK(Codes(found->retained) == std::vector<std::string>{"nodelete"});
 }
 
+TEST_CASE("what retained images hold is counted") {
+  const Workshop workshop;
+  const auto path = workshop.Compile("lib.so",
+                                     "char data[1 << 20]; void fill(void) { for (int i = 0; "
+                                     "i < 1 << 20; ++i) ((volatile char*)data)[i] = 1; }");
+  const auto before = soswap::RetainedImages();
+  const auto image = OpenImage(path);
+  const std::string name = image->loader_name();
+  const std::vector<std::string> names{name, "/none", name};
+  const auto small = soswap::HeldBytes(names);
+  CHECK(small[0].value() > 0);
+  CHECK_FALSE(small[1].has_value());
+  CHECK(small[2] == small[0]);
+  CHECK(soswap::AreLoaded(names) == std::vector<bool>{true, false, true});
+  CHECK(soswap::RetainedImagesOf(path) == 0);
+
+  reinterpret_cast<void (*)()>(image->Symbol("fill").value())();
+  constexpr uint64_t kFilled = 1 << 20;
+  CHECK(soswap::HeldBytes(names)[0].value() >= small[0].value() + kFilled - 4096);
+  image->Keep({{"kept", "for the test"}});
+  const auto after = soswap::RetainedImages();
+  CHECK(after.images == before.images + 1);
+  CHECK(after.bytes >= before.bytes + kFilled);
+  CHECK(soswap::RetainedImagesOf(path) == 1);
+}
+
 TEST_CASE("an image that stayed can be taken back as it was") {
   const Workshop workshop;
   const auto path = workshop.Compile("lib.so", kCounter, "-Wl,-z,nodelete");

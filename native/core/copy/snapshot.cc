@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <vector>
 
@@ -55,17 +54,20 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   std::shared_ptr<Snapshot> snapshot(
       new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
   snapshot->on_noexec_ = IsOnNoexec(file.get());
-  std::array<std::byte, kHead> head{};
-  if (extent == Extent::kWhole) {
-    snapshot->copied_ = {{0, before.size}};
-  } else {
-    const size_t size = ReadAt(file.get(), head.data(), head.size(), 0, path);
-    snapshot->copied_ = LoadableRanges(std::span(head).first(size), before.size);
+  // In one go what takes no new memory, because an earlier copy had it.
+  constexpr uint64_t kMostAtOnce = 64 << 10;
+  const uint64_t at_hand = std::clamp(snapshot->memory_->allocated(), kHead, kMostAtOnce);
+  const FileRange head{0, std::min(before.size, at_hand)};
+  snapshot->Copy(file.get(), head, path);
+  snapshot->copied_ = {{0, before.size}};
+  if (extent == Extent::kLoadable) {
+    const auto headers = snapshot->bytes().first(std::min(head.size, kHead));
+    snapshot->copied_ = LoadableRanges(headers, before.size);
   }
-  for (const FileRange& range : snapshot->copied_) snapshot->Copy(file.get(), range, path);
-  if (extent == Extent::kLoadable &&
-      std::memcmp(head.data(), snapshot->bytes().data(), std::min(kHead, before.size)) != 0) {
-    ThrowChanged(path);  // the ranges are those of another state
+  for (const FileRange& range : snapshot->copied_) {
+    const uint64_t start = std::max(range.offset, head.size);
+    const uint64_t end = range.offset + range.size;
+    if (start < end) snapshot->Copy(file.get(), {start, end - start}, path);
   }
   snapshot->held_ = snapshot->memory_->held();
   if (may_change_unseen) snapshot->AssertStillIn(file.get(), path);

@@ -140,6 +140,7 @@ SnapshotMemory::~SnapshotMemory() { munmap(data_ - PageSize(), SizeWithFence(cap
 
 void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string& path) {
   if (offset + size <= allocated_) return;
+  held_ = 0;
   // Before Linux 3.5 a memfd does not support this.
   if (fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0 &&
       errno != EOPNOTSUPP) {
@@ -148,10 +149,13 @@ void SnapshotMemory::Allocate(uint64_t offset, uint64_t size, const std::string&
   if (offset <= allocated_) allocated_ = offset + size;
 }
 
-uint64_t SnapshotMemory::held() const noexcept {
+uint64_t SnapshotMemory::held() noexcept {
   constexpr uint64_t kBlock = 512;  // of st_blocks, whatever the file system
   struct stat status {};
-  return fstat(fd_.get(), &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * kBlock : 0;
+  if (held_ == 0 && fstat(fd_.get(), &status) == 0) {
+    held_ = static_cast<uint64_t>(status.st_blocks) * kBlock;
+  }
+  return held_;
 }
 
 // A mapping counts as an open file, also one that a forked child has inherited (measured).

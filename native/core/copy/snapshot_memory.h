@@ -34,8 +34,11 @@ class SnapshotMemory final {
   std::byte* data() const noexcept { return data_; }
   int descriptor() const noexcept { return fd_.get(); }
 
+  // Bytes from the beginning on that have memory, or disk space.
+  uint64_t allocated() const noexcept { return allocated_; }
+
   // Bytes of memory, or of disk, that it holds now.
-  uint64_t held() const noexcept;
+  uint64_t held() noexcept;
 
   // Allocates pages for these bytes: without them, writing to a full disk is a SIGBUS. Throws
   // Error: kSystem.
@@ -52,7 +55,8 @@ class SnapshotMemory final {
   Storage storage_;
   FileDescriptor fd_;
   std::byte* data_ = nullptr;
-  uint64_t allocated_ = 0;                 // bytes from the beginning on
+  uint64_t allocated_ = 0;
+  uint64_t held_ = 0;                      // 0: not known
   std::unique_ptr<SnapshotMemory> older_;  // the next spare, while this is one
 };
 

@@ -213,8 +213,10 @@ void LoadedObjects::MakeIndex() const {
 }
 
 size_t LoadedObjects::IndexOf(const std::string& needed) const {
-  constexpr size_t kWorthAnIndex = 16;
-  if (++searched_ == kWorthAnIndex) MakeIndex();
+  // It takes as long as some thirty searches through so many objects do.
+  constexpr size_t kManyObjects = 64;
+  constexpr size_t kManySearches = 32;
+  if (++searched_ == kManySearches && objects_.size() >= kManyObjects) MakeIndex();
   if (!index_.empty()) {
     const auto known = index_.find(needed);
     return known == index_.end() ? objects_.size() : known->second;
