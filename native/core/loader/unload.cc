@@ -107,7 +107,7 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf,
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {
-    if (import.bound || (is_seen && is_seen(import.name))) return;
+    if (is_seen && is_seen(import.name)) return;
     if (IsThreadFunction(import.name)) {
       facts.thread_functions.push_back(DisplayName(import.name));
     }

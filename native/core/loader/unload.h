@@ -35,8 +35,8 @@ struct UnloadFacts {
   std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
 };
 
-// Reads the current bytes, which may be edited. Leaves out imports that are bound, for what they
-// are bound to sees what they do, and those of which `is_seen` says so by name.
+// Reads the current bytes, which may be edited. Leaves out imports of which `is_seen` says that
+// what they are bound to sees what they do.
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
                           const std::function<bool(std::string_view)>& is_seen = nullptr);
 
