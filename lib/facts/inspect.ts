@@ -15,7 +15,7 @@ import type {
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
   /**
-   * - `clean`: the image is unmapped, at once or when threads that soswap tracks have ended
+   * - `clean`: the image is unmapped, at once or when threads of the library and of its dependencies have ended
    * - `stays-mapped`: the loader keeps the image mapped
    * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
    * - `refused`: {@link SoHandle.open} refuses the library, see {@link SoInfo.refusal}
