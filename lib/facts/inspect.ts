@@ -242,6 +242,12 @@ function obstacles(native: NativeInspection, plain: boolean): Reason[] {
       cure: 'compile it with -fno-gnu-unique; SoHandle needs no cure, because it makes the symbols global',
     });
   }
+  if (!plain) {
+    const cure = 'link the dependency with -Wl,-Bsymbolic';
+    reasons.push(
+      ...native.bindingDependencies.map((reason) => ({ ...reason, effect, cure }) as const),
+    );
+  }
   if (plain ? native.threadLocalDestructors : native.untrackedDestructors) {
     reasons.push({
       code: 'thread-local-destructor',

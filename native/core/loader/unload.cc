@@ -85,11 +85,13 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
 }
 
 std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
-                                        uintptr_t end) {
+                                        uintptr_t end, bool with_needed) {
   const LoadedObjects objects = LoadedObjects::List();
   std::set<const LoadedObject*> others;
   for (const LoadedObject* object : objects.AtStart()) others.insert(object);
-  for (const LoadedObject* object : objects.ClosureOf(loader_name)) others.insert(object);
+  for (const LoadedObject* object : objects.ClosureOf(loader_name)) {
+    if (!with_needed || object->name == loader_name) others.insert(object);
+  }
   const auto self = reinterpret_cast<uintptr_t>(&ObjectsBoundTo);
   std::vector<std::string> names;
   for (const auto& object : objects.all()) {

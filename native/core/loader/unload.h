@@ -42,10 +42,10 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf,
 
 // The loaded objects that hold an address from `start` to below `end`, where the object of this
 // name lies: they are bound to symbols of it, or code of theirs has put it there. Without those
-// that the process began with, and those that the object needs itself, which go with it. Any
-// thread.
+// that the process began with; with those that the object needs itself, and that go with it if they
+// can, only if `with_needed`. Any thread.
 std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
-                                        uintptr_t end);
+                                        uintptr_t end, bool with_needed);
 
 // As messages have it: the first few of the names.
 std::string Join(const std::vector<std::string>& names);
