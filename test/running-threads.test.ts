@@ -112,6 +112,48 @@ for (const [what, options, reason] of [
   );
 }
 
+for (const [what, flags] of [
+  ['ends the thread', ['-DJOINS']],
+  ['leaves the thread alone', []],
+] as const) {
+  t.test(
+    `a destructor that ${what}: unload: 'auto' leaves both until the process ends`,
+    async (t) => {
+      const cwd = t.testdir();
+      const path = compile('retain/pool.c', `${cwd}/so.so`, ...flags);
+      for (const end of ['', 'process.exit();', 'so.close();']) {
+        const program = `
+        ${startThread(path)}
+        const { retained } = await so.swap();
+        await progress(old.rounds);
+        process.send(retained);
+        ${end}
+      `;
+        const ended = await runProgram(program, { cwd });
+        // One line of each image: no destructor has run twice, and none too early.
+        t.match(ended, { ...exitedCleanly, messages: [runningThreads] }, end);
+        t.equal(ended.stdout, 'destroyed\n'.repeat(2), end);
+      }
+    },
+  );
+}
+
+t.test("a destructor that ends the thread: unload: 'always' runs it at the swap", async (t) => {
+  const cwd = t.testdir();
+  const path = compile('retain/pool.c', `${cwd}/so.so`, '-DJOINS');
+  const program = `
+    ${startThread(path)}
+    for (let round = 0; round < 20; round++) {
+      const { unmapped } = await so.swap({ unload: 'always' });
+      if (!unmapped || start() !== 0) throw new Error('round ' + round);
+      await progress(rounds);
+    }
+  `;
+  const ended = await runProgram(program, { cwd });
+  t.match(ended, exitedCleanly);
+  t.equal(ended.stdout, 'destroyed\n'.repeat(21), 'the last one at the end of the process');
+});
+
 t.test('a thread of a dependency', async (t) => {
   const cwd = t.testdir();
   const below = compile('retain/calling-thread.c', `${cwd}/libcalling-thread.so`);

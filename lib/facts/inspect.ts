@@ -15,7 +15,7 @@ import type {
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
   /**
-   * - `clean`: the image is unmapped, at once or when threads that soswap tracks have ended
+   * - `clean`: the image is unmapped, at once or when threads of the library and of its dependencies have ended
    * - `stays-mapped`: the loader keeps the image mapped
    * - `may-crash`: unmapping the image could crash the process; `unload: 'auto'` retains it
    * - `refused`: {@link SoHandle.open} refuses the library, see {@link SoInfo.refusal}
@@ -241,6 +241,12 @@ function obstacles(native: NativeInspection, plain: boolean): Reason[] {
       effect,
       cure: 'compile it with -fno-gnu-unique; SoHandle needs no cure, because it makes the symbols global',
     });
+  }
+  if (!plain) {
+    const cure = 'link the dependency with -Wl,-Bsymbolic';
+    reasons.push(
+      ...native.bindingDependencies.map((reason) => ({ ...reason, effect, cure }) as const),
+    );
   }
   if (plain ? native.threadLocalDestructors : native.untrackedDestructors) {
     reasons.push({

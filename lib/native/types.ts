@@ -216,6 +216,8 @@ export interface NativeInspection {
   readonly dependencyHazards: readonly RetainReason[];
   /** Those of which soswap cannot see when they have ended. */
   readonly unseenDependencyHazards: readonly RetainReason[];
+  /** The dependencies that stay, and bind symbols to the first image. */
+  readonly bindingDependencies: readonly RetainReason[];
   readonly programNames: ProgramNames;
   /** The error that loading the library has; `null` if all dependencies are found. */
   readonly missingDependency: Error | null;

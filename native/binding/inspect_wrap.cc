@@ -174,6 +174,7 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
     if (!seen) unseen.push_back(reason);
   }
   object["dependencyHazards"] = ToArray(env, hazards);
+  object["bindingDependencies"] = ToArray(env, resolution.DependenciesThatBind(taken.elf, true));
   object["unseenDependencyHazards"] = ToArray(env, unseen);
   return object;
 }

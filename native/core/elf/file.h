@@ -76,6 +76,10 @@ class ElfFile final {
   std::vector<std::string> UniqueSymbols() const;
 
   const elf::Symbols& symbols() const noexcept { return symbols_; }
+  // Whether a relocation refers to this symbol.
+  bool IsReferred(std::size_t symbol) const {
+    return symbol < referred_.size() && referred_[symbol];
+  }
   // For edits.
   const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
   std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
@@ -92,6 +96,7 @@ class ElfFile final {
   elf::Memory memory_;
   elf::Dynamic dynamic_;
   elf::Symbols symbols_;
+  std::vector<bool> referred_;
   std::uint64_t symbols_offset_ = 0;
   std::uint64_t dynamic_offset_ = 0;
 };

@@ -133,9 +133,10 @@ class ElfFile::Parser final {
     ReadStrings();
     ReadFlags();
     ReadNotes();
-    elf::CheckStartup({file_.memory_, file_.dynamic_, file_.symbols_, RangeOf(dynamic_header_),
-                       LoadedProgramHeaders(), relro_, tls_.has_value(),
-                       file_.facts_.flags.text_relocations, file_.facts_.flags.bind_now});
+    file_.referred_ =
+        elf::CheckStartup({file_.memory_, file_.dynamic_, file_.symbols_, RangeOf(dynamic_header_),
+                           LoadedProgramHeaders(), relro_, tls_.has_value(),
+                           file_.facts_.flags.text_relocations, file_.facts_.flags.bind_now});
   }
 
  private:

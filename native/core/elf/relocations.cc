@@ -7,6 +7,7 @@
 #include <bit>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/base/page.h"
 #include "core/elf/relocation_kind.h"
@@ -91,6 +92,8 @@ class Checker final {
     tables_.emplace_back(startup, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, "DT_INIT_ARRAY");
     tables_.emplace_back(startup, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, "DT_FINI_ARRAY");
   }
+
+  std::vector<bool> Referred() && { return std::move(referred_); }
 
   void Run() {
     CheckPairs();
@@ -453,6 +456,10 @@ class Checker final {
 
 }  // namespace
 
-void CheckStartup(const Startup& startup) { Checker(startup).Run(); }
+std::vector<bool> CheckStartup(const Startup& startup) {
+  Checker checker(startup);
+  checker.Run();
+  return std::move(checker).Referred();
+}
 
 }  // namespace soswap::elf

@@ -23,7 +23,7 @@ struct Startup {
   bool binds_now = false;
 };
 
-// Throws Defect if the loader would crash.
-void CheckStartup(const Startup& startup);
+// Throws Defect if the loader would crash. Returns which symbols a relocation refers to.
+std::vector<bool> CheckStartup(const Startup& startup);
 
 }  // namespace soswap::elf

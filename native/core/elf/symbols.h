@@ -86,7 +86,6 @@ struct Import {
   std::string_view name;
   bool weak = false;
   std::string_view version;  // empty: any version
-  bool bound = false;        // to a function of this process
 };
 
 // DT_SYMTAB with its hash tables and versions. Every symbol below count() is checked: its name, its
@@ -120,8 +119,7 @@ class Symbols final {
     for (const std::size_t i : imports_) {
       const Elf64_Sym symbol = At(i);
       if (symbol.st_name == 0) continue;
-      visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i),
-                   IsBound(symbol)});
+      visit(Import{NameOf(symbol), ELF64_ST_BIND(symbol.st_info) == STB_WEAK, versions_.NameOf(i)});
     }
   }
 

@@ -110,8 +110,9 @@ WaitingList& TheWaiting() {
 }
 
 // By the paths of their files.
-std::vector<std::string> BoundObjects(const LoadedImage& image) {
-  auto names = ObjectsBoundTo(image.loader_name, image.base, image.base + image.origin.memory_size);
+std::vector<std::string> BoundObjects(const LoadedImage& image, bool with_needed = false) {
+  auto names = ObjectsBoundTo(image.loader_name, image.base, image.base + image.origin.memory_size,
+                              with_needed);
   for (std::string& name : names) {
     if (const ImageIdentity* known = FindKnownImage(name.c_str())) name = known->path;
   }
@@ -183,8 +184,8 @@ std::vector<RetainReason> SignalHandlers(const LoadedImage& image) {
   return reasons;
 }
 
-std::vector<RetainReason> WhyBound(const LoadedImage& image) {
-  const auto names = BoundObjects(image);
+std::vector<RetainReason> WhyBound(const LoadedImage& image, bool with_needed = false) {
+  const auto names = BoundObjects(image, with_needed);
   if (names.empty()) return {};
   return {{"bound-by", "other objects are bound to it: " + Join(names)}};
 }
@@ -196,7 +197,7 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   }
   auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
   if (reasons.front().code == "unknown") {
-    if (auto bound = WhyBound(image); !bound.empty()) return bound;
+    if (auto bound = WhyBound(image, true); !bound.empty()) return bound;
   }
   if (reasons.front().code == "unknown" && HasOpenedItself(image.loader_name.c_str())) {
     reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";

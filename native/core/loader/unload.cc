@@ -85,11 +85,13 @@ std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
 }
 
 std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
-                                        uintptr_t end) {
+                                        uintptr_t end, bool with_needed) {
   const LoadedObjects objects = LoadedObjects::List();
   std::set<const LoadedObject*> others;
   for (const LoadedObject* object : objects.AtStart()) others.insert(object);
-  for (const LoadedObject* object : objects.ClosureOf(loader_name)) others.insert(object);
+  for (const LoadedObject* object : objects.ClosureOf(loader_name)) {
+    if (!with_needed || object->name == loader_name) others.insert(object);
+  }
   const auto self = reinterpret_cast<uintptr_t>(&ObjectsBoundTo);
   std::vector<std::string> names;
   for (const auto& object : objects.all()) {
@@ -107,7 +109,7 @@ UnloadFacts UnloadFactsOf(const ElfFile& elf,
   facts.is_go = elf.facts().is_go;
   facts.unique_symbols = elf.UniqueSymbols();
   elf.symbols().ForEachImport([&](const elf::Import& import) {
-    if (import.bound || (is_seen && is_seen(import.name))) return;
+    if (is_seen && is_seen(import.name)) return;
     if (IsThreadFunction(import.name)) {
       facts.thread_functions.push_back(DisplayName(import.name));
     }

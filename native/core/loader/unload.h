@@ -35,17 +35,17 @@ struct UnloadFacts {
   std::vector<std::string> thread_functions;  // imports by which code runs after dlclose(3)
 };
 
-// Reads the current bytes, which may be edited. Leaves out imports that are bound, for what they
-// are bound to sees what they do, and those of which `is_seen` says so by name.
+// Reads the current bytes, which may be edited. Leaves out imports of which `is_seen` says that
+// what they are bound to sees what they do.
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
                           const std::function<bool(std::string_view)>& is_seen = nullptr);
 
 // The loaded objects that hold an address from `start` to below `end`, where the object of this
 // name lies: they are bound to symbols of it, or code of theirs has put it there. Without those
-// that the process began with, and those that the object needs itself, which go with it. Any
-// thread.
+// that the process began with; with those that the object needs itself, and that go with it if they
+// can, only if `with_needed`. Any thread.
 std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
-                                        uintptr_t end);
+                                        uintptr_t end, bool with_needed);
 
 // As messages have it: the first few of the names.
 std::string Join(const std::vector<std::string>& names);

@@ -93,13 +93,16 @@ DependencyFile::DependencyFile(const ElfFile& elf)
   for (std::size_t index = 1; index < symbols_.count(); ++index) {
     const Elf64_Sym symbol = symbols_.At(index);
     if (!elf::IsImport(symbol) && !elf::IsExported(symbol)) continue;
+    const bool is_own = ELF64_ST_VISIBILITY(symbol.st_other) != STV_DEFAULT ||
+                        (facts_.flags.symbolic && !elf::IsImport(symbol));
+    if (!is_own && elf.IsReferred(index)) bound_.push_back(index);
     if (program.Find(symbols_.NameOf(symbol)) != nullptr) in_program_.push_back(index);
   }
 }
 
 std::size_t DependencyFile::size() const noexcept {
   std::size_t size = 4096;  // everything but the tables
-  size += in_program_.size() * sizeof(std::size_t);
+  size += (in_program_.size() + bound_.size()) * sizeof(std::size_t);
   for (const auto& table : tables_) size += table.size();
   return size;
 }

@@ -32,6 +32,9 @@ class DependencyFile final {
   // The symbols that it imports or exports and that the main program exports too.
   const std::vector<std::size_t>& in_program() const noexcept { return in_program_; }
 
+  // The symbols that the loader binds to the first definition that it finds, in whatever object.
+  const std::vector<std::size_t>& bound() const noexcept { return bound_; }
+
   // Approximate bytes of memory.
   std::size_t size() const noexcept;
 
@@ -42,6 +45,7 @@ class DependencyFile final {
   std::vector<std::vector<std::byte>> tables_;
   elf::Symbols symbols_;  // refers to tables_
   std::vector<std::size_t> in_program_;
+  std::vector<std::size_t> bound_;
 };
 
 }  // namespace soswap

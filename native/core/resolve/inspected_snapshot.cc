@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "core/base/limits.h"
 #include "core/base/loader_name.h"
 #include "core/resolve/dependencies.h"
+#include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
@@ -63,7 +65,9 @@ std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const s
   if (!snapshot->whole()) DropSectionHeaders(copy);
   for (const Edit& edit : plan.edits) edit(elf, copy);
   auto tracking = plan.bind ? plan.bind(elf, copy, same) : nullptr;
-  UnloadFacts unload = UnloadFactsOf(elf);
+  UnloadFacts unload = UnloadFactsOf(elf, [&](std::string_view name) {
+    return tracking != nullptr && tracking->AddressOf(name) != 0;
+  });
   return std::make_shared<InspectedSnapshot>(InspectedSnapshot{
       origin, std::move(snapshot), std::move(elf), std::move(unload), std::move(tracking), {}, {}});
 }

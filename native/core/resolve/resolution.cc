@@ -170,6 +170,44 @@ std::vector<Resolution::DependencyHazard> Resolution::DependencyHazards() const 
   return hazards;
 }
 
+namespace {
+
+// Why the loader, or soswap, never unmaps it once it is bound; empty if it may go.
+std::string WhyItStays(const DependencyFile& file, const ElfFile& library, bool kept) {
+  const UnloadFacts& facts = file.unload();
+  if (facts.no_delete) return "is linked with -z nodelete";
+  // Those that the library has too are bound to its own, which are not unique in a private copy.
+  const auto& unique = facts.unique_symbols;
+  if (std::any_of(unique.begin(), unique.end(),
+                  [&](const std::string& name) { return !library.Defines(name); })) {
+    return "has STB_GNU_UNIQUE symbols";
+  }
+  return kept && !facts.thread_functions.empty() ? "can start threads" : "";
+}
+
+}  // namespace
+
+std::vector<RetainReason> Resolution::DependenciesThatBind(const ElfFile& library,
+                                                           bool kept) const {
+  std::vector<RetainReason> reasons;
+  for (const auto& file : files_) {
+    const std::string why = WhyItStays(*file, library, kept);
+    if (why.empty()) continue;
+    const elf::Symbols& symbols = file->symbols();
+    const auto found =
+        std::find_if(file->bound().begin(), file->bound().end(), [&](std::size_t index) {
+          const std::string_view name = symbols.NameOf(symbols.At(index));
+          return library.Defines(name) && !ProvidedGlobally({name, false, {}});
+        });
+    if (found == file->bound().end()) continue;
+    reasons.push_back({"bound-by", "its dependency '" + file->path() +
+                                       "' stays loaded, because it " + why + ", and binds '" +
+                                       std::string(symbols.NameOf(symbols.At(*found))) +
+                                       "' to the first image"});
+  }
+  return reasons;
+}
+
 std::vector<std::string> Resolution::LoadedDependencies() const {
   if (std::none_of(found_.begin(), found_.end(), [](const auto& each) { return each.loaded; })) {
     return {};

@@ -91,6 +91,11 @@ class Resolution final {
   };
   std::vector<DependencyHazard> DependencyHazards() const;
 
+  // The dependencies that are loaded with the library, stay loaded for ever, and bind symbols to
+  // the first image of the library, so that this stays too. `library` is the file that `facts` came
+  // from. `kept`: also those that soswap keeps.
+  std::vector<RetainReason> DependenciesThatBind(const ElfFile& library, bool kept) const;
+
   // The symbols for which binding at once (RTLD_NOW) would fail: imports of the library and of
   // dependencies that are not loaded, except weak ones, that neither the global scope of the
   // process nor the library nor a dependency defines in the imported version. `library` is the file
