@@ -45,7 +45,8 @@ class Image final {
   ~Image();
 
   // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
-  // if it is absent. A symbol may have the address null.
+  // if it is absent. A symbol may have the address null. Does not ask the loader for a function or
+  // a variable of a private copy itself.
   std::optional<void*> Symbol(const std::string& name) const;
 
   // The same, null for what is absent too.
@@ -88,6 +89,7 @@ class Image final {
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
         int mode, KnownImage known);
 
+  std::optional<void*> OwnSymbol(const std::string& name) const;
   std::vector<RetainReason> LeaveLoaded();
 
   std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could
