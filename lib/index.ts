@@ -30,7 +30,7 @@ export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
 export type { HandleEvents } from './handle/events.js';
-export type { OpenOptions } from './handle/open-options.js';
+export type { OpenAsyncOptions, OpenOptions } from './handle/open-options.js';
 export { SoHandle } from './handle/so-handle.js';
 export type { FileStatus } from './image/file-status.js';
 export type { CloseResult, ImageInfo, RetainReason, UnloadPolicy } from './image/image-info.js';

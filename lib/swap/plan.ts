@@ -1,7 +1,13 @@
 import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
-import { checkOptions, milliseconds, oneOf, unloadPolicy } from '../internal/options.js';
+import {
+  checkOptions,
+  defaultTimeout,
+  milliseconds,
+  oneOf,
+  unloadPolicy,
+} from '../internal/options.js';
 import type { SwapOrder } from './report.js';
 
 /** The options of a swap. */
@@ -65,8 +71,6 @@ export interface SwapPlan<D extends Definitions> {
   /** Load and unmap on other threads. */
   readonly onThread: boolean;
 }
-
-const defaultTimeout = 10_000;
 
 /**
  * Checks the options of a swap.
