@@ -52,7 +52,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @throws {SoError} The file or a symbol is refused; nothing stays loaded. `ERR_SOSWAP_NOT_FOUND`, `_NOT_A_FILE`,
    * `_UNREADABLE`, `_BEING_WRITTEN`, `_TRUNCATED`, `_NOT_ELF`, `_WRONG_MACHINE`, `_NOT_SHARED_OBJECT`, `_MALFORMED`,
    * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_C_LIBRARY`, `_NOEXEC`,
-   * `_NO_PROC`, `_LOADER`, `_SYSTEM`.
+   * `_NO_PROC`, `_LOADER`, `_BUSY`, `_SYSTEM`; with `image: 'direct'` `_STILL_LOADED`: an older image of the path is loaded,
+   * and dlopen(3) would return that.
    * @throws {TypeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example

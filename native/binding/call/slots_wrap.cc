@@ -75,6 +75,9 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   } else if (plan.close_previous && plan.previous->calls().value() > 0) {
     throw Napi::Error::New(env, "calls are in flight in this image");
   }
+  if (plan.to_open && plan.to_open->mapping == ImageRequest::Mapping::kFile) {
+    Translating(env, [&] { AssertUnchanged(plan.to_open->origin); });
+  }
   images.Reserve(next_id);
 
   // From here on nothing takes memory but the exchange itself, which does not throw.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/copy/source_file.h"
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
 #include "core/loader/loader_turn.h"
@@ -55,7 +56,32 @@ class Apart final {
   bool complete_ = true;
 };
 
+// Whether dlopen(3) would return an older image for this path, whatever the file is by now.
+bool IsInTheWay(const ImageOrigin& origin) {
+  return IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
+         !IsMappedFromFile(origin.path);
+}
+
+// Whether the path still leads to the file that was copied, as it was then. A change of the time
+// stamps of the inode alone is a new link, or a file that was moved away and back.
+bool IsUnchanged(const ImageOrigin& origin, bool is_mapped) {
+  FileIdentity now = Identify(OpenForReading(origin.path).get(), origin.path);
+  if (is_mapped && now.ctime_ns != origin.source.ctime_ns && !IsMappedFromFile(origin.path)) {
+    return false;
+  }
+  now.ctime_ns = origin.source.ctime_ns;
+  return now == origin.source;
+}
+
+void ThrowChanged(const std::string& path) {
+  throw Error(Fault::kChangedWhileRead, "load", path, "it was replaced after it was checked");
+}
+
 }  // namespace
+
+void AssertUnchanged(const ImageOrigin& origin) {
+  if (!IsUnchanged(origin, false)) ThrowChanged(origin.path);
+}
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
                                    int mode) {
@@ -84,15 +110,19 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
                                          std::shared_ptr<InspectedSnapshot> inspected, int mode) {
   const LoaderTurn turn;
-  // dlopen(3) would return what it has under this name, whatever the file is by now.
-  if (IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
-      !IsMappedFromFile(origin.path)) {
+  if (IsInTheWay(origin)) {
+    // A thread that kept it may have ended since. The loader looks again when a handle is closed.
+    SweepWaiting();
+    const LoaderHandle looked(dlopen(origin.path.c_str(), RTLD_LAZY | RTLD_NOLOAD));
+  }
+  if (IsInTheWay(origin)) {
     throw Error(
         Fault::kStillLoaded, "load", origin.path,
         "an older image of it stays loaded in this process, and dlopen(3) would return that");
   }
   LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  if (!IsUnchanged(origin, true)) ThrowChanged(origin.path);
   origin.from_file = true;
   return std::shared_ptr<Image>(
       new Image(std::move(origin), std::move(handle), std::move(inspected), mode, {}));
