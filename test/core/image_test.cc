@@ -132,7 +132,10 @@ TEST_CASE("the file itself is not opened while an older one has its name") {
   REQUIRE(handle != nullptr);
   workshop.Compile("lib.so", "int other(void) { return 1; }");
   const auto open = [&] {
-    Image::OpenDirect(OriginAt(path), TakeSnapshot(path, path, soswap::CopyPlan{}), RTLD_NOW);
+    auto inspected = TakeSnapshot(path, path, soswap::CopyPlan{});
+    ImageOrigin origin = OriginAt(path);
+    origin.source = inspected->snapshot->source();
+    Image::OpenDirect(std::move(origin), std::move(inspected), RTLD_NOW);
   };
   CHECK_THROWS_AS(open(), Error);
   dlclose(handle);
