@@ -7,6 +7,7 @@ import { assertLoaderFree } from '../image/loading.js';
 import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
 import type { Steps } from '../internal/steps.js';
+import { traceOf } from '../internal/trace.js';
 import { drain } from './drain.js';
 import { exchange } from './exchange.js';
 import { abortedBy, forCode } from './limit.js';
@@ -32,6 +33,7 @@ export function* transaction<D extends Definitions>(
   began: bigint,
 ): Steps<SwapReport> {
   const { table, definitions } = target;
+  const trace = traceOf(target.path, began);
   const takeBack: (() => void)[] = [];
   let next: Generation | undefined;
   let committed = false;
@@ -45,20 +47,26 @@ export function* transaction<D extends Definitions>(
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const candidate = yield* Candidate.take(target.source, requirements(target, plan));
     takeBack.push(() => candidate.release());
+    trace('copied and inspected');
     assertWanted();
 
     // Quarantine: load it in a child process. Leaves nothing behind.
-    if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
+    if (plan.quarantine !== undefined) {
+      yield* quarantine(candidate, plan.quarantine);
+      trace('quarantined');
+    }
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     assertWanted();
     const spare =
       plan.verify && (yield* verify(candidate, definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
+    if (plan.verify !== undefined) trace('verified');
 
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
     takeBack.push(() => table.release());
     yield* drain(target, plan);
+    trace('drained');
 
     // Open beside the running image. Close-first opens only after it has closed.
     const image = candidate.newImage();
@@ -66,6 +74,7 @@ export function* transaction<D extends Definitions>(
     next = new Generation(target.running.number + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
 
+    if (plan.order === 'open-first') trace('opened beside');
     assertWanted();
 
     // Hooks that need both images have their place here, with open-first.
@@ -79,12 +88,14 @@ export function* transaction<D extends Definitions>(
       plan.order === 'close-first' && !stays ? closing : 'none',
     );
     committed = true;
+    trace(`generation ${next.number} committed, ${plan.order}`);
     if (spare !== undefined) endTrial(spare, next);
     table.release();
 
     // Retire: unmap the old image, release its copy.
     const previous = exchanged.previous as Generation;
     const retired = yield* retire(target, previous, plan);
+    trace(retired.retained.length === 0 ? 'the old image is gone' : 'the old image is retained');
     return swapReport({
       path: target.path,
       generation: next.number,
@@ -100,6 +111,7 @@ export function* transaction<D extends Definitions>(
   } catch (error) {
     committed ||= next !== undefined && target.current === next;
     if (!committed) for (const undo of takeBack.reverse()) attempt(undo);
+    trace(`failed, ${error}`);
     const thrown = committed ? error : (abortedBy(plan.signal, target.path) ?? error);
     throw target.current?.image.isOpen === false ? stillNotLoaded(target, thrown) : thrown;
   }

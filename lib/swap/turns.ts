@@ -1,6 +1,7 @@
 import type { Definitions } from '../call/types.js';
 import { longestTimer } from '../internal/options.js';
 import { runAsync, runSync } from '../internal/steps.js';
+import { traceOf } from '../internal/trace.js';
 import { abortedBy, within } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
@@ -47,7 +48,9 @@ export class Turns<D extends Definitions> {
   /** The same unless the file is the one that runs. */
   async swapIfReplaced(plan: SwapPlan<D>): Promise<SwapReport | undefined> {
     const began = process.hrtime.bigint();
-    return (await this.#isCurrent()) ? undefined : this.swap(plan, began);
+    const isCurrent = await this.#isCurrent();
+    traceOf(this.#target.path, began)(isCurrent ? 'watch: no new file' : 'watch: a new file');
+    return isCurrent ? undefined : this.swap(plan, began);
   }
 
   /** @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`, and what {@link fileStatus} throws. */
