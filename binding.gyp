@@ -22,6 +22,8 @@
         '-isystem<!(node -p "path.dirname(require.resolve(\'node-addon-api\'))")',
       ],
       'libraries': ['-ldl'],
+      # Node.js closes it with each worker, while its threads and what images are bound to go on.
+      'ldflags': ['-Wl,-z,nodelete'],
     },
     {
       # On its own, because gyp would give call_frame.S and call_frame.cc the same object file.

@@ -30,7 +30,7 @@ export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
 export type { HandleEvents } from './handle/events.js';
-export type { OpenOptions } from './handle/open-options.js';
+export type { OpenAsyncOptions, OpenOptions } from './handle/open-options.js';
 export type { PreparedSwap } from './handle/prepared-swap.js';
 export { SoHandle } from './handle/so-handle.js';
 export { swapAll } from './handle/swap-all.js';

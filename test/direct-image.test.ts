@@ -1,8 +1,9 @@
-import { copyFileSync, renameSync } from 'node:fs';
+import { copyFileSync, linkSync, renameSync } from 'node:fs';
 import { SoHandle } from 'soswap';
 import * as dl from 'soswap/dl';
 import t from 'tap';
 import { compile, compileAction, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { exitedCleanly, root, runProgram } from '../fixtures/child.js';
 
 const directory = t.testdir();
 const builds = twoBuilds(directory);
@@ -119,3 +120,76 @@ t.test(
     so.close();
   },
 );
+
+for (const order of ['close-first', 'open-first'] as const) {
+  for (const how of ['swap', 'swapSync'] as const) {
+    t.test(`image: 'direct', ${how}(), ${order}: what was not checked does not run`, async (t) => {
+      const { so: path, two } = copyBuilds(builds, t.testdir());
+      const so = SoHandle.open(path, definitions, { image: 'direct' });
+      so.functions.count();
+      replace(path, two);
+      const verify = () => replace(path, compileAction(`${path}.3`, 1111, '-DTHIRD'));
+      const refused =
+        order === 'open-first' ? stillLoaded : { code: 'ERR_SOSWAP_BEING_WRITTEN', path };
+      await t.rejects(async () => so[how]({ order, verify }), { ...refused, outcome: 'unchanged' });
+      t.same([so.functions.version(), so.functions.count()], ['build 1111', 2]);
+      const link = () => linkSync(path, `${path}.link.${how}`);
+      replace(path, two);
+      if (order === 'close-first') {
+        t.equal((await so[how]({ verify: link })).generation, 2, 'a new link is no change');
+        t.equal(so.functions.version(), 'build 2222');
+      }
+      so.close();
+    });
+  }
+}
+
+t.test("image: 'direct': a file that is replaced while it is loaded is refused", async (t) => {
+  const cwd = t.testdir();
+  const path = `${cwd}/so.so`;
+  const begin = `BEGIN=rename("${path}.new", "${path}")`;
+  renameSync(compile('begins.c', `${cwd}/first.so`, '-DLINE=1111', `-D${begin}`), path);
+  copyFileSync(builds.two, `${path}.new`);
+  const options = { image: 'direct' } as const;
+  const changed = { code: 'ERR_SOSWAP_BEING_WRITTEN', path, message: /replaced/ };
+  t.throws(() => SoHandle.open(path, definitions, options), changed);
+  const so = SoHandle.open(path, definitions, options);
+  t.equal(so.functions.version(), 'build 2222', 'nothing of the first file stays');
+  so.close();
+});
+
+t.test("image: 'direct': an image that an ended thread has left is not in the way", async (t) => {
+  const path = `${t.testdir()}/so.so`;
+  compile('retain/thread-local.cc', path, '-DLINE=1111');
+  const program = `
+    import { once } from 'node:events';
+    import { renameSync } from 'node:fs';
+    import { Worker } from 'node:worker_threads';
+    import { loaded, SoHandle } from 'soswap';
+    const path = ${JSON.stringify(path)};
+    const definitions = { count: { return: 'int32' }, version: { return: 'string' } };
+    const worker = new Worker(\`
+      const { SoHandle } = await import('soswap');
+      const { parentPort } = await import('node:worker_threads');
+      const so = SoHandle.open(\${JSON.stringify(path)}, { count: { return: 'int32' } }, { image: 'direct' });
+      so.functions.count();
+      so.close();
+      parentPort.once('message', () => {});
+      parentPort.postMessage(0);
+    \`, { eval: true });
+    await once(worker, 'message');
+    renameSync(path + '.new', path);
+    try {
+      SoHandle.open(path, definitions, { image: 'direct' });
+    } catch ({ code }) {
+      console.log(code);
+    }
+    worker.postMessage(0);
+    await once(worker, 'exit');
+    const so = SoHandle.open(path, definitions, { image: 'direct' });
+    console.log(so.functions.version(), so.functions.count());
+    so.close();`;
+  compile('retain/thread-local.cc', `${path}.new`, '-DLINE=2222');
+  const stdout = 'ERR_SOSWAP_STILL_LOADED\nbuild 2222 1\n';
+  t.match(await runProgram(program, { cwd: root }), { ...exitedCleanly, stdout });
+});

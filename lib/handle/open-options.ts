@@ -5,8 +5,16 @@ import { defaultRetainedLimit, RetainedImages, retainedLimit } from '../image/re
 import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { argumentValueError } from '../internal/errors.js';
-import { checkOptions, flag, oneOf, unloadPolicy } from '../internal/options.js';
+import {
+  checkOptions,
+  defaultTimeout,
+  flag,
+  milliseconds,
+  oneOf,
+  unloadPolicy,
+} from '../internal/options.js';
 import type { CopyEdit } from '../native/types.js';
+import type { LoadPlan } from '../swap/open-beside.js';
 
 /** The options of `SoHandle.open()`: how the library is loaded, now and at every swap. */
 export interface OpenOptions {
@@ -63,6 +71,35 @@ export interface OpenOptions {
     /** Bytes of memory that they hold: private copies, and pages that were written. 0 or more. Defaults to 1 GiB. */
     readonly bytes?: number;
   };
+}
+
+/** The options of `SoHandle.openAsync()`. */
+export interface OpenAsyncOptions extends OpenOptions {
+  /**
+   * The thread that loads the first image, and so runs the constructors of the library; it ends when they are done.
+   * `main`: the JavaScript thread, as `open()` does. Defaults to `thread`.
+   */
+  readonly loadOn?: 'thread' | 'main';
+  /**
+   * Milliseconds, 1,000 or more, that the constructors may take on another thread before `openAsync()` fails with
+   * `ERR_SOSWAP_LOADER`; `loadOn: 'main'` does not take it. Defaults to 10,000.
+   */
+  readonly timeout?: number;
+}
+
+/**
+ * Reads and checks the options that say how the first image is loaded.
+ *
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
+ */
+export function loadPlan(options: OpenAsyncOptions): LoadPlan {
+  checkOptions(options);
+  const { timeout } = options;
+  const onThread = oneOf('options.loadOn', options.loadOn, ['thread', 'main']) === 'thread';
+  if (timeout !== undefined && !onThread) {
+    throw argumentValueError('options.timeout', "has no effect with loadOn: 'main'", timeout);
+  }
+  return { onThread, timeout: milliseconds('options.timeout', timeout, defaultTimeout) };
 }
 
 /**

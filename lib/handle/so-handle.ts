@@ -21,7 +21,7 @@ import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
 import { checkWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
-import { type OpenOptions, sourceOf } from './open-options.js';
+import { loadPlan, type OpenAsyncOptions, type OpenOptions, sourceOf } from './open-options.js';
 import { PreparedSwap } from './prepared-swap.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
 
@@ -53,7 +53,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @throws {SoError} The file or a symbol is refused; nothing stays loaded. `ERR_SOSWAP_NOT_FOUND`, `_NOT_A_FILE`,
    * `_UNREADABLE`, `_BEING_WRITTEN`, `_TRUNCATED`, `_NOT_ELF`, `_WRONG_MACHINE`, `_NOT_SHARED_OBJECT`, `_MALFORMED`,
    * `_MISSING_SYMBOL`, `_MISSING_DEPENDENCY`, `_UNDEFINED_SYMBOL`, `_REPLACED_DEPENDENCY`, `_C_LIBRARY`, `_NOEXEC`,
-   * `_NO_PROC`, `_LOADER`, `_SYSTEM`, `_RETAINED_LIMIT`.
+   * `_NO_PROC`, `_LOADER`, `_BUSY`, `_SYSTEM`, `_RETAINED_LIMIT`; with `image: 'direct'` `_STILL_LOADED`: an older image of the path is loaded,
+   * and dlopen(3) would return that.
    * @throws {TypeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
    *
    * @example
@@ -70,7 +71,29 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   ): SoHandle<D> {
     reserveStack();
     const copy = copyDefinitions(definitions);
-    return new SoHandle(loadFirst(sourceOf(path, options), copy));
+    const plan = { onThread: false, timeout: 0 };
+    return new SoHandle(runSync(loadFirst(sourceOf(path, options), copy, plan)));
+  }
+
+  /**
+   * As {@link open}, without holding this thread: others copy and inspect the file, and one loads it and runs its
+   * constructors, as in an `open-first` swap. Copying 1 GB takes seconds.
+   *
+   * @returns The handle. Rejects as {@link open} throws; with `ERR_SOSWAP_LOADER` if constructors do not return in time.
+   *
+   * @example
+   * const large = await SoHandle.openAsync('./libprice.so', { quote: { return: 'float64' } });
+   * large.close();
+   */
+  static async openAsync<const D extends Definitions = Record<never, never>>(
+    path: string | URL,
+    definitions: D = {} as D,
+    options: OpenAsyncOptions = {},
+  ): Promise<SoHandle<D>> {
+    reserveStack();
+    const copy = copyDefinitions(definitions);
+    const plan = loadPlan(options);
+    return new SoHandle(await runAsync(loadFirst(sourceOf(path, options), copy, plan)));
   }
 
   private constructor(target: SwapTarget<D>) {

@@ -45,6 +45,7 @@ export interface RetainReason {
    * - `thread-local-destructor`: a thread has used a `thread_local` with a destructor, or a key of
    *   pthread_key_create(3), and has not ended
    * - `calls-in-flight`: calls, or its destructors, had not returned when the swap had waited as long as `timeout`
+   * - `loader-busy`: a constructor or a destructor of another library runs on another thread, and the loader waits for it
    * - `running-threads`: threads that the library started have not ended
    * - `pending-work`: work that the library handed over, and that will call it back, is not done
    * - `signal-handler`: a signal handler points into it
@@ -67,6 +68,7 @@ export interface RetainReason {
     | 'opened-elsewhere'
     | 'may-run-threads'
     | 'calls-in-flight'
+    | 'loader-busy'
     | 'running-threads'
     | 'pending-work'
     | 'signal-handler'

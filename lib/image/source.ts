@@ -52,6 +52,7 @@ export function newLibrary(path: string, copy: Partial<SnapshotOptions>): Native
   return new native.Library(path, {
     // For tests, and for systems that forbid executable memory files in a way that shows too late.
     storage: process.env.SOSWAP_SNAPSHOT === 'file' ? 'file' : 'memory',
+    temporaryDirectory: process.env.TMPDIR ?? '',
     extent: 'loadable',
     allowWriter: false,
     ownFirst: false,

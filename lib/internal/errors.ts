@@ -118,7 +118,11 @@ export const SoErrorCode = {
   ERR_SOSWAP_STALE_PREPARATION: 'ERR_SOSWAP_STALE_PREPARATION',
   /** The signal of the swap was aborted. `cause` is the reason of the signal. */
   ERR_SOSWAP_ABORTED: 'ERR_SOSWAP_ABORTED',
-  /** With `image: 'direct'`, the old image cannot be unmapped, so that new code could not take effect. */
+  /**
+   * With `image: 'direct'`, an older image of the path cannot be unmapped, so that new code could not take effect: a swap,
+   * or another `open()` while the file has been replaced. Closing the handles that have it open, or ending the threads
+   * that used it, makes room.
+   */
   ERR_SOSWAP_STILL_LOADED: 'ERR_SOSWAP_STILL_LOADED',
   /**
    * The library is a part of the C library. A part of the C library of this process is used as it is loaded, and cannot

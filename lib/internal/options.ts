@@ -42,6 +42,9 @@ export function flag(name: string, value: unknown): boolean {
   throw argumentTypeError(name, 'a boolean', value);
 }
 
+/** What a wait may take unless an option says otherwise, in milliseconds. */
+export const defaultTimeout = 10_000;
+
 /** The longest delay of a timer of Node.js in milliseconds. */
 export const longestTimer = 2 ** 31 - 1;
 

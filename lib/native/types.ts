@@ -102,6 +102,8 @@ export interface SnapshotOptions {
   readonly extent: 'loadable' | 'whole';
   /** Accept a file that is open for writing. */
   readonly allowWriter: boolean;
+  /** `$TMPDIR`, which the other threads must not read themselves; empty for none. */
+  readonly temporaryDirectory: string;
   /** Puts the symbols of dependencies before those of the program, where both export a name; native/core/bind/own_first.h. */
   readonly ownFirst: boolean;
   /** Load a file although its file system is mounted noexec. */

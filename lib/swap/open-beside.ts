@@ -1,11 +1,15 @@
-import type { Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
 import { abandon } from '../image/loading.js';
 import { SoError } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
-import { expired, forCode, within } from './limit.js';
-import type { SwapPlan } from './plan.js';
+import { expired, forCode, type Limit, within } from './limit.js';
 import type { SwapTarget } from './target.js';
+
+/** How an image is loaded. */
+export interface LoadPlan extends Limit {
+  /** On another thread, where the driver waits. */
+  readonly onThread: boolean;
+}
 
 /**
  * Loads the next image beside the one that runs. On another thread it waits no longer than the limit; an image that comes
@@ -14,10 +18,10 @@ import type { SwapTarget } from './target.js';
  * @returns The nanoseconds that it held the JavaScript thread.
  * @throws {SoError} `ERR_SOSWAP_LOADER`
  */
-export function* openBeside<D extends Definitions>(
-  { path, table }: SwapTarget<D>,
+export function* openBeside(
+  { path, table }: SwapTarget,
   { number, candidate, image }: Generation,
-  plan: Pick<SwapPlan<D>, 'onThread' | 'timeout' | 'signal'>,
+  plan: LoadPlan,
 ): Steps<bigint> {
   const here = () => {
     const began = process.hrtime.bigint();

@@ -1,7 +1,13 @@
 import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
-import { checkOptions, milliseconds, oneOf, unloadPolicy } from '../internal/options.js';
+import {
+  checkOptions,
+  defaultTimeout,
+  milliseconds,
+  oneOf,
+  unloadPolicy,
+} from '../internal/options.js';
 import type { Quarantine } from './quarantine/quarantine.js';
 import type { SwapOrder } from './report.js';
 
@@ -76,8 +82,6 @@ export interface SwapPlan<D extends Definitions> {
 
 /** What of it the second half of a swap needs. */
 export type CommitPlan = Omit<SwapPlan<Definitions>, 'verify' | 'quarantine'>;
-
-const defaultTimeout = 10_000;
 
 /**
  * Checks the options of a swap.

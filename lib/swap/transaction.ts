@@ -8,6 +8,7 @@ import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
 import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
+import { type Trace, traceOf } from '../internal/trace.js';
 import { drain } from './drain.js';
 import { type Exchange, type ExchangePart, exchangeAll } from './exchange.js';
 import { abortedBy, forCode } from './limit.js';
@@ -25,6 +26,7 @@ export interface Prepared {
   readonly plan: CommitPlan;
   /** When the swap was asked for, of process.hrtime.bigint(). */
   readonly began: bigint;
+  readonly trace: Trace;
   /** What ran when it was prepared. */
   readonly previous: Generation;
   /** What is to run. With `open-first` its image is open. */
@@ -64,6 +66,7 @@ export function* prepare<D extends Definitions>(
   plan: SwapPlan<D>,
   began: bigint,
 ): Steps<Prepared> {
+  const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
   try {
     assertWanted({ target, plan });
@@ -72,16 +75,21 @@ export function* prepare<D extends Definitions>(
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const candidate = yield* Candidate.take(target.source, requirements(target, plan, stays));
     takeBack.push(() => candidate.release());
+    trace('copied and inspected');
     assertWanted({ target, plan });
 
     // Quarantine: load it in a child process. Leaves nothing behind.
-    if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
+    if (plan.quarantine !== undefined) {
+      yield* quarantine(candidate, plan.quarantine);
+      trace('quarantined');
+    }
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     assertWanted({ target, plan });
     const spare =
       plan.verify && (yield* verify(candidate, target.definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
+    if (plan.verify !== undefined) trace('verified');
 
     // Open beside the running image. Close-first opens only after it has closed.
     const previous = target.running;
@@ -89,9 +97,11 @@ export function* prepare<D extends Definitions>(
     takeBack.push(() => candidate.retire(image));
     const next = new Generation(previous.number + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
-    return { target, plan, began, previous, next, spare, opening, takeBack };
+    if (plan.order === 'open-first') trace('opened beside');
+    return { target, plan, began, trace, previous, next, spare, opening, takeBack };
   } catch (error) {
     takeBackAll(takeBack);
+    trace(`failed, ${error}`);
     throw stillNotLoaded(target, abortOf({ target, plan }) ?? error);
   }
 }
@@ -106,8 +116,8 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
     for (const { target, takeBack } of all) takeBack.push(() => target.table.release());
     yield* drain(all);
-
     for (const prepared of all) assertWanted(prepared);
+    for (const { trace } of all) trace('drained');
 
     // Hooks that need both images have their place here, with open-first.
 
@@ -117,18 +127,21 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     for (const { spare, next } of all) if (spare !== undefined) endTrial(spare, next);
     for (const { target } of all) target.table.release();
     for (const prepared of all) prepared.target.dropPrepared(prepared);
+    for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
     const reports: SwapReport[] = [];
     for (const [index, prepared] of [...all.entries()].reverse()) {
-      const { target, plan, previous } = prepared;
+      const { target, plan, previous, trace } = prepared;
       const retired = yield* retire(target, previous, plan);
+      trace(retired.retained.length === 0 ? 'the old image is gone' : 'the old image is retained');
       reports.unshift(reportOf(prepared, exchanged[index] as Exchange, retired));
     }
     return reports;
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
     if (!committed) for (const { takeBack } of [...all].reverse()) takeBackAll(takeBack);
+    for (const { trace } of all) trace(`failed, ${error}`);
     const aborted = committed ? undefined : all.map(abortOf).find((each) => each !== undefined);
     const failed = all.find(({ target }) => target.current?.image.isOpen === false);
     const thrown = aborted ?? error;

@@ -2,6 +2,7 @@ import type { Definitions } from '../call/types.js';
 import { SoError } from '../internal/errors.js';
 import { longestTimer } from '../internal/options.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
+import { traceOf } from '../internal/trace.js';
 import { abortedBy, within } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
@@ -83,7 +84,9 @@ export class Turns<D extends Definitions = Definitions> {
   /** The same unless the file is the one that runs. */
   async swapIfReplaced(plan: SwapPlan<D>): Promise<SwapReport | undefined> {
     const began = process.hrtime.bigint();
-    return (await this.#isCurrent()) ? undefined : this.swap(plan, began);
+    const isCurrent = await this.#isCurrent();
+    traceOf(this.target.path, began)(isCurrent ? 'watch: no new file' : 'watch: a new file');
+    return isCurrent ? undefined : this.swap(plan, began);
   }
 
   /** @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`, and what {@link fileStatus} throws. */

@@ -7,6 +7,7 @@
 #include "binding/library_wrap.h"
 #include "binding/loaded_wrap.h"
 #include "binding/system_wrap.h"
+#include "core/loader/loader_turn.h"
 
 namespace {
 
@@ -16,10 +17,11 @@ void Initialize(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  soswap::ExitWithoutLoader();
   auto* data = new soswap::AddonData();
   env.SetInstanceData(data);
-  // Hooks run the last one first: by then every work on another thread has ended, whose hook was
-  // added when it began, and no finalizer has run yet.
+  // Hooks run the last one first: by then every work on another thread has ended or was left to its
+  // thread, whose hook was added when it began, and no finalizer has run yet.
   env.AddCleanupHook([owned = data->owned] { owned->CloseAll(); });
   env.AddCleanupHook([data] { data->children.EndAll(); });
   exports["initialize"] = Napi::Function::New<Initialize>(env, "initialize");

@@ -12,6 +12,7 @@
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
 #include "core/base/this_thread.h"
+#include "core/base/unnamed_file.h"
 #include "core/bind/loader_functions.h"
 #include "core/bind/own_first.h"
 #include "core/resolve/c_library.h"
@@ -35,6 +36,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   const auto text = [&](const char* name) {
     return std::string(options.Get(name).As<Napi::String>());
   };
+  SetTemporaryDirectory(text("temporaryDirectory"));
   CopyPlan plan;
   if (text("storage") == "file") plan.storage = Storage::kPrivateFile;
   if (text("extent") == "whole") plan.extent = Snapshot::Extent::kWhole;

@@ -2,8 +2,10 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <semaphore>
@@ -51,10 +53,7 @@ class ThreadWork final {
 
   void Start(Napi::Env env, bool on_new_thread) {
     try {
-      const auto report_end = [this, reported = reported_] {
-        ReportEnd();
-        reported->release();  // `this` may be gone now
-      };
+      const auto report_end = [this, ending = ending_] { ReportEnd(*ending); };
       const WorkThreads::Task execute = [this] { Execute(); };
       WorkThreads& threads = env.GetInstanceData<AddonData>()->threads;
       if (on_new_thread) {
@@ -64,7 +63,7 @@ class ThreadWork final {
       }
     } catch (const std::bad_alloc&) {
       settled_.Release();
-      reported_->release();
+      ending_->reported.release();
       throw;
     }
   }
@@ -81,9 +80,24 @@ class ThreadWork final {
     }
   }
 
-  void ReportEnd() noexcept {
+  // How the two threads agree on who deletes the work. Outlives it.
+  struct Ending {
+    std::binary_semaphore reported{0};
+    std::mutex mutex;
+    bool abandoned = false;  // the environment is gone; locked
+  };
+
+  // On the other thread.
+  void ReportEnd(Ending& ending) noexcept {
+    std::unique_lock lock(ending.mutex);
+    if (ending.abandoned) {
+      lock.unlock();
+      delete this;
+      return;
+    }
     settled_.BlockingCall(this);
     settled_.Release();
+    ending.reported.release();  // `this` may be gone now
   }
 
   void Settle(Napi::Env env) noexcept {
@@ -111,8 +125,15 @@ class ThreadWork final {
     }
   }
 
+  // On the JavaScript thread. Where the environment ends first, the work may never end: a
+  // constructor that does not return. Then it is left to its thread.
   void End() {
-    reported_->acquire();
+    const auto ending = ending_;
+    if (!ending->reported.try_acquire_for(std::chrono::seconds(1))) {
+      const std::lock_guard lock(ending->mutex);
+      ending->abandoned = !ending->reported.try_acquire();
+      if (ending->abandoned) return;
+    }
     delete this;
   }
 
@@ -120,7 +141,7 @@ class ThreadWork final {
   Work work_;
   Finish finish_;
   ThreadSafeFunction settled_;
-  std::shared_ptr<std::binary_semaphore> reported_ = std::make_shared<std::binary_semaphore>(0);
+  std::shared_ptr<Ending> ending_ = std::make_shared<Ending>();
   std::optional<decltype(std::declval<Work>()())> result_;
   std::shared_ptr<const Error> error_;
 };

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/loader/loader_turn.h"
 #include "core/resolve/inspected_snapshot.h"
 #include "small_libraries.h"
 
@@ -156,7 +158,10 @@ TEST_CASE("the file itself is not opened while an older one has its name") {
   REQUIRE(handle != nullptr);
   workshop.Compile("lib.so", "int other(void) { return 1; }");
   const auto open = [&] {
-    Image::OpenDirect(OriginAt(path), TakeSnapshot(path, path, soswap::CopyPlan{}), RTLD_NOW);
+    auto inspected = TakeSnapshot(path, path, soswap::CopyPlan{});
+    ImageOrigin origin = OriginAt(path);
+    origin.source = inspected->snapshot->source();
+    Image::OpenDirect(std::move(origin), std::move(inspected), RTLD_NOW);
   };
   CHECK_THROWS_AS(open(), Error);
   dlclose(handle);
@@ -178,4 +183,70 @@ TEST_CASE("threads open, call and close images of one file at once") {
   }
   for (auto& thread : threads) thread.join();
   CHECK(wrong == 0);
+}
+
+TEST_CASE("an image finds its symbols as dlsym(3) does") {
+  const Workshop workshop;
+  const auto needed = workshop.Compile("libneeded.so", "int of_needed(void) { return 7; }");
+  const auto path = workshop.Compile(
+      "lib.so",
+      "int plain(void) { return 1; }\n"
+      "int data = 2;\n"
+      "__attribute__((weak)) int weak(void) { return 3; }\n"
+      "__attribute__((visibility(\"hidden\"))) int hidden(void) { return 4; }\n"
+      "static int resolved(void) { return 5; }\n"
+      "static int (*resolve(void))(void) { return resolved; }\n"
+      "__attribute__((ifunc(\"resolve\"))) int indirect(void);\n"
+      "__thread int local;\n"
+      "__asm__(\".globl absolute\\n.set absolute, 4096\");\n"
+      "__asm__(\".globl unique\\n.type unique, %gnu_unique_object\\n.data\\nunique: .long 6\\n"
+      ".size unique, 4\\n.text\");\n"
+      "int first(void) { return 8; }\n"
+      "int second(void) { return 9; }\n"
+      "__asm__(\".symver first, versioned@V1\");\n"
+      "__asm__(\".symver second, versioned@@V2\");\n"
+      "int main(void);\n",
+      soswap::test::Quoted(needed) + " -Wl,--version-script=" + soswap::test::Quoted([&] {
+        soswap::test::WriteText(workshop / "versions", "V1 { }; V2 { } V1;");
+        return workshop / "versions";
+      }()));
+  const auto image = OpenImage(path);
+  void* handle = dlopen(image->loader_name().c_str(), RTLD_NOW | RTLD_NOLOAD);
+  REQUIRE(handle != nullptr);
+  for (const char* name : {"plain", "data", "weak", "hidden", "indirect", "local", "absolute",
+                           "unique", "versioned", "first", "of_needed", "absent", "malloc", ""}) {
+    CAPTURE(name);
+    dlerror();
+    void* found = dlsym(handle, name);
+    const bool exists = dlerror() == nullptr;
+    CHECK(image->Symbol(name).has_value() == exists);
+    CHECK(image->Symbol(name).value_or(nullptr) == found);
+  }
+  dlclose(handle);
+  image->Close();
+}
+
+TEST_CASE("symbols of an image are found, and a close gives way, while a constructor runs") {
+  const Workshop workshop;
+  const auto path = workshop.Compile("lib.so", kCounter);
+  const auto gate = workshop / "gate";
+  const auto slow = workshop.Compile("slow.so",
+                                     "#include <unistd.h>\n"
+                                     "__attribute__((constructor)) static void wait(void) {\n"
+                                     "  while (access(\"" +
+                                         gate + "\", F_OK) != 0) usleep(1000); }");
+  const auto image = OpenImage(path);
+  const auto other = OpenImage(path);
+  const auto loader_name = image->loader_name();
+  std::thread load([&] { OpenImage(slow); });
+  while (soswap::LoaderTurn(std::chrono::milliseconds(0)).taken()) std::this_thread::yield();
+  CHECK(Call(*image, "count") == 1);
+  CHECK(Codes(image->Close()) == std::vector<std::string>{"loader-busy"});
+  CHECK(soswap::SweepWaiting() == 1);
+  soswap::test::WriteText(gate, "");
+  load.join();
+  CHECK(soswap::IsLoaded(loader_name));
+  CHECK(soswap::SweepWaiting() == 0);
+  CHECK_FALSE(soswap::IsLoaded(loader_name));
+  CHECK(other->Close().empty());
 }

@@ -88,6 +88,8 @@ TEST_CASE("a name may be as long as a path") {
 
 TEST_CASE("child: a file in $TMPDIR" * doctest::skip()) {
   const std::filesystem::path directory = std::getenv("TMPDIR");
+  soswap::SetTemporaryDirectory(directory);
+  setenv("TMPDIR", "/nowhere", 1);  // which nobody reads
   for (const FileUse use : kUses) {
     const auto file = CreateUnnamedFile("lib.so", Storage::kPrivateFile, use);
     CHECK(DeviceOf(file) != DeviceOfMemoryFiles());
@@ -103,6 +105,7 @@ TEST_CASE("a file on disk lies in $TMPDIR, which shows no entry for it") {
 }
 
 TEST_CASE("child: no $TMPDIR" * doctest::skip()) {
+  soswap::SetTemporaryDirectory(std::getenv("TMPDIR"));
   for (const Storage storage : {Storage::kMemory, Storage::kPrivateFile}) {
     CHECK(CreateUnnamedFile("lib.so", storage, FileUse::kCode).valid());
   }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <semaphore>
 #include <thread>
 
@@ -91,6 +92,18 @@ TEST_CASE("a new thread has ended before the end of its task is reported") {
   CHECK(ended_before_report);
   CHECK(inner != outer);
   CHECK(policy == sched_getscheduler(0));
+}
+
+TEST_CASE("a task that does not end is left to its thread") {
+  const auto gate = std::make_shared<std::binary_semaphore>(0);
+  const auto ended = std::make_shared<std::binary_semaphore>(0);
+  {
+    WorkThreads threads;
+    threads.Run([gate] { gate->acquire(); }, [ended] { ended->release(); });
+  }
+  CHECK_FALSE(ended->try_acquire());
+  gate->release();
+  ended->acquire();
 }
 
 }  // namespace

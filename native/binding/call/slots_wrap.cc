@@ -74,6 +74,9 @@ ExchangePart SlotsWrap::PartOf(const Napi::Array& part) {
   } else if (plan.close_previous && plan.previous->calls().value() > 0) {
     throw Napi::Error::New(part.Env(), "calls are in flight in this image");
   }
+  if (plan.to_open && plan.to_open->mapping == ImageRequest::Mapping::kFile) {
+    Translating(part.Env(), [&] { AssertUnchanged(plan.to_open->origin); });
+  }
   return {.slots = *table_, .plan = std::move(plan)};
 }
 

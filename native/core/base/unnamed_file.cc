@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -65,11 +66,24 @@ FileDescriptor CreateInDirectory(std::string name) {
   return fd;
 }
 
+struct TemporaryDirectory {
+  std::mutex mutex;
+  std::string path;
+};
+
+TemporaryDirectory& TheTemporaryDirectory() {
+  static auto* directory = new TemporaryDirectory;  // never destroyed: threads may go on at exit
+  return *directory;
+}
+
 // Where a file on disk may lie, the best place first.
 std::vector<std::string> DirectoriesFor(const std::string& subject) {
   std::vector<std::string> directories;
-  const char* temporary = std::getenv("TMPDIR");
-  if (temporary != nullptr && *temporary != '\0') directories.emplace_back(temporary);
+  {
+    const std::lock_guard lock(TheTemporaryDirectory().mutex);
+    const std::string& temporary = TheTemporaryDirectory().path;
+    if (!temporary.empty()) directories.push_back(temporary);
+  }
   const size_t own = subject.size() - LastPart(subject).size();
   if (directories.empty()) directories.emplace_back("/tmp");
   if (own > 0) directories.push_back(subject.substr(0, own));
@@ -80,6 +94,11 @@ std::vector<std::string> DirectoriesFor(const std::string& subject) {
 }
 
 }  // namespace
+
+void SetTemporaryDirectory(std::string directory) {
+  const std::lock_guard lock(TheTemporaryDirectory().mutex);
+  TheTemporaryDirectory().path = std::move(directory);
+}
 
 FileDescriptor CreateUnnamedFile(const std::string& subject, Storage storage, FileUse use) {
   std::string why;

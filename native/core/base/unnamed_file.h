@@ -18,6 +18,11 @@ enum class FileUse {
   kCode,  // it can be mapped executable
 };
 
+// Says which directory $TMPDIR is; empty for none. Of the process, and for files created from then
+// on. getenv(3) on any thread races with setenv(3), which JavaScript calls on the main thread. Any
+// thread.
+void SetTemporaryDirectory(std::string directory);
+
 // Creates an empty file without a name, open for reading and writing; execve(2) closes it. A memory
 // file can be sealed, fcntl(2), and /proc/<pid>/maps shows it under the file name of `subject`. Any
 // thread. Throws Error (kSystem).

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <chrono>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -30,24 +31,31 @@ void BecomeBatch() {
 
 WorkThreads::~WorkThreads() {
   {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    if (has_spare_ && !next_) wake_.release();
+    const std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+    if (state_->has_spare && !state_->next) state_->wake.release();
   }
-  for (Worker& worker : workers_) worker.thread.join();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (Worker& worker : state_->workers) {
+    if (worker.end.try_acquire_until(deadline)) {
+      worker.thread.join();
+    } else {
+      worker.thread.detach();
+    }
+  }
 }
 
 void WorkThreads::Run(Task task, Task on_end) {
   Job job{std::move(task), std::move(on_end)};
-  std::unique_lock lock(mutex_);
-  workers_.remove_if([](Worker& worker) {
+  std::unique_lock lock(state_->mutex);
+  state_->workers.remove_if([](Worker& worker) {
     if (worker.ended) worker.thread.join();
     return worker.ended;
   });
-  if (has_spare_ && !next_) {
-    next_ = std::move(job);
+  if (state_->has_spare && !state_->next) {
+    state_->next = std::move(job);
     lock.unlock();
-    wake_.release();
+    state_->wake.release();
     return;
   }
   if (StartWorker(job)) return;
@@ -62,12 +70,12 @@ bool WorkThreads::StartWorker(Job& job) {
   try {
     Worker& worker = started.emplace_back();
     std::swap(worker.job, job);
-    worker.thread = std::thread([this, &worker] { Work(worker); });
+    worker.thread = std::thread([state = state_, &worker] { state->Work(worker); });
   } catch (const std::exception&) {  // std::system_error, std::bad_alloc
     if (!started.empty()) std::swap(started.back().job, job);
     return false;
   }
-  workers_.splice(workers_.end(), started);
+  state_->workers.splice(state_->workers.end(), started);
   return true;
 }
 
@@ -87,7 +95,7 @@ void WorkThreads::RunOnNewThread(const Task& task) {
   thread.join();
 }
 
-void WorkThreads::Work(Worker& worker) {
+void WorkThreads::State::Work(Worker& worker) {
   BecomeBatch();
   for (bool stays = true; stays && WaitForJob(worker);) {
     worker.job.task();
@@ -96,25 +104,26 @@ void WorkThreads::Work(Worker& worker) {
     worker.job.on_end();
     worker.job = {};
   }
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex);
   worker.ended = true;
+  worker.end.release();
 }
 
-bool WorkThreads::BecomeSpare() {
-  const std::lock_guard lock(mutex_);
-  if (has_spare_ || stopping_) return false;
-  has_spare_ = true;
+bool WorkThreads::State::BecomeSpare() {
+  const std::lock_guard lock(mutex);
+  if (has_spare || stopping) return false;
+  has_spare = true;
   return true;
 }
 
 // Waits for the next job, unless the worker has one. Returns false if none will come.
-bool WorkThreads::WaitForJob(Worker& worker) {
+bool WorkThreads::State::WaitForJob(Worker& worker) {
   if (worker.job.task) return true;
-  wake_.acquire();
-  const std::lock_guard lock(mutex_);
-  has_spare_ = false;
-  if (!next_) return false;
-  worker.job = *std::exchange(next_, std::nullopt);
+  wake.acquire();
+  const std::lock_guard lock(mutex);
+  has_spare = false;
+  if (!next) return false;
+  worker.job = *std::exchange(next, std::nullopt);
   return true;
 }
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <semaphore>
@@ -20,7 +21,7 @@ class WorkThreads final {
   WorkThreads() = default;
   WorkThreads(const WorkThreads&) = delete;
   WorkThreads& operator=(const WorkThreads&) = delete;
-  // Waits for all tasks.
+  // Waits up to a second for all tasks. A thread whose task has not ended goes on by itself.
   ~WorkThreads();
 
   // Runs `task` and then `on_end` on another thread, or on this one if no thread can be started.
@@ -44,19 +45,26 @@ class WorkThreads final {
     Job job;
     std::thread thread;
     bool ended = false;
+    std::binary_semaphore end{0};
   };
 
-  void Work(Worker& worker);
-  bool StartWorker(Job& job);
-  bool BecomeSpare();
-  bool WaitForJob(Worker& worker);
+  // Shared with the threads, which may outlive the rest.
+  struct State {
+    void Work(Worker& worker);
+    bool BecomeSpare();
+    bool WaitForJob(Worker& worker);
 
-  std::mutex mutex_;
-  std::binary_semaphore wake_{0};  // std::condition_variable needs a newer C++ library
-  std::list<Worker> workers_;
-  bool has_spare_ = false;  // a worker waits for `next_`, or will next
-  std::optional<Job> next_;
-  bool stopping_ = false;
+    std::mutex mutex;
+    std::binary_semaphore wake{0};  // std::condition_variable needs a newer C++ library
+    std::list<Worker> workers;
+    bool has_spare = false;  // a worker waits for `next`, or will next
+    std::optional<Job> next;
+    bool stopping = false;
+  };
+
+  bool StartWorker(Job& job);
+
+  std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
 }  // namespace soswap

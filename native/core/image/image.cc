@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/copy/source_file.h"
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
+#include "core/loader/loader_turn.h"
 #include "core/loader/own_first_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
@@ -54,10 +56,36 @@ class Apart final {
   bool complete_ = true;
 };
 
+// Whether dlopen(3) would return an older image for this path, whatever the file is by now.
+bool IsInTheWay(const ImageOrigin& origin) {
+  return IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
+         !IsMappedFromFile(origin.path);
+}
+
+// Whether the path still leads to the file that was copied, as it was then. A change of the time
+// stamps of the inode alone is a new link, or a file that was moved away and back.
+bool IsUnchanged(const ImageOrigin& origin, bool is_mapped) {
+  FileIdentity now = Identify(OpenForReading(origin.path).get(), origin.path);
+  if (is_mapped && now.ctime_ns != origin.source.ctime_ns && !IsMappedFromFile(origin.path)) {
+    return false;
+  }
+  now.ctime_ns = origin.source.ctime_ns;
+  return now == origin.source;
+}
+
+void ThrowChanged(const std::string& path) {
+  throw Error(Fault::kChangedWhileRead, "load", path, "it was replaced after it was checked");
+}
+
 }  // namespace
+
+void AssertUnchanged(const ImageOrigin& origin) {
+  if (!IsUnchanged(origin, false)) ThrowChanged(origin.path);
+}
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
                                    int mode) {
+  const LoaderTurn turn;
   const ElfFacts& elf = inspected->elf.facts();
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
@@ -81,15 +109,20 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
                                          std::shared_ptr<InspectedSnapshot> inspected, int mode) {
-  // dlopen(3) would return what it has under this name, whatever the file is by now.
-  if (IsLoaded(origin.path) && !IsLiveImageOf(origin.path, origin.source) &&
-      !IsMappedFromFile(origin.path)) {
+  const LoaderTurn turn;
+  if (IsInTheWay(origin)) {
+    // A thread that kept it may have ended since. The loader looks again when a handle is closed.
+    SweepWaiting();
+    const LoaderHandle looked(dlopen(origin.path.c_str(), RTLD_LAZY | RTLD_NOLOAD));
+  }
+  if (IsInTheWay(origin)) {
     throw Error(
         Fault::kStillLoaded, "load", origin.path,
         "an older image of it stays loaded in this process, and dlopen(3) would return that");
   }
   LoaderHandle handle(dlopen(origin.path.c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
+  if (!IsUnchanged(origin, true)) ThrowChanged(origin.path);
   origin.from_file = true;
   return std::shared_ptr<Image>(
       new Image(std::move(origin), std::move(handle), std::move(inspected), mode, {}));
@@ -97,6 +130,7 @@ std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
 
 std::shared_ptr<Image> Image::OpenLoaded(ImageOrigin origin,
                                          std::shared_ptr<InspectedSnapshot> inspected, int mode) {
+  const LoaderTurn turn;
   LoaderHandle handle(dlopen(LoadedNameOfPart(inspected->elf, origin.path).c_str(), mode));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   origin.from_file = true;
@@ -114,6 +148,7 @@ std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
       return OpenLoaded(std::move(origin), std::move(inspected), closed.mode_);
     return Open(std::move(origin), std::move(inspected), closed.mode_);
   }
+  const LoaderTurn turn;
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   TakeWaiting(closed.loader_name());  // it has another handle now
@@ -165,7 +200,23 @@ void Image::FindSymbols(const std::vector<std::string>& names) {
   for (const std::string& name : names) found_.push_back(Address(name));
 }
 
+// dlsym(3) begins with the symbols of the image itself, and finds the same as the parsed tables
+// unless the symbol is no plain address. It waits for the loader while a constructor runs on any
+// thread.
+std::optional<void*> Image::OwnSymbol(const std::string& name) const {
+  if (inspected_ == nullptr || record_->origin.from_file) return std::nullopt;
+  const elf::Symbols& symbols = inspected_->elf.symbols();
+  const auto index = symbols.Find(name);
+  if (!index) return std::nullopt;
+  const Elf64_Sym symbol = symbols.At(*index);
+  const unsigned type = ELF64_ST_TYPE(symbol.st_info);
+  const bool is_plain = type == STT_FUNC || type == STT_OBJECT || type == STT_NOTYPE;
+  if (!is_plain || elf::IsUnique(symbol) || symbol.st_shndx == SHN_ABS) return std::nullopt;
+  return reinterpret_cast<void*>(record_->base + symbol.st_value);
+}
+
 std::optional<void*> Image::Symbol(const std::string& name) const {
+  if (const auto own = OwnSymbol(name)) return own;
   return FindSymbol(handle_.get(), name.c_str());
 }
 

@@ -14,6 +14,10 @@
 
 namespace soswap {
 
+// Checks that the path of an image that maps the file leads to the file that was copied. Throws
+// Error, kChangedWhileRead if not. Any thread.
+void AssertUnchanged(const ImageOrigin& origin);
+
 // One loaded copy of a shared object. Open, Symbol and Close may run on any thread, one at a time.
 class Image final {
  public:
@@ -22,8 +26,9 @@ class Image final {
   static std::shared_ptr<Image> Open(ImageOrigin origin,
                                      std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Loads the file itself, of which `inspected` is a copy. Throws Error: kLoader, and kStillLoaded
-  // if the loader has another file under that name, which dlopen(3) would return.
+  // Loads the file itself, of which `inspected` is a copy. Throws Error: kLoader; kStillLoaded if
+  // the loader has another file under that name, which dlopen(3) would return; kChangedWhileRead if
+  // the loader may have mapped another file than `inspected`, and closes that again.
   static std::shared_ptr<Image> OpenDirect(ImageOrigin origin,
                                            std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
@@ -45,7 +50,8 @@ class Image final {
   ~Image();
 
   // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
-  // if it is absent. A symbol may have the address null.
+  // if it is absent. A symbol may have the address null. Does not ask the loader for a function or
+  // a variable of a private copy itself.
   std::optional<void*> Symbol(const std::string& name) const;
 
   // The same, null for what is absent too.
@@ -88,6 +94,7 @@ class Image final {
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
         int mode, KnownImage known);
 
+  std::optional<void*> OwnSymbol(const std::string& name) const;
   std::vector<RetainReason> LeaveLoaded();
 
   std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could

@@ -1,6 +1,7 @@
 #include "core/image/loaded_images.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <mutex>
 #include <new>
@@ -12,6 +13,7 @@
 
 #include "core/base/this_thread.h"
 #include "core/image/written_memory.h"
+#include "core/loader/loader_turn.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -92,10 +94,12 @@ uint64_t WrittenBy(uintptr_t base) {
   return WrittenMemory().In(search.ranges);
 }
 
-// A given up image of which code may still run. Its handle is open, so the loader keeps it.
+// A given up image of which code may still run, or for which the loader had no time. Its handle is
+// open, so the loader keeps it.
 struct Waiting {
   std::shared_ptr<LoadedImage> image;
   LoaderHandle handle;
+  bool force = false;
   pid_t thread = 0;  // 0: any
 };
 
@@ -205,12 +209,12 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   return reasons;
 }
 
-void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle) {
+void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle, bool force) {
   if (image->tracking != nullptr) image->tracking->Wait();
   const std::lock_guard lock(TheWaiting().mutex);
   // First a place, which may fail: to drop the handle would unmap the image.
   Waiting& place = TheWaiting().images.emplace_back();
-  place = {image, std::move(handle), image->origin.thread};
+  place = {image, std::move(handle), force, image->origin.thread};
 }
 
 std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, LoaderHandle handle) {
@@ -254,9 +258,25 @@ std::vector<RetainReason> WhyInUse(const LoadedImage& image) {
 
 namespace {
 
+using std::chrono::milliseconds;
+
+// How long a close may wait for the loader. JavaScript must go on; another thread has time.
+milliseconds PatienceFor(const LoadedImage& image) {
+  const bool is_javascript = image.origin.thread == 0 || image.origin.thread == ThisThread();
+  return is_javascript ? milliseconds(50) : milliseconds(std::chrono::hours(24 * 365));
+}
+
 // Leaves `handle` as it is where memory is short.
 std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& image,
-                                          LoaderHandle& handle, bool force) {
+                                          LoaderHandle& handle, bool force, milliseconds patience) {
+  const LoaderTurn turn(patience);
+  if (!turn.taken()) {
+    std::vector<RetainReason> reasons = {
+        {"loader-busy", "a constructor or a destructor of another library runs on another thread"}};
+    MarkRetained(*image, reasons);
+    WaitFor(image, handle, force);
+    return reasons;
+  }
   Tracking* tracking = image->tracking.get();
   if (IsShared(*image)) return CloseNow(image, std::move(handle));
   ThreadRecord* record = tracking == nullptr ? nullptr : ThreadRecord::IfAny();
@@ -279,7 +299,7 @@ std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& im
   if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};
   MarkRetained(*image, reasons);
   // A use that ends before the next line calls no listener; then the next sweep finds out.
-  WaitFor(image, handle);
+  WaitFor(image, handle, force);
   return reasons;
 }
 
@@ -292,7 +312,7 @@ std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& im
 std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
                                       LoaderHandle handle, bool force) {
   try {
-    return CloseOrWaitWith(image, handle, force);
+    return CloseOrWaitWith(image, handle, force, PatienceFor(*image));
   } catch (...) {
     static_cast<void>(handle.release());  // it stays mapped
     throw;
@@ -331,10 +351,10 @@ size_t SweepWaiting() {
   std::optional<DependencyUse::Threads> threads;
   for (Waiting& each : mine) {
     try {
-      if (StillWaits(each, threads)) continue;
-      CloseOrWait(each.image, std::move(each.handle), false);
+      if (!each.force && StillWaits(each, threads)) continue;
+      CloseOrWaitWith(each.image, each.handle, each.force, milliseconds(0));
     } catch (const std::bad_alloc&) {
-      // It stays mapped.
+      static_cast<void>(each.handle.release());  // it stays mapped
     }
   }
   const std::lock_guard lock(TheWaiting().mutex);
