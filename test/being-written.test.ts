@@ -100,3 +100,27 @@ t.test('a file that somebody has open for reading is taken', async (t) => {
   SoHandle.open(path).close();
   closeSync(reading);
 });
+
+t.test('where a file system refuses every lease, what is read twice decides', async (t) => {
+  const cwd = t.testdir();
+  const { so: path, two } = copyBuilds(builds, cwd);
+  const program = `
+    import { renameSync } from 'node:fs';
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('${path}', { version: { return: 'string' } });
+    renameSync('${two}', '${path}');
+    await so.swap();
+    process.send([so.functions.version(), so.status()]);
+  `;
+  const LD_PRELOAD = compile('faults.c', `${cwd}/faults.so`);
+  const onFileSystem = (SOSWAP_TEST_FILE_SYSTEM: string) =>
+    runProgram(program, {
+      cwd,
+      env: { LD_PRELOAD, SOSWAP_TEST_WRITERS: '1000000', SOSWAP_TEST_FILE_SYSTEM },
+    });
+  const ext4 = '0xef53';
+  const local = { code: 1, signal: null, stderr: /ERR_SOSWAP_BEING_WRITTEN/ };
+  t.match(await onFileSystem(ext4), local);
+  const nfs = '0x6969';
+  t.match(await onFileSystem(nfs), { ...exitedCleanly, messages: [['build 2222', 'current']] });
+});

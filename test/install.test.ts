@@ -70,6 +70,26 @@ t.test('the owner of the destination is kept', { skip: notRoot }, async (t) => {
   t.same([uid, gid], [12, 34]);
 });
 
+t.test('a set-user-ID bit is kept with the owner alone', { skip: notRoot }, async (t) => {
+  const cwd = t.testdir();
+  const { so, two } = copyBuilds(builds, cwd);
+  chmodSync(so, 0o6755);
+  await install(two, so);
+  t.equal(statSync(so).mode & 0o7777, 0o6755, 'root keeps the owner');
+  chmodSync(cwd, 0o777);
+  const program = `
+      import { install } from 'soswap';
+      await install('so2.so', 'so.so');
+      await install('so1.so', 'new.so');
+    `;
+  chmodSync(`${cwd}/so1.so`, 0o6755);
+  t.match(await runProgram(program, { cwd, uid: 1234, gid: 1234 }), exitedCleanly);
+  for (const name of ['so.so', 'new.so']) {
+    const { uid, mode } = statSync(`${cwd}/${name}`);
+    t.same([uid, mode & 0o7777], [1234, 0o755], name);
+  }
+});
+
 t.test('a destination that is not there yet gets the mode of the source', async (t) => {
   const directory = t.testdir();
   const { two } = copyBuilds(builds, directory);

@@ -144,6 +144,57 @@ t.test('arguments that overlap in JavaScript overlap in the call', async (t) => 
   t.equal(far[9_099], 0);
 });
 
+t.test('views that touch or lie apart are copied alone, in any order', async (t) => {
+  const bytes = Uint8Array.from({ length: 1024 }, (_, index) => index % 251);
+  const before = [...bytes];
+  for (const [to, from, length] of [
+    [64, 0, 64], // they touch
+    [0, 64, 64],
+    [960, 8, 60],
+    [8, 960, 60],
+    [1, 129, 2], // apart by less than a stride of the copy
+    [1024, 0, 0], // empty, at the end
+    [512, 512, 0],
+  ] as const) {
+    before.copyWithin(to, from, from + length);
+    await call.move_bytes(bytes.subarray(to), bytes.subarray(from, from + length), length);
+    t.same([...bytes], before);
+    await call.move_bytes(
+      bytes.subarray(to, to + length),
+      bytes.subarray(from, from + length),
+      length,
+    );
+    t.same([...bytes], before);
+  }
+});
+
+t.test(
+  'two views at the ends of a large ArrayBuffer cost no copy of what lies between',
+  async (t) => {
+    const program = `
+    import { readFileSync } from 'node:fs';
+    import { SoHandle } from 'soswap';
+    const so = SoHandle.open('${library}', {
+      move_bytes: { arguments: ['buffer', 'pointer', 'uint64'], nonblocking: true },
+    });
+    // The most memory that this process has had, in KiB: proc(5). Nothing has touched the middle.
+    const peak = () => Number(/VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
+    const large = new ArrayBuffer(256 << 20);
+    const [first, last] = [new Uint8Array(large, 0, 8), new Uint8Array(large, (256 << 20) - 8)];
+    await so.functions.move_bytes(new Uint8Array(8), new Uint8Array(8), 8);
+    last.fill(7);
+    const before = peak();
+    await so.functions.move_bytes(first, last, 8);
+    process.send([[...first], peak() - before]);
+  `;
+    const ended = await runProgram(program, { cwd: directory });
+    t.match(ended, exitedCleanly);
+    const [first, grown] = ended.messages[0] as [number[], number];
+    t.same(first, Array(8).fill(7));
+    t.ok(grown < 32 << 10, `the memory grew by ${grown} KiB`);
+  },
+);
+
 t.test('an ArrayBuffer may be detached while a call runs', async (t) => {
   const bytes = Uint8Array.of(1, 2, 3, 4);
   const done = call.increment_slowly(bytes, 4, 30, 0);

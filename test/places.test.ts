@@ -204,6 +204,35 @@ t.test('/proc that shows other processes only is as none', privileged, async (t)
   t.strictSame(result, { ...ended, said: [['ERR_SOSWAP_NO_PROC', 'unchanged'], 101] });
 });
 
+t.test(
+  '/proc that comes to show other processes during a swap is not used',
+  privileged,
+  async (t) => {
+    const place = builds(t);
+    const other = join(place, 'other');
+    const script = `
+    mkdir ${other}
+    unshare --pid --fork --kill-child sh -c 'mount -t proc proc ${other} && touch ${other}.ready && sleep 30' &
+    while ! [ -e ${other}.ready ]; do sleep 0.05; done
+    "$0" "$@"
+    code=$?
+    kill -KILL $!
+    exit $code
+  `;
+    const body = `
+    const handle = open();
+    handle.functions.value();
+    const verify = () => void execFileSync('mount', ['--bind', '${other}', '/proc']);
+    const { code, outcome } = await handle
+      .swap({ order: 'open-first', verify })
+      .catch((error) => error);
+    say([code, outcome], handle.functions.value());
+  `;
+    const result = run(place, ['unshare', '--mount', 'sh', '-c', script], body);
+    t.strictSame(result, { ...ended, said: [['ERR_SOSWAP_NO_PROC', 'unchanged'], 101] });
+  },
+);
+
 const refused = ['ERR_SOSWAP_NOEXEC', 'unchanged'];
 
 /** The builds, and a way to run programs that see them again in `mounted/`, which is mounted noexec. */

@@ -8,6 +8,7 @@ import { native } from '../native/addon.js';
 import {
   fchmod,
   fchown,
+  fstat,
   fsync,
   read,
   readlink,
@@ -25,8 +26,10 @@ import { createReplacement, removeAbandonedReplacements } from './replacement-fi
  * new file, even if this process is killed meanwhile or the disk is full.
  *
  * The function inspects the source as a swap does, and writes the inspected bytes to a new file in the directory of the
- * destination. The new file gets the mode of the old file and, if this process has the permission, its owner. The
- * function syncs the new file and renames it. If the destination is a symbolic link, the file that the link leads to is
+ * destination. The new file gets the mode of the old file and, if this process has the permission, its owner and group;
+ * without them it gets no set-user-ID and no set-group-ID bit. Access control lists and extended attributes of the old file
+ * are lost, capabilities included: the new file gets the default list of its directory, and the label that the security
+ * policy gives a new file there. The function syncs the new file and renames it. If the destination is a symbolic link, the file that the link leads to is
  * replaced. If a process was killed during an installation, the next installation removes its new file.
  *
  * Other threads read, write and sync the files.
@@ -70,7 +73,9 @@ async function replace(copy: number, size: number, from: string, to: string): Pr
   try {
     await copyBytes(copy, descriptor, size);
     if (before !== undefined) await keepOwner(descriptor, before.uid, before.gid);
-    await fchmod(descriptor, like.mode & 0o7777);
+    const { uid, gid } = await fstat(descriptor);
+    const setsId = uid === like.uid && gid === like.gid ? 0o6000 : 0; // else it would run as somebody else
+    await fchmod(descriptor, like.mode & (0o1777 | setsId));
     await fsync(descriptor);
     if (!named) native.linkDescriptor(descriptor, path);
     await rename(path, to);

@@ -8,11 +8,14 @@ import { SoError } from '../internal/errors.js';
 import { assertNoQuarantine, quarantinedAddon } from './quarantine-mark.js';
 import type { Addon } from './types.js';
 
-// With require(), because the import of a CommonJS module also searches its text for the names that it exports.
-const require = createRequire(import.meta.url);
+/** A bundler may have put this module into a CommonJS file, which has no `import.meta.url`. */
+const here = import.meta.url ? fileURLToPath(import.meta.url) : __filename;
 
 /** The directory of package.json. The build puts this file into another, so nothing counts the folders up to there. */
-export const packageRoot = rootAbove(fileURLToPath(import.meta.url));
+export const packageRoot = rootAbove(dirname(here)) ?? installedRoot();
+
+// With require(), because the import of a CommonJS module also searches its text for the names that it exports.
+const require = createRequire(join(packageRoot, 'package.json'));
 
 assertNoQuarantine(packageRoot);
 
@@ -22,11 +25,24 @@ const addonPaths = [
   ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
 ];
 
-function rootAbove(file: string): string {
-  const directory = dirname(file);
-  return directory === file || existsSync(join(directory, 'package.json'))
-    ? directory
-    : rootAbove(directory);
+/** Returns the first directory from here up that contains what only this package does. */
+function rootAbove(directory: string): string | undefined {
+  if (existsSync(join(directory, 'dist/swap/quarantine/child.js'))) return directory;
+  const above = dirname(directory);
+  return above === directory ? undefined : rootAbove(above);
+}
+
+/** Finds the package that a bundle contains a copy of, where the bundle would import it from. */
+function installedRoot(): string {
+  try {
+    return dirname(createRequire(here).resolve('soswap/package.json'));
+  } catch (cause) {
+    const message =
+      `soswap does not find its files from '${here}': a bundler has put it there. Mark it external, and install it where ` +
+      'the bundle runs: esbuild --external:soswap, ncc --external soswap, external: ["soswap"] for rollup, ' +
+      'ssr: { external: ["soswap"] } for vite, externals: { soswap: "node-commonjs soswap" } for webpack';
+    throw new SoError('ERR_SOSWAP_ADDON', message, here, undefined, { cause });
+  }
 }
 
 function findAddon(): string {

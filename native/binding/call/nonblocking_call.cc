@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <new>
+#include <tuple>
 #include <utility>
 
 #include "binding/call/call_errno.h"
@@ -84,23 +86,32 @@ void NonblockingCall::TakeMemory(napi_value value, const Memory& memory, uint64_
     return;
   }
 
-  // Arguments that share an ArrayBuffer share the copy, so that they overlap as they did.
   const uint8_t* base = memory.data - memory.offset;
   const size_t begin = memory.offset & ~(kAlignment - 1);
   const size_t end = memory.offset + ByteLength(env_, value);
-  const auto known = std::find_if(regions_.begin(), regions_.end(),
-                                  [&](const Region& region) { return region.base == base; });
-  pointers_.push_back({word, static_cast<size_t>(known - regions_.begin()), memory.offset});
-  if (known != regions_.end()) {
-    known->begin = std::min(known->begin, begin);
-    known->end = std::max(known->end, end);
-    return;
-  }
+  pointers_.push_back({word, base, memory.offset});
   napi_create_reference(env_, memory.arraybuffer, 1, &reference);
   regions_.push_back({reference, base, begin, end, nullptr, nullptr});
 }
 
+void NonblockingCall::MergeRegions() {
+  std::sort(regions_.begin(), regions_.end(), [](const Region& one, const Region& other) {
+    return std::tie(one.base, one.begin) < std::tie(other.base, other.begin);
+  });
+  std::vector<Region> merged;
+  for (Region& region : regions_) {
+    if (!merged.empty() && merged.back().base == region.base && region.begin <= merged.back().end) {
+      merged.back().end = std::max(merged.back().end, region.end);
+      napi_delete_reference(env_, region.arraybuffer);
+    } else {
+      merged.push_back(std::move(region));
+    }
+  }
+  regions_ = std::move(merged);
+}
+
 void NonblockingCall::CopyRegions() {
+  MergeRegions();
   for (Region& region : regions_) {
     const uint8_t* original = region.base + region.begin;
     region.working.reset(new (std::align_val_t{kAlignment}) uint8_t[region.length()]);
@@ -109,7 +120,11 @@ void NonblockingCall::CopyRegions() {
     std::memcpy(region.pristine.get(), original, region.length());
   }
   for (const Pointer& pointer : pointers_) {
-    const Region& region = regions_[pointer.region];
+    // The last region that does not begin behind it; it is there.
+    const auto after = std::find_if(regions_.begin(), regions_.end(), [&](const Region& region) {
+      return std::tie(region.base, region.begin) > std::tie(pointer.base, pointer.offset);
+    });
+    const Region& region = *std::prev(after);
     *pointer.word =
         reinterpret_cast<uint64_t>(region.working.get() + (pointer.offset - region.begin));
   }

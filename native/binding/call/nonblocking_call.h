@@ -43,7 +43,8 @@ class NonblockingCall final {
   static void Begin(std::unique_ptr<NonblockingCall> call);
 
  private:
-  // A stretch of an ArrayBuffer, from `begin` to `end`, that arguments point into.
+  // A stretch of an ArrayBuffer, from `begin` to `end`, that arguments point into. Stretches that
+  // touch or overlap become one, so that their arguments overlap in the copy as they did.
   struct Region {
     struct AlignedDelete {
       void operator()(uint8_t* bytes) const noexcept;
@@ -52,7 +53,7 @@ class NonblockingCall final {
     size_t length() const noexcept { return end - begin; }
 
     napi_ref arraybuffer;
-    const uint8_t* base;  // of the ArrayBuffer; only to recognise it
+    const uint8_t* base;  // of the ArrayBuffer
     size_t begin;
     size_t end;
     std::unique_ptr<uint8_t[], AlignedDelete> working;  // what the call gets
@@ -64,6 +65,7 @@ class NonblockingCall final {
 
   bool TakeArgument(napi_value value, Type type, uint64_t* word);
   void TakeMemory(napi_value value, const Memory& memory, uint64_t* word);
+  void MergeRegions();
   void CopyRegions();
   void WriteBack();
   void Call();
@@ -82,8 +84,8 @@ class NonblockingCall final {
   std::vector<Region> regions_;
   struct Pointer {
     uint64_t* word;
-    size_t region;
-    size_t offset;  // in the ArrayBuffer
+    const uint8_t* base;  // of the ArrayBuffer
+    size_t offset;        // in the ArrayBuffer
   };
   std::vector<Pointer> pointers_;
 

@@ -26,17 +26,18 @@ uint64_t NumberOfCopy() noexcept {
   return (reinterpret_cast<uintptr_t>(&next_number) >> kPageBits) & kCopyMask;
 }
 
-// The number of this process in /proc; 0: not read yet. It is not that of getpid(2) where /proc
-// belongs to an outer PID namespace. Process-wide.
+// The number of this process in the /proc that was last seen; 0: none. It is not that of getpid(2)
+// where /proc belongs to an outer PID namespace, and getpid(2) may be another process there.
+// Process-wide.
 std::atomic<pid_t> number_in_proc{0};
 
-// getpid(2) where /proc is missing, or does not show this process.
+// 0 where /proc is missing, or does not show this process.
 pid_t ReadNumberInProc() noexcept {
   char text[32] = {};
   const ssize_t size = readlink("/proc/self", text, sizeof text - 1);
   pid_t number = 0;
   if (size > 0) std::from_chars(text, text + size, number);
-  return number != 0 ? number : getpid();
+  return number;
 }
 
 std::string Descriptors() {
@@ -48,14 +49,9 @@ std::string Descriptors() {
   return "/proc/" + std::to_string(number) + "/fd/";
 }
 
-// The device of the /proc that was seen to lead to a file of this process; no mount of /proc shares
-// it. Process-wide. The look at it takes a third of the time of a look at the file.
-std::atomic<dev_t> proven_proc{0};
-
-dev_t DeviceOfProc() noexcept {
-  struct stat status {};
-  return lstat("/proc/self", &status) == 0 ? status.st_dev : 0;
-}
+// The number under which a /proc was seen to lead to a file of this process. Process-wide. The look
+// at /proc/self takes a third of the time of a look at the file.
+std::atomic<pid_t> proven_number{0};
 
 bool LeadsToFile(int descriptor) {
   struct stat expected {};
@@ -68,11 +64,11 @@ bool LeadsToFile(int descriptor) {
 }  // namespace
 
 void AssertNamesLead(int descriptor, const std::string& subject) {
-  const dev_t proc = DeviceOfProc();
-  if (proc != 0 && proc == proven_proc.load(std::memory_order_relaxed)) return;
-  number_in_proc.store(0, std::memory_order_relaxed);  // it may be another /proc now
-  if (LeadsToFile(descriptor)) {
-    proven_proc.store(proc, std::memory_order_relaxed);
+  const pid_t number = ReadNumberInProc();
+  number_in_proc.store(number, std::memory_order_relaxed);  // it may be another /proc now
+  if (number != 0 && number == proven_number.load(std::memory_order_relaxed)) return;
+  if (number != 0 && LeadsToFile(descriptor)) {
+    proven_number.store(number, std::memory_order_relaxed);
     return;
   }
   throw Error(

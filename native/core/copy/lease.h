@@ -27,7 +27,7 @@ class Lease final {
   }
 
   bool held() const noexcept { return held_; }
-  // The file is open in the way that the lease forbids.
+  // The file is open in the way that the lease forbids, or its file system refuses leases so.
   bool refused() const noexcept { return refused_; }
 
  private:

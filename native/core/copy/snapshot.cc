@@ -50,9 +50,11 @@ std::shared_ptr<Snapshot> Snapshot::TakeUnlessReplaced(const std::string& path, 
   const FileDescriptor file = OpenForReading(path);
   const Lease lease(file.get(), F_RDLCK);
   const FileIdentity before = Identify(file.get(), path);
-  const bool may_change_unseen = !lease.held() && IsYoung(before);
+  const bool is_written = lease.refused() && LeasesAreLocal(file.get());
+  const bool nobody_knows = lease.refused() && !is_written;
+  const bool may_change_unseen = nobody_knows || (!lease.held() && IsYoung(before));
   std::shared_ptr<Snapshot> snapshot(
-      new Snapshot(before, lease.refused(), SnapshotMemory::Borrow(path, before.size, storage)));
+      new Snapshot(before, is_written, SnapshotMemory::Borrow(path, before.size, storage)));
   snapshot->on_noexec_ = IsOnNoexec(file.get());
   // In one go what takes no new memory, because an earlier copy had it.
   constexpr uint64_t kMostAtOnce = 64 << 10;

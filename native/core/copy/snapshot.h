@@ -34,7 +34,7 @@ class Snapshot final {
   const FileIdentity& source() const noexcept { return source_; }
 
   // Whether a process had the file open for writing when the copy began. False for files of other
-  // owners: the system does not answer.
+  // owners, and on network file systems: the system does not answer.
   bool open_for_writing() const noexcept { return open_for_writing_; }
 
   // Whether the file system of the file was mounted noexec.

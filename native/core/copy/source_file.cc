@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,6 +61,26 @@ FileIdentity Identify(int file, const std::string& path) {
 bool IsOnNoexec(int file) noexcept {
   struct statvfs status {};
   return fstatvfs(file, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0;
+}
+
+bool LeasesAreLocal(int file) noexcept {
+  struct statfs status {};
+  if (fstatfs(file, &status) != 0) return false;
+  switch (static_cast<uint32_t>(status.f_type)) {
+    case 0xEF53:      // ext2, ext3, ext4
+    case 0x58465342:  // XFS
+    case 0x9123683E:  // Btrfs
+    case 0x01021994:  // tmpfs
+    case 0x858458F6:  // ramfs
+    case 0x794C7630:  // overlayfs
+    case 0xF2F52010:  // F2FS
+    case 0x2FC12FC1:  // ZFS
+    case 0xCA451A4E:  // bcachefs
+    case 0x3153464A:  // JFS
+      return true;
+    default:
+      return false;
+  }
 }
 
 FileDescriptor TryOpenForReading(const std::string& path) noexcept {

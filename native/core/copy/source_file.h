@@ -39,6 +39,10 @@ FileIdentity Identify(int file, const std::string& path);
 // Whether the file lies on a file system that is mounted noexec: dlopen(3) refuses it.
 bool IsOnNoexec(int file) noexcept;
 
+// Whether this kernel alone decides about leases on the file, and refuses one only because of an
+// open file here. A network file system may refuse every lease with the same error.
+bool LeasesAreLocal(int file) noexcept;
+
 // Reads `size` bytes at `offset`, or fewer at the end of the file. Returns how many. Throws Error:
 // kUnreadable.
 size_t ReadAt(int file, std::byte* target, size_t size, size_t offset, const std::string& path);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/base/loader_name.h"
 #include "core/copy/source_file.h"
 #include "core/loader/dl.h"
 #include "core/loader/loaded_objects.h"
@@ -87,6 +88,7 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
                                    int mode) {
   const LoaderTurn turn;
   const ElfFacts& elf = inspected->elf.facts();
+  AssertNamesLead(inspected->snapshot->descriptor(), origin.path);
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
   const auto& tracking = inspected->tracking;
