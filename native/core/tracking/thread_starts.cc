@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <thread>
 
 #include "core/base/file_descriptor.h"
 #include "core/base/this_thread.h"
@@ -79,19 +81,33 @@ std::optional<Layout> FindLayout() {
 #endif
 }
 
-// The workers of io_uring(7) never run code of the process (proc_pid_stat(5): flags).
-bool IsOfKernel(pid_t thread) {
+// Whether the thread runs no code of the process: a worker of io_uring(7), or one that the kernel
+// is about to remove (proc_pid_stat(5): flags).
+bool RunsNothing(pid_t thread) {
+  constexpr unsigned long kExiting = 0x4;
   constexpr unsigned long kIoWorker = 0x10;
   std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
   std::string line;
   std::getline(file, line);
   const auto name_end = line.rfind(')');
-  if (name_end == std::string::npos) return false;
+  if (name_end == std::string::npos) return !file.is_open();  // it is gone
   std::istringstream fields(line.substr(name_end + 1));
   std::string skipped;
   for (int field = 0; field < 6; ++field) fields >> skipped;
   unsigned long flags = 0;
-  return fields >> flags && (flags & kIoWorker) != 0;
+  return fields >> flags && (flags & (kExiting | kIoWorker)) != 0;
+}
+
+void ReadStart(const Layout& layout, const FileDescriptor& memory, ThreadStart& start) {
+  const uintptr_t list = RobustListOf(start.thread);
+  std::array<uintptr_t, 2> words{};
+  if (list == 0) return;
+  const size_t count = Read(memory, list + static_cast<uintptr_t>(layout.function), words);
+  if (count != words.size() || words[0] == 0) return;
+  start.known = true;
+  start.function = words[0];
+  start.argument = words[1];
+  Read(memory, start.argument, start.at_argument);
 }
 
 struct DirectoryCloser {
@@ -110,22 +126,20 @@ std::vector<ThreadStart> LookAtThreads() {
     const auto thread = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
     if (thread == 0 || thread == ThisThread()) continue;
     ThreadStart start{.thread = thread, .known = thread == getpid()};
-    const uintptr_t list = start.known ? 0 : RobustListOf(thread);
-    std::array<uintptr_t, 2> words{};
-    if (list != 0 && layout &&
-        Read(memory, list + static_cast<uintptr_t>(layout->function), words) == words.size()) {
-      start.known = words[0] != 0;
-      start.function = words[0];
-      start.argument = words[1];
-      Read(memory, start.argument, start.at_argument);
-    }
-    if (start.known || !IsOfKernel(thread)) starts.push_back(start);
+    if (!start.known && layout) ReadStart(*layout, memory, start);
+    starts.push_back(start);
   }
-  // One that has ended meanwhile is no riddle.
-  std::erase_if(starts, [](const ThreadStart& start) {
-    return !start.known &&
-           access(("/proc/self/task/" + std::to_string(start.thread)).c_str(), F_OK) != 0;
-  });
+  // One that has just been made, or that ends, has no list: the next look is clearer.
+  constexpr int kLooks = 5;
+  for (ThreadStart& start : starts) {
+    for (int look = 0; layout && !start.known && look < kLooks; ++look) {
+      if (RunsNothing(start.thread)) break;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      ReadStart(*layout, memory, start);
+    }
+  }
+  std::erase_if(starts,
+                [](const ThreadStart& start) { return !start.known && RunsNothing(start.thread); });
   return starts;
 }
 
