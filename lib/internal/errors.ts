@@ -96,7 +96,10 @@ export const SoErrorCode = {
   ERR_SOSWAP_UNREADABLE: 'ERR_SOSWAP_UNREADABLE',
   /** The file stayed open for writing for 50 ms, or changed while soswap read it. */
   ERR_SOSWAP_BEING_WRITTEN: 'ERR_SOSWAP_BEING_WRITTEN',
-  /** The file is empty or shorter than its headers say. */
+  /**
+   * The file is empty, or ends before bytes that the loader maps or reads. A file that lacks only what the loader does not
+   * use, section headers and debug information, is taken.
+   */
   ERR_SOSWAP_TRUNCATED: 'ERR_SOSWAP_TRUNCATED',
   /** The file is not an ELF file. */
   ERR_SOSWAP_NOT_ELF: 'ERR_SOSWAP_NOT_ELF',

@@ -34,7 +34,8 @@ export interface SwapOptions<D extends Definitions = Definitions> {
    * A function that judges the candidate. It gets the candidate's functions, loaded beside the old image, and runs on the
    * handle's thread. If it throws, rejects or returns `false`, the candidate is refused with `ERR_SOSWAP_VERIFY`.
    * `swapSync()` takes no promise. Afterwards the functions throw, and their changes to the library's static data are
-   * lost, unless the library cannot be unmapped safely. Defaults to no judgement.
+   * lost. An image that cannot be unmapped safely (`-z nodelete`, Go, threads, a `thread_local` with a destructor, Rust) is not
+   * loaded twice: what ran in `verify` has its effect there. Defaults to no judgement.
    */
   readonly verify?: (functions: BoundFunctions<D>) => unknown;
   /**
