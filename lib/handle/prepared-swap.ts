@@ -11,7 +11,7 @@ import type { Turns } from '../swap/turns.js';
  *
  * @example
  * await using prepared = await price.prepare(); // discarded at the end of the block, unless it was committed
- * if (prepared.candidate.buildId !== price.image?.buildId) await prepared.commit();
+ * if (prepared.candidate.size < 1_000_000) await prepared.commit();
  */
 export class PreparedSwap {
   /** The file that was copied, and the generation that it would be. */
@@ -29,7 +29,7 @@ export class PreparedSwap {
     this.#prepared = prepared;
   }
 
-  /** Whether {@link commit} can still make it take effect. */
+  /** Whether it is over: {@link commit} would reject with `ERR_SOSWAP_STALE_PREPARATION`. */
   get stale(): boolean {
     return this.#turns.target.prepared !== this.#prepared;
   }
@@ -41,6 +41,11 @@ export class PreparedSwap {
    *
    * @returns What the swap did, preparation included. Rejects with `ERR_SOSWAP_STALE_PREPARATION`; and as
    * {@link SoHandle.swap}, with `ERR_SOSWAP_BUSY` after `timeout` has passed.
+   *
+   * @example
+   * const prepared = await price.prepare({ order: 'open-first' });
+   * const { generation } = await prepared.commit();
+   * console.log(generation); // 2
    */
   commit(): Promise<SwapReport> {
     const commit = () => this.#turns.commit(this.#prepared);
@@ -48,17 +53,36 @@ export class PreparedSwap {
     return emitOutcomeAsync(this.#handle, () => this.#turns.lineUp(commit, signal));
   }
 
-  /** Gives the candidate up: its image, if it was loaded, is unmapped, and its copy released. A second call does nothing. */
+  /**
+   * Gives the candidate up: its image, if it was loaded, is unmapped, and its copy released. Does nothing after a commit.
+   *
+   * @example
+   * const prepared = await price.prepare();
+   * prepared.discard();
+   * console.log(prepared.stale, price.generation); // true 1
+   */
   discard(): void {
     this.#turns.discard(this.#prepared);
   }
 
-  /** As {@link discard}, at the end of the block. */
+  /**
+   * As {@link discard}, at the end of the block.
+   *
+   * @example
+   * using prepared = await price.prepare();
+   * console.log(prepared.candidate.generation); // 2
+   */
   [Symbol.dispose](): void {
     this.discard();
   }
 
-  /** As {@link discard}, after a commit that is under way. */
+  /**
+   * As {@link discard}, at the end of the block, after a commit that is under way.
+   *
+   * @example
+   * await using prepared = await price.prepare();
+   * console.log(prepared.candidate.generation); // 2
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#turns.lineUp(async () => this.discard());
   }

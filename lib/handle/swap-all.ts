@@ -20,7 +20,9 @@ import type { SoHandle } from './so-handle.js';
  * @throws {TypeError | RangeError} A wrong argument: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
  *
  * @example
- * const [first, second] = await swapAll([core, plugin], { order: 'open-first' });
+ * const zlib = SoHandle.open('libz.so.1', { zlibVersion: { return: 'string' } });
+ * const reports = await swapAll([zlib, price], { order: 'open-first' });
+ * console.log(reports.map(({ generation }) => generation)); // [ 2, 2 ]
  */
 export async function swapAll(
   handles: Iterable<SoHandle>,
