@@ -31,8 +31,7 @@ for (const cause of ownCauses) {
   t.test(`the verdict of ${cause.name}`, { skip: cannotCompile(cause) }, async (t) => {
     const path = compileCause(cause, join(directory, `${causes.indexOf(cause)}.so`), 1111);
     const { auto } = cause.retained;
-    // What the library does decides, and not what it could do.
-    const isSeen = auto === 'running-threads' || auto === 'pending-work';
+    const isSeen = cause.whenItRuns ?? false;
     const info = inspect(path);
 
     const plain = await provePlain(path, touch);
