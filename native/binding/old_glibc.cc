@@ -29,6 +29,7 @@
 // names. The functions of libpthread.so.0 moved likewise.
 __asm__(".symver soswap_old_pthread_create, pthread_create@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_pthread_join, pthread_join@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_pthread_detach, pthread_detach@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlopen, dlopen@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlsym, dlsym@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlvsym, dlvsym@" SOSWAP_FIRST_GLIBC);
@@ -43,6 +44,7 @@ extern "C" {
 int soswap_old_pthread_create(unsigned long* thread, const void* attributes, void* (*run)(void*),
                               void* argument);
 int soswap_old_pthread_join(unsigned long thread, void** result);
+int soswap_old_pthread_detach(unsigned long thread);
 void* soswap_old_dlopen(const char* path, int mode);
 void* soswap_old_dlsym(void* handle, const char* symbol);
 void* soswap_old_dlvsym(void* handle, const char* symbol, const char* version);
@@ -62,6 +64,7 @@ int pthread_create(unsigned long* thread, const void* attributes, void* (*run)(v
 int pthread_join(unsigned long thread, void** result) {
   return soswap_old_pthread_join(thread, result);
 }
+int pthread_detach(unsigned long thread) { return soswap_old_pthread_detach(thread); }
 
 // The loader takes the search path of the caller, which is this object here as well.
 void* dlopen(const char* path, int mode) { return soswap_old_dlopen(path, mode); }
