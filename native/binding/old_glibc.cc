@@ -26,7 +26,10 @@
 
 // glibc 2.34 moved dlopen(3) and its family from libdl.so.2 to libc.so.6, under new versions. It
 // keeps the old ones, which are the same functions. The headers are left out: they declare the
-// names.
+// names. The functions of libpthread.so.0 moved likewise.
+__asm__(".symver soswap_old_pthread_create, pthread_create@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_pthread_join, pthread_join@" SOSWAP_FIRST_GLIBC);
+__asm__(".symver soswap_old_pthread_detach, pthread_detach@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlopen, dlopen@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlsym, dlsym@" SOSWAP_FIRST_GLIBC);
 __asm__(".symver soswap_old_dlvsym, dlvsym@" SOSWAP_FIRST_GLIBC);
@@ -38,6 +41,10 @@ __asm__(".symver soswap_old_dladdr1, dladdr1@" SOSWAP_DLINFO_GLIBC);
 __asm__(".symver soswap_old_dlmopen, dlmopen@" SOSWAP_DLMOPEN_GLIBC);
 
 extern "C" {
+int soswap_old_pthread_create(unsigned long* thread, const void* attributes, void* (*run)(void*),
+                              void* argument);
+int soswap_old_pthread_join(unsigned long thread, void** result);
+int soswap_old_pthread_detach(unsigned long thread);
 void* soswap_old_dlopen(const char* path, int mode);
 void* soswap_old_dlsym(void* handle, const char* symbol);
 void* soswap_old_dlvsym(void* handle, const char* symbol, const char* version);
@@ -49,6 +56,15 @@ int soswap_old_dladdr1(const void* address, void* info, void** extra, int flags)
 void* soswap_old_dlmopen(long space, const char* path, int mode);
 
 #pragma GCC visibility push(hidden)
+
+int pthread_create(unsigned long* thread, const void* attributes, void* (*run)(void*),
+                   void* argument) {
+  return soswap_old_pthread_create(thread, attributes, run, argument);
+}
+int pthread_join(unsigned long thread, void** result) {
+  return soswap_old_pthread_join(thread, result);
+}
+int pthread_detach(unsigned long thread) { return soswap_old_pthread_detach(thread); }
 
 // The loader takes the search path of the caller, which is this object here as well.
 void* dlopen(const char* path, int mode) { return soswap_old_dlopen(path, mode); }

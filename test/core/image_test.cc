@@ -29,9 +29,13 @@ ImageOrigin OriginAt(const std::string& path) {
   return origin;
 }
 
-std::shared_ptr<Image> OpenImage(const std::string& path) {
+// An image that is another thread's: its close waits for the loader for as long as that takes.
+constexpr pid_t kNoThread = -1;
+
+std::shared_ptr<Image> OpenImage(const std::string& path, pid_t thread = 0) {
   auto inspected = TakeSnapshot(path, path, soswap::CopyPlan{});
   ImageOrigin origin = OriginAt(path);
+  origin.thread = thread;
   origin.unload = inspected->unload;
   return Image::Open(std::move(origin), std::move(inspected), RTLD_NOW);
 }
@@ -176,7 +180,7 @@ TEST_CASE("threads open, call and close images of one file at once") {
   for (int number = 0; number < 4; ++number) {
     threads.emplace_back([&] {
       for (int round = 0; round < 25; ++round) {
-        const auto image = OpenImage(path);
+        const auto image = OpenImage(path, kNoThread);
         if (Call(*image, "count") != 1 || !image->Close().empty()) ++wrong;
       }
     });

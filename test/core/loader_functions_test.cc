@@ -22,12 +22,16 @@ using soswap::test::Workshop;
 
 namespace {
 
-std::shared_ptr<Image> Load(const std::string& path, int mode = RTLD_NOW) {
+// An image that is another thread's: its close waits for the loader for as long as that takes.
+constexpr pid_t kNoThread = -1;
+
+std::shared_ptr<Image> Load(const std::string& path, int mode = RTLD_NOW, pid_t thread = 0) {
   CopyPlan plan;
   plan.edits.push_back(BindImports(soswap::LoaderFunctions()));
   const auto taken = TakeSnapshot(path, path, plan);
   ImageOrigin origin;
   origin.path = path;
+  origin.thread = thread;
   origin.unload = taken->unload;
   return Image::Open(std::move(origin), taken, mode);
 }
@@ -217,7 +221,7 @@ TEST_CASE("loader functions: constructors and destructors open themselves and wh
     threads.emplace_back([&] {
       for (int round = 0; round < 10; ++round) {
         int at_the_end = 0;
-        const auto image = Load(path);
+        const auto image = Load(path, RTLD_NOW, kNoThread);
         reinterpret_cast<void (*)(int*)>(image->Symbol("set").value())(&at_the_end);
         const int score = reinterpret_cast<int (*)()>(image->Symbol("score").value())();
         if (score != 3 || !image->Close().empty() || at_the_end < 1) ++wrong;

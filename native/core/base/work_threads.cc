@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <exception>
-#include <thread>
 #include <utility>
 
 namespace soswap {
@@ -38,9 +37,9 @@ WorkThreads::~WorkThreads() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (Worker& worker : state_->workers) {
     if (worker.end.try_acquire_until(deadline)) {
-      worker.thread.join();
+      worker.thread.Join();
     } else {
-      worker.thread.detach();
+      worker.thread.Detach();
     }
   }
 }
@@ -49,7 +48,7 @@ void WorkThreads::Run(Task task, Task on_end) {
   Job job{std::move(task), std::move(on_end)};
   std::unique_lock lock(state_->mutex);
   state_->workers.remove_if([](Worker& worker) {
-    if (worker.ended) worker.thread.join();
+    if (worker.ended) worker.thread.Join();
     return worker.ended;
   });
   if (state_->has_spare && !state_->next) {
@@ -70,7 +69,7 @@ bool WorkThreads::StartWorker(Job& job) {
   try {
     Worker& worker = started.emplace_back();
     std::swap(worker.job, job);
-    worker.thread = std::thread([state = state_, &worker] { state->Work(worker); });
+    worker.thread = OwnThread([state = state_, &worker] { state->Work(worker); });
   } catch (const std::exception&) {  // std::system_error, std::bad_alloc
     if (!started.empty()) std::swap(started.back().job, job);
     return false;
@@ -85,14 +84,14 @@ void WorkThreads::RunOnNewThread(const Task& task) {
     if (restore) SetSchedulingClass(SCHED_OTHER);
     task();
   };
-  std::thread thread;
+  OwnThread thread;
   try {
-    thread = std::thread(run);
+    thread = OwnThread(run);
   } catch (const std::exception&) {  // std::system_error, std::bad_alloc
     task();
     return;
   }
-  thread.join();
+  thread.Join();
 }
 
 void WorkThreads::State::Work(Worker& worker) {

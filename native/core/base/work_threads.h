@@ -6,7 +6,8 @@
 #include <mutex>
 #include <optional>
 #include <semaphore>
-#include <thread>
+
+#include "core/base/own_thread.h"
 
 namespace soswap {
 
@@ -43,7 +44,7 @@ class WorkThreads final {
   };
   struct Worker {
     Job job;
-    std::thread thread;
+    OwnThread thread;
     bool ended = false;
     std::binary_semaphore end{0};
   };

@@ -103,7 +103,7 @@ DependencyUse::Threads::Threads() {
     Thread thread{start, start.known && found != all.end() ? found->get() : nullptr};
     if (thread.begins_in != nullptr) {
       const LoadedObject& object = *thread.begins_in;
-      // Of an image of soswap, or its own: those are counted.
+      // An image of soswap started it, which counts its threads, or soswap did for itself.
       if (Contains(object, reinterpret_cast<uintptr_t>(&LookAtThreads))) continue;
       // Others that the process began with may wrap what starts threads (LD_PRELOAD, sanitizers).
       const bool is_first = std::find(at_start.begin(), at_start.end(), &object) != at_start.end();

@@ -115,7 +115,7 @@ Running Restore(ExchangePart& part) noexcept {
 
 void ExchangeImages(std::span<ExchangePart> parts) noexcept {
   if (Advance(parts)) return;
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) GiveUp(*part);
+  std::for_each(parts.rbegin(), parts.rend(), GiveUp);
   for (ExchangePart& part : parts) {
     if (part.detached) {
       part.result.running = Restore(part);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -81,21 +82,40 @@ std::optional<Layout> FindLayout() {
 #endif
 }
 
+// What the kernel says of a thread; empty where the thread is gone, nothing where that is not
+// known.
+std::optional<std::string> ReadOfThread(pid_t thread, const char* name) {
+  const std::string path = "/proc/self/task/" + std::to_string(thread) + "/" + name;
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return errno == ENOENT ? std::optional<std::string>("") : std::nullopt;
+  std::array<char, 4096> text{};
+  const ssize_t size = read(file.get(), text.data(), text.size());
+  if (size < 0) return errno == ESRCH ? std::optional<std::string>("") : std::nullopt;
+  return std::string(text.data(), static_cast<size_t>(size));
+}
+
 // Whether the thread runs no code of the process: a worker of io_uring(7), or one that the kernel
-// is about to remove (proc_pid_stat(5): flags).
+// is about to remove, or has removed (proc_pid_stat(5): flags).
 bool RunsNothing(pid_t thread) {
   constexpr unsigned long kExiting = 0x4;
   constexpr unsigned long kIoWorker = 0x10;
-  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
-  std::string line;
-  std::getline(file, line);
-  const auto name_end = line.rfind(')');
-  if (name_end == std::string::npos) return !file.is_open();  // it is gone
-  std::istringstream fields(line.substr(name_end + 1));
+  const auto line = ReadOfThread(thread, "stat");
+  if (!line || line->empty()) return line.has_value();
+  const auto name_end = line->rfind(')');
+  if (name_end == std::string::npos) return false;
+  std::istringstream fields(line->substr(name_end + 1));
   std::string skipped;
   for (int field = 0; field < 6; ++field) fields >> skipped;
   unsigned long flags = 0;
   return fields >> flags && (flags & (kExiting | kIoWorker)) != 0;
+}
+
+// Whether the thread waits for its first moment on a processor, or has not left it since.
+bool IsInFirstTurn(pid_t thread) {
+  const auto text = ReadOfThread(thread, "status");
+  if (!text || text->find("\nState:\tR") == std::string::npos) return false;
+  return text->find("\nvoluntary_ctxt_switches:\t0\n") != std::string::npos &&
+         text->find("\nnonvoluntary_ctxt_switches:\t0\n") != std::string::npos;
 }
 
 void ReadStart(const Layout& layout, const FileDescriptor& memory, ThreadStart& start) {
@@ -129,11 +149,15 @@ std::vector<ThreadStart> LookAtThreads() {
     if (!start.known && layout) ReadStart(*layout, memory, start);
     starts.push_back(start);
   }
-  // One that has just been made, or that ends, has no list: the next look is clearer.
+  // One that has just been made, or that ends, has no list: the next look is clearer. On a busy
+  // machine it takes long until one runs at all; JavaScript may be waiting.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
   constexpr int kLooks = 5;
   for (ThreadStart& start : starts) {
-    for (int look = 0; layout && !start.known && look < kLooks; ++look) {
+    for (int look = 0; layout && !start.known && look < kLooks;) {
       if (RunsNothing(start.thread)) break;
+      const bool waits = IsInFirstTurn(start.thread) && std::chrono::steady_clock::now() < deadline;
+      if (!waits) ++look;
       std::this_thread::sleep_for(std::chrono::microseconds(200));
       ReadStart(*layout, memory, start);
     }

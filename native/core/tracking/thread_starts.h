@@ -24,8 +24,9 @@ struct ThreadStart {
 // missing. One whose beginning cannot be read is in the list, as not known. Asks the kernel for the
 // descriptor that the C library keeps for each thread (get_robust_list(2)), and reads that through
 // /proc/self/mem, where memory that a thread has just freed is an error and no crash; takes about
-// 10 µs for each, and a millisecond more for one that has none. Where in the descriptor the
-// function lies, the first call learns from a thread that it starts. Any thread.
+// 10 µs for each, and a millisecond more for one that has none, or up to 50 where one has not run
+// yet. Where in the descriptor the function lies, the first call learns from a thread that it
+// starts. Any thread.
 std::vector<ThreadStart> LookAtThreads();
 
 // As the kernel has it, for messages: its number and the name that it may have.
