@@ -69,14 +69,15 @@ export function* prepare<D extends Definitions>(
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
   try {
-    assertWanted({ target, plan });
+    const previous = target.running;
+    assertWanted({ target, plan, previous });
     const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const candidate = yield* Candidate.take(target.source, requirements(target, plan, stays));
     takeBack.push(() => candidate.release());
     trace('copied and inspected');
-    assertWanted({ target, plan });
+    assertWanted({ target, plan, previous });
 
     // Quarantine: load it in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
@@ -85,18 +86,18 @@ export function* prepare<D extends Definitions>(
     }
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
-    assertWanted({ target, plan });
+    assertWanted({ target, plan, previous });
     const spare =
       plan.verify && (yield* verify(candidate, target.definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
     if (plan.verify !== undefined) trace('verified');
 
     // Open beside the running image. Close-first opens only after it has closed.
-    const previous = target.running;
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
     const next = new Generation(previous.number + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
+    assertWanted({ target, plan, previous }); // close() may have come meanwhile
     if (plan.order === 'open-first') trace('opened beside');
     return { target, plan, began, trace, previous, next, spare, opening, takeBack };
   } catch (error) {
@@ -149,10 +150,12 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
   }
 }
 
-/** Refuses a swap whose signal was aborted. */
-function assertWanted(swap: Pick<Prepared, 'target' | 'plan'>): void {
+/** Refuses a swap whose signal was aborted, whose handle was closed, or that something else runs in meanwhile. */
+function assertWanted(swap: Pick<Prepared, 'target' | 'plan' | 'previous'>): void {
   const aborted = abortOf(swap);
   if (aborted !== undefined) throw aborted;
+  const { target, previous } = swap;
+  if (target.running !== previous) throw target.busy('another swap came in between');
 }
 
 function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError | undefined {

@@ -247,6 +247,11 @@ class Sequence {
     same('a nonblocking call', await call.ended, call.build);
   }
 
+  /** Lets all calls end: the process cannot exit while a thread of the pool waits at a gate. */
+  openGates() {
+    for (const { gate } of this.#calls) Atomics.store(gate, 1, 1);
+  }
+
   #inFlight(handle) {
     return this.#calls.some(
       (call) => call.handle === handle && call.generation === handle.generation,
@@ -318,6 +323,7 @@ for (; done < sequences && !interrupted; done++) {
   } catch (error) {
     console.error(`seed ${seed}, sequence ${done}:\n  ${sequence.log.join('\n  ')}`);
     console.error(error instanceof Wrong ? error.message : error);
+    sequence.openGates();
     process.exit(1);
   }
 }
