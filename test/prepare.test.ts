@@ -133,6 +133,16 @@ for (const order of orders) {
   });
 }
 
+for (const order of orders) {
+  t.test(`${order}: a handle that is closed while its swap is prepared`, async (t) => {
+    const images = loaded().length;
+    const { so } = open(t);
+    const verify = () => void so.close();
+    await t.rejects(so.prepare({ order, verify }), { code: 'ERR_SOSWAP_CLOSED' });
+    t.equal(loaded().length, images);
+  });
+}
+
 t.test(
   'a call that does not end makes the commit fail, and the next one can be prepared',
   async (t) => {

@@ -150,6 +150,21 @@ t.test('two of them at once wait for each other, whatever their orders', async (
   t.equal(events.length, 6);
 });
 
+for (const order of orders) {
+  t.test(`${order}: one that is closed while the others are prepared`, async (t) => {
+    const { handles } = openAll(t);
+    const [first, second, third] = handles as [Handle, Handle, Handle];
+    const images = loaded().length;
+    const verify = () => void first.close();
+    await t.rejects(swapAll([first, second], { order, verify }), {
+      code: 'ERR_SOSWAP_CLOSED',
+      path: first.path,
+    });
+    t.same(states([second, third]), Array(2).fill(['build 1111', 1, 1]));
+    t.equal(loaded().length, images - 1);
+  });
+}
+
 t.test('wrong arguments', async (t) => {
   const { handles, events } = openAll(t, 1);
   const [so] = handles as [Handle];
