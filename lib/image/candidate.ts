@@ -117,7 +117,7 @@ export class Candidate {
 
   #load(image: Image, request: ImageRequest): void {
     try {
-      this.source.library.openImage(image.id, request);
+      this.source.library.openImage(image.id, ...request);
       this.opened(image);
     } catch (error) {
       this.retire(image); // JavaScript that a constructor called threw
@@ -127,7 +127,7 @@ export class Candidate {
 
   /** Loads it as `image` on another thread, which also looks up what `table` binds. */
   async openAsync(image: Image, generation: number, table: FunctionTable): Promise<void> {
-    await this.source.library.openImageAsync(image.id, this.request(generation), table.slots);
+    await this.source.library.openImageAsync(image.id, ...this.request(generation), table.slots);
     this.opened(image);
   }
 

@@ -35,16 +35,23 @@ export class Generation {
 
   /** What of it is known before the image is open. */
   get candidateInfo(): CandidateInfo {
-    return withJson(this.#ofFile());
+    const { device, inode, size, mtimeNs, buildId } = this.candidate.facts;
+    return withJson({ generation: this.number, device, inode, size, mtimeNs, buildId });
   }
 
   #describe(): ImageInfo {
-    const { base, mappedFrom, copySize } = this.image.facts;
-    return withJson({ ...this.#ofFile(), base, mappedFrom, copySize });
-  }
-
-  #ofFile() {
     const { device, inode, size, mtimeNs, buildId } = this.candidate.facts;
-    return { generation: this.number, device, inode, size, mtimeNs, buildId };
+    const { base, mappedFrom, copySize } = this.image.facts;
+    return withJson({
+      generation: this.number,
+      device,
+      inode,
+      size,
+      mtimeNs,
+      buildId,
+      base,
+      mappedFrom,
+      copySize,
+    });
   }
 }

@@ -152,7 +152,7 @@ export type Needs = [
   closesAll: boolean,
 ];
 
-/** How an image is loaded. */
+/** The arguments that load an image. */
 export type ImageRequest = [
   snapshot: number,
   mapping: 'snapshot' | 'file' | 'loaded',
@@ -239,9 +239,9 @@ export interface NativeLibrary {
   /** Releases a snapshot. An open image keeps the memory. */
   releaseSnapshot(snapshot: number): void;
   /** Opens an image. The caller chooses its number. */
-  openImage(image: number, request: ImageRequest): void;
+  openImage(image: number, ...request: ImageRequest): void;
   /** Opens an image on another thread, which also looks up the symbols for the commit. */
-  openImageAsync(image: number, request: ImageRequest, slots: NativeSlots): Promise<void>;
+  openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
   /** Returns why code of the image may still run, apart from what is due at the end of this thread. */
@@ -292,7 +292,7 @@ export interface NativeSlots {
   nextSettled(): Promise<void>;
 }
 
-/** What one handle has in an exchange. */
+/** The arguments of one handle in an exchange. */
 export type ExchangeRequest = [
   slots: NativeSlots,
   /** The image that runs; 0 for none. */
@@ -300,7 +300,7 @@ export type ExchangeRequest = [
   closing: Closing,
   next: number,
   /** How `next` is opened, unless it is open. */
-  toOpen: ImageRequest,
+  ...toOpen: ImageRequest,
 ];
 
 /** The result of the last exchange. */
@@ -333,13 +333,13 @@ export interface Addon {
   Library: new (path: string, options: SnapshotOptions) => NativeLibrary;
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   /**
-   * Makes the functions of each part run the image `next`. Closes the previous images where `closing` says so, the last
+   * Makes the functions of each part run the image `next`; the arguments of the parts follow each other. Closes the previous images where `closing` says so, the last
    * part first, then opens the next ones, the first part first. If any of that fails, opens the previous images again,
    * under the same numbers. Throws only before anything has changed, or the error of JavaScript that a constructor or a
    * destructor of a library called. Returns the facts of the next images if all run and have all symbols, and all
    * previous images are gone that were closed; otherwise `null`.
    */
-  exchange(parts: readonly ExchangeRequest[]): ImageFacts[] | null;
+  exchange(...parts: ExchangeRequest[number][]): ImageFacts[] | null;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
   /** Returns which objects are loaded. */

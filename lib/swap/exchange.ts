@@ -24,7 +24,7 @@ export interface ExchangePart {
   /** Whether the image that runs is closed first. */
   readonly closing: Closing;
   /** Why it is not to be closed, although the order wants it closed first. */
-  readonly kept?: readonly RetainReason[];
+  readonly kept?: readonly RetainReason[] | undefined;
 }
 
 /** The exchange of one handle; {@link exchangeAll}. */
@@ -42,11 +42,13 @@ export function exchange(target: SwapTarget, next: Generation, closing: Closing)
 export function exchangeAll(parts: readonly ExchangePart[]): Exchange[] {
   const began = process.hrtime.bigint();
   const all = parts.map(begin);
+  const requests: ExchangeRequest[number][] = [];
+  for (const { request } of all) requests.push(...request);
   let opened: ImageFacts[] | null = null;
   let stray: unknown;
   for (const { target } of all) target.exchanging = true;
   try {
-    opened = native.exchange(all.map(({ request }) => request));
+    opened = native.exchange(...requests);
   } catch (error) {
     stray = error; // nothing was begun, or a constructor's call into JavaScript threw
   }
@@ -81,9 +83,12 @@ function begin(part: ExchangePart): Begun {
   const closes = closing !== 'none' && previous?.image.isOpen === true;
   const toOpen = next.candidate.request(next.number);
   return {
-    ...part,
+    target,
+    next,
+    closing,
+    kept: part.kept,
     previous,
-    request: [target.table.slots, previous?.image.id ?? 0, closing, next.image.id, toOpen],
+    request: [target.table.slots, previous?.image.id ?? 0, closing, next.image.id, ...toOpen],
     facts: closes ? plainFacts : plainFactsBeside,
   };
 }

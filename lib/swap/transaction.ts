@@ -131,17 +131,21 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
-    const reports: SwapReport[] = [];
-    for (const [index, prepared] of [...all.entries()].reverse()) {
+    const retired = new Map<Prepared, Retirement>();
+    for (const prepared of all.toReversed()) {
       const { target, plan, previous, trace } = prepared;
-      const retired = yield* retire(target, previous, plan);
-      trace(retired.retained.length === 0 ? 'the old image is gone' : 'the old image is retained');
-      reports.unshift(reportOf(prepared, exchanged[index] as Exchange, retired));
+      const retirement = yield* retire(target, previous, plan);
+      trace(
+        retirement.retained.length === 0 ? 'the old image is gone' : 'the old image is retained',
+      );
+      retired.set(prepared, retirement);
     }
-    return reports;
+    return all.map((prepared, index) =>
+      reportOf(prepared, exchanged[index] as Exchange, retired.get(prepared) as Retirement),
+    );
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
-    if (!committed) for (const { takeBack } of [...all].reverse()) takeBackAll(takeBack);
+    if (!committed) for (const { takeBack } of all.toReversed()) takeBackAll(takeBack);
     for (const { trace } of all) trace(`failed, ${error}`);
     const aborted = committed ? undefined : all.map(abortOf).find((each) => each !== undefined);
     const failed = all.find(({ target }) => target.current?.image.isOpen === false);

@@ -121,25 +121,25 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
 }  // namespace
 
 // [snapshot, mapping, mode, generation, mayUnmap]
-ImageRequest ToImageRequest(const Napi::Value& request, const LibraryObjects& objects) {
-  const auto fields = request.As<Napi::Array>();
-  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(fields.Get(0U));
-  const std::string mapping = fields.Get(1U).As<Napi::String>();
+ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
+                            const LibraryObjects& objects) {
+  std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[first]);
+  const std::string mapping = info[first + 1].As<Napi::String>();
   const bool is_copy = mapping != "file" && mapping != "loaded";
   ImageOrigin origin{.path = taken->path,
-                     .generation = fields.Get(3U).As<Napi::Number>(),
+                     .generation = info[first + 3].As<Napi::Number>(),
                      .source = taken->snapshot->source(),
                      .build_id = taken->elf.facts().build_id,
                      .memory_size = taken->elf.facts().memory_size,
                      .copy_size = is_copy ? taken->snapshot->held() : 0,
                      .unload = taken->unload,
-                     .may_unmap = fields.Get(4U).ToBoolean(),
+                     .may_unmap = info[first + 4].ToBoolean(),
                      .thread = ThisThread()};
   return {std::move(taken),
           mapping == "file"     ? ImageRequest::Mapping::kFile
           : mapping == "loaded" ? ImageRequest::Mapping::kLoaded
                                 : ImageRequest::Mapping::kSnapshot,
-          fields.Get(2U).As<Napi::Number>(), std::move(origin)};
+          info[first + 2].As<Napi::Number>(), std::move(origin)};
 }
 
 // Takes no memory but that of JavaScript: the report of a swap that took effect must not fail.
@@ -238,19 +238,19 @@ void LibraryWrap::ReleaseSnapshot(const Napi::CallbackInfo& info) {
   objects_->snapshots.Remove(info[0].As<Napi::Number>());
 }
 
-// openImage(image, request)
+// openImage(image, …ImageRequest)
 void LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
-  const ImageRequest request = ToImageRequest(info[1], *objects_);
+  const ImageRequest request = ToImageRequest(info, 1, *objects_);
   const uint32_t id = info[0].As<Napi::Number>();
   objects_->images.Put(id, Translating(info.Env(), [&] { return request.Open(); }));
 }
 
-// openImageAsync(image, request, slots): the same on another
-// thread, which also looks up the symbols of the slots.
+// openImageAsync(image, …ImageRequest, slots): the same on another thread, which also looks up the
+// symbols of the slots.
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
   return RunOnNewThread(
       info.Env(),
-      [request = ToImageRequest(info[1], *objects_), symbols = SlotsWrap::Get(info[2]).Names()] {
+      [request = ToImageRequest(info, 1, *objects_), symbols = SlotsWrap::Get(info[6]).Names()] {
         auto image = request.Open();
         image->FindSymbols(symbols->names);
         return image;

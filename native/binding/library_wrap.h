@@ -12,7 +12,8 @@
 namespace soswap {
 
 // Reads lib/native/types.ts: ImageRequest. Throws a TypeError if there is no such snapshot.
-ImageRequest ToImageRequest(const Napi::Value& request, const LibraryObjects& objects);
+ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
+                            const LibraryObjects& objects);
 
 // lib/native/types.ts: ImageFacts.
 Napi::Object ToImageFacts(Napi::Env env, const Image& image);

@@ -58,43 +58,43 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
 }
 
-// Reads lib/native/types.ts: ExchangePart.
-ExchangePart SlotsWrap::PartOf(const Napi::Array& part) {
+// Reads lib/native/types.ts: ExchangeRequest, from the argument `first` on.
+ExchangePart SlotsWrap::PartOf(const Napi::CallbackInfo& info, size_t first) {
   IdTable<Image>& images = library_->images;
-  const std::string closing = part.Get(2U).As<Napi::String>();
-  const uint32_t next_id = part.Get(3U).As<Napi::Number>();
-  ExchangePlan plan{.previous = images.Find(part.Get(1U).As<Napi::Number>()),
+  const std::string closing = info[first + 2].As<Napi::String>();
+  const uint32_t next_id = info[first + 3].As<Napi::Number>();
+  ExchangePlan plan{.previous = images.Find(info[first + 1].As<Napi::Number>()),
                     .close_previous = closing != "none",
                     .force = closing == "in-any-case",
                     .next = images.Find(next_id),
                     .to_open = std::nullopt};
-  if (plan.next == nullptr) plan.to_open = ToImageRequest(part.Get(4U), *library_);
+  if (plan.next == nullptr) plan.to_open = ToImageRequest(info, first + 4, *library_);
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
   } else if (plan.close_previous && plan.previous->calls().value() > 0) {
-    throw Napi::Error::New(part.Env(), "calls are in flight in this image");
+    throw Napi::Error::New(info.Env(), "calls are in flight in this image");
   }
   if (plan.to_open && plan.to_open->mapping == ImageRequest::Mapping::kFile) {
-    Translating(part.Env(), [&] { AssertUnchanged(plan.to_open->origin); });
+    Translating(info.Env(), [&] { AssertUnchanged(plan.to_open->origin); });
   }
   return {.slots = *table_, .plan = std::move(plan)};
 }
 
-// exchange(parts): the facts of the next images; null if lastExchange() of one of the slots has
-// more to say. Throws only as long as nothing has changed.
+// exchange(…ExchangeRequest, …): the facts of the next images; null if lastExchange() of one of the
+// slots has more to say. Throws only as long as nothing has changed.
 Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto list = info[0].As<Napi::Array>();
+  constexpr size_t kArguments = 9;  // of each part
   std::vector<ExchangePart> parts;
   std::vector<Member> members;
-  parts.reserve(list.Length());
-  members.reserve(list.Length());
-  for (uint32_t index = 0; index < list.Length(); ++index) {
-    const auto part = list.Get(index).As<Napi::Array>();
-    SlotsWrap* slots = From(part.Get(0U));
+  parts.reserve(info.Length() / kArguments);
+  members.reserve(info.Length() / kArguments);
+  for (size_t first = 0; first < info.Length(); first += kArguments) {
+    SlotsWrap* slots = From(info[first]);
     if (slots->exchanging_) throw Napi::Error::New(env, "an exchange is under way");
-    parts.push_back(slots->PartOf(part));
-    members.push_back({slots, part.Get(1U).As<Napi::Number>(), part.Get(3U).As<Napi::Number>()});
+    parts.push_back(slots->PartOf(info, first));
+    members.push_back(
+        {slots, info[first + 1].As<Napi::Number>(), info[first + 3].As<Napi::Number>()});
   }
   for (const Member& member : members) member.slots->library_->images.Reserve(member.next_id);
 

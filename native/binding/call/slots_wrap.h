@@ -33,7 +33,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
 
   static SlotsWrap* From(const Napi::Value& value);
 
-  ExchangePart PartOf(const Napi::Array& part);
+  ExchangePart PartOf(const Napi::CallbackInfo& info, size_t first);
   void Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id);
 
   Napi::Value Bind(const Napi::CallbackInfo& info);
