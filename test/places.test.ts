@@ -183,19 +183,22 @@ t.test(
   },
 );
 
+/** A script that runs its arguments while `other` is a /proc that does not show them. */
+const withOtherProc = (other: string, before = '') => `
+  mkdir ${other}
+  unshare --pid --fork --kill-child sh -c 'mount -t proc proc ${other} && touch ${other}.ready && sleep 30' &
+  while ! [ -e ${other}.ready ]; do sleep 0.05; done
+  ${before}
+  "$0" "$@"
+  code=$?
+  kill -KILL $!
+  exit $code
+`;
+
 t.test('/proc that shows other processes only is as none', privileged, async (t) => {
   const place = builds(t);
   const other = join(place, 'other');
-  const script = `
-    mkdir ${other}
-    unshare --pid --fork --kill-child sh -c 'mount -t proc proc ${other} && touch ${other}.ready && sleep 30' &
-    while ! [ -e ${other}.ready ]; do sleep 0.05; done
-    mount --bind ${other} /proc
-    "$0" "$@"
-    code=$?
-    kill -KILL $!
-    exit $code
-  `;
+  const script = withOtherProc(other, `mount --bind ${other} /proc`);
   const body = `
     say((await refusal(() => open())).slice(0, 2));
     say(open({ image: 'direct' }).functions.value());
@@ -210,15 +213,6 @@ t.test(
   async (t) => {
     const place = builds(t);
     const other = join(place, 'other');
-    const script = `
-    mkdir ${other}
-    unshare --pid --fork --kill-child sh -c 'mount -t proc proc ${other} && touch ${other}.ready && sleep 30' &
-    while ! [ -e ${other}.ready ]; do sleep 0.05; done
-    "$0" "$@"
-    code=$?
-    kill -KILL $!
-    exit $code
-  `;
     const body = `
     const handle = open();
     handle.functions.value();
@@ -228,7 +222,7 @@ t.test(
       .catch((error) => error);
     say([code, outcome], handle.functions.value());
   `;
-    const result = run(place, ['unshare', '--mount', 'sh', '-c', script], body);
+    const result = run(place, ['unshare', '--mount', 'sh', '-c', withOtherProc(other)], body);
     t.strictSame(result, { ...ended, said: [['ERR_SOSWAP_NO_PROC', 'unchanged'], 101] });
   },
 );

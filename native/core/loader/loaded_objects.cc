@@ -21,12 +21,10 @@
 namespace soswap {
 namespace {
 
-// glibc relocates the addresses in a writable dynamic section, musl never does.
 const char* StringsOf(const ElfW(Dyn) * dynamic, uintptr_t base) {
   for (; dynamic->d_tag != DT_NULL; ++dynamic) {
-    if (dynamic->d_tag != DT_STRTAB) continue;
-    const auto address = static_cast<uintptr_t>(dynamic->d_un.d_ptr);
-    return reinterpret_cast<const char*>(address < base ? address + base : address);
+    if (dynamic->d_tag == DT_STRTAB)
+      return reinterpret_cast<const char*>(AddressIn(*dynamic, base));
   }
   return nullptr;
 }

@@ -27,6 +27,13 @@ struct LoadedObject {
   const ElfW(Dyn) * dynamic = nullptr;
 };
 
+// The address in an entry of the dynamic section of an object that is loaded at `base`. glibc
+// relocates those of a writable section, musl never does.
+inline uintptr_t AddressIn(const ElfW(Dyn) & entry, uintptr_t base) noexcept {
+  const auto address = static_cast<uintptr_t>(entry.d_un.d_ptr);
+  return address < base ? address + base : address;
+}
+
 // The objects of the process at one moment, in the loader's order.
 class LoadedObjects final {
  public:

@@ -22,9 +22,7 @@ struct Tables {
 
 template <typename Item>
 const Item* At(const LoadedObject& object, const ElfW(Dyn) & entry) {
-  // glibc relocates the addresses in a writable dynamic section, musl never does.
-  const auto address = static_cast<uintptr_t>(entry.d_un.d_ptr);
-  return reinterpret_cast<const Item*>(address < object.base ? address + object.base : address);
+  return reinterpret_cast<const Item*>(AddressIn(entry, object.base));
 }
 
 Tables TablesOf(const LoadedObject& object) {

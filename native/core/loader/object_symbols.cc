@@ -6,10 +6,8 @@ namespace soswap {
 
 ObjectSymbols::ObjectSymbols(const LoadedObject& object) noexcept : base_(object.base) {
   if (object.dynamic == nullptr) return;
-  // glibc relocates the addresses in a writable dynamic section, musl never does.
   const auto at = [&](const ElfW(Dyn) & entry) {
-    const auto address = static_cast<uintptr_t>(entry.d_un.d_ptr);
-    return reinterpret_cast<const void*>(address < base_ ? address + base_ : address);
+    return reinterpret_cast<const void*>(AddressIn(entry, base_));
   };
   for (const ElfW(Dyn)* entry = object.dynamic; entry->d_tag != DT_NULL; ++entry) {
     if (entry->d_tag == DT_SYMTAB) table_ = static_cast<const Elf64_Sym*>(at(*entry));
