@@ -7,10 +7,10 @@
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { linkSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import bindings from 'bindings';
 import { type Definitions, SoHandle, type SwapOrder } from 'soswap';
 import * as dl from 'soswap/dl';
 import { generated, installed, type Library, patched, pathOf } from './swap/libraries.js';
@@ -95,8 +95,7 @@ class Timing {
     this.#counters = counters;
     this.#before = counters.room();
     this.#after = counters.room();
-    const module_root = fileURLToPath(new URL('..', import.meta.url));
-    const addon = bindings({ bindings: 'soswap', module_root });
+    const addon = createRequire(import.meta.url)('../build/Release/soswap.node');
     for (const name of ['Library', 'Slots']) addon[name] = this.#timed(name, addon[name]);
   }
 

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -131,20 +130,13 @@ t.test('the options execPath and execArgv reach the child', async (t) => {
   so.close();
 });
 
-t.test('the child needs no loader of the program, as that of Yarn Plug’n’Play', async (t) => {
+t.test('neither the package nor the child needs another package', async (t) => {
   const away = mkdtempSync(join(tmpdir(), 'soswap-test-')); // no node_modules above it
   t.teardown(() => rmSync(away, { recursive: true }));
   for (const part of ['dist', 'package.json', 'build/Release/soswap.node']) {
     cpSync(join(root, part), join(away, 'soswap', part), { recursive: true });
   }
   const { so: path } = copyBuilds(builds, away);
-  const loader = `
-    const Module = require('node:module');
-    const resolve = Module._resolveFilename;
-    Module._resolveFilename = (name, ...rest) =>
-      resolve(name === 'bindings' ? '${root}node_modules/bindings' : name, ...rest);
-  `;
-  writeFileSync(join(away, 'loader.cjs'), loader);
   const program = `
     import { SoHandle } from './soswap/dist/index.js';
     const so = SoHandle.open('${path}');
@@ -153,9 +145,7 @@ t.test('the child needs no loader of the program, as that of Yarn Plug’n’Pla
     console.log(so.generation);
   `;
   writeFileSync(join(away, 'program.mjs'), program);
-  const env = { ...process.env, NODE_OPTIONS: `--require=${away}/loader.cjs` };
-  const ended = spawnSync(process.execPath, ['program.mjs'], { cwd: away, env, encoding: 'utf8' });
-  t.match(ended, { status: 0, signal: null, stdout: '3\n', stderr: '' });
+  t.match(await runNode(['program.mjs'], { cwd: away }), { ...exitedCleanly, stdout: '3\n' });
 });
 
 t.test('the child gets the copy for reading alone', async (t) => {

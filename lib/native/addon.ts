@@ -19,12 +19,6 @@ const require = createRequire(join(packageRoot, 'package.json'));
 
 assertNoQuarantine(packageRoot);
 
-/** Paths below the root of the package: a binary that was compiled here has precedence over that of the package. */
-const addonPaths = [
-  ['module_root', 'build', 'Release', 'bindings'],
-  ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
-];
-
 /** Returns the first directory from here up that contains what only this package does. */
 function rootAbove(directory: string): string | undefined {
   if (existsSync(join(directory, 'dist/swap/quarantine/child.js'))) return directory;
@@ -45,10 +39,11 @@ function installedRoot(): string {
   }
 }
 
+/** Returns the path of the binary that was compiled here, otherwise that of the package, which may not exist. */
 function findAddon(): string {
-  const bindings: typeof import('bindings') = require('bindings');
-  const options = { bindings: 'soswap', module_root: packageRoot, try: addonPaths, path: true };
-  return bindings(options);
+  const compiled = join(packageRoot, 'build/Release/soswap.node');
+  const prebuilt = join(packageRoot, `prebuilds/${process.platform}-${process.arch}/soswap.node`);
+  return existsSync(compiled) ? compiled : prebuilt;
 }
 
 function load(path: () => string): [addon: Addon, path: string] {
@@ -76,8 +71,7 @@ function loadFailure(cause: unknown): string {
     return `Node.js may not load the addon (${reason}); ${permissionAdvice(code)}`;
   }
   const advice = 'npx soswap build compiles one from the sources in the package';
-  // bindings() sets `tries` on the error if it found no file.
-  if (cause instanceof Error && 'tries' in cause) {
+  if (code === 'MODULE_NOT_FOUND') {
     return `the package contains no binary of the addon for ${here}; ${advice}`;
   }
   return `the binary of the addon does not load on this system (${reason}); ${advice}`;
