@@ -19,9 +19,9 @@ import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
-import { checkWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
+import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
-import { loadPlan, type OpenAsyncOptions, type OpenOptions, sourceOf } from './open-options.js';
+import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
 import { PreparedSwap } from './prepared-swap.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
 
@@ -67,12 +67,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   static open<const D extends Definitions = Record<never, never>>(
     path: string | URL,
     definitions: D = {} as D,
-    options: OpenOptions = {},
+    options: OpenOptions<D> = {},
   ): SoHandle<D> {
     reserveStack();
     const copy = copyDefinitions(definitions);
-    const plan = { onThread: false, timeout: 0 };
-    return new SoHandle(runSync(loadFirst(sourceOf(path, options), copy, plan)));
+    const { source, first } = planOpen<D>(path, options, 'open');
+    return new SoHandle(runSync(loadFirst(source, copy, first)));
   }
 
   /**
@@ -88,12 +88,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   static async openAsync<const D extends Definitions = Record<never, never>>(
     path: string | URL,
     definitions: D = {} as D,
-    options: OpenAsyncOptions = {},
+    options: OpenAsyncOptions<D> = {},
   ): Promise<SoHandle<D>> {
     reserveStack();
     const copy = copyDefinitions(definitions);
-    const plan = loadPlan(options);
-    return new SoHandle(await runAsync(loadFirst(sourceOf(path, options), copy, plan)));
+    const { source, first } = planOpen<D>(path, options, 'openAsync');
+    return new SoHandle(await runAsync(loadFirst(source, copy, first)));
   }
 
   private constructor(target: SwapTarget<D>) {
@@ -195,7 +195,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   swapSync(options: SwapOptions<D> = {}): SwapReport {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swapSync');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swapSync');
     return emitOutcome(this, () => this.#turns.swapSync(plan, began));
   }
 
@@ -215,7 +215,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swap');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swap');
     const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began), plan.signal);
     return emitOutcomeAsync(this, swap);
   }
@@ -235,7 +235,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   async prepare(options: SwapOptions<D> = {}): Promise<PreparedSwap> {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swap');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swap');
     const prepare = () => this.#turns.lineUp(() => this.#turns.prepare(plan, began), plan.signal);
     return new PreparedSwap(this, this.#turns as Turns, await emitFailure(this, prepare));
   }
@@ -253,8 +253,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * const watch = price.watch({ swap: { order: 'open-first' } }); // until watch.close()
    */
   watch(options: WatchOptions<D> = {}): Watch {
-    const settings = checkWatchOptions(options);
-    const plan = planSwap(options.swap ?? {}, this.#target.source.unload, 'swap');
+    const { swap, ...settings } = readWatchOptions(options);
+    const plan = planSwap<D>(swap, this.#target.defaults, 'swap', 'options.swap');
     this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),

@@ -9,6 +9,7 @@ import { sweep } from '../image/sweep.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
+import type { SwapDefaults } from './plan.js';
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
@@ -28,6 +29,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
     readonly source: Source,
     readonly definitions: D,
     readonly table: FunctionTable<D>,
+    /** What its swaps do where they have no option of their own. */
+    readonly defaults: SwapDefaults<D> = {},
   ) {}
 
   get path(): string {

@@ -18,7 +18,7 @@ import { quarantine } from './quarantine/quarantine.js';
 import { type SwapReport, swapReport } from './report.js';
 import { type Retirement, retire } from './retire.js';
 import type { SwapTarget } from './target.js';
-import { verify } from './verify.js';
+import { endTrial, verify } from './verify.js';
 
 /** A swap that lacks nothing but its commit. */
 export interface Prepared {
@@ -195,12 +195,6 @@ function stillNotLoaded({ path, current }: SwapTarget, thrown: unknown): unknown
   const error = SoError.of(thrown, `cannot swap '${path}'`, path);
   if (error.outcome === 'not-loaded') return error;
   return error.with('an earlier swap had left no image', 'not-loaded');
-}
-
-/** Gives up the image of a trial that may not be unmapped. The loader has returned the same image for `next`, or not. */
-function endTrial(spare: Image, { candidate, image }: Generation): void {
-  if (spare.facts.loaderName === image.facts.loaderName) spare.close(false);
-  else candidate.giveUp(spare);
 }
 
 const besideTheRunning: RetainReason = {
