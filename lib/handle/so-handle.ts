@@ -12,8 +12,10 @@ import {
   throwLater,
   warnIfUnheard,
 } from '../internal/events.js';
+import { defaultTimeout, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import { runAsync, runSync } from '../internal/steps.js';
 import { reserveStack } from '../native/stack.js';
+import { drainAndClose } from '../swap/drain.js';
 import { loadFirst } from '../swap/first.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
@@ -24,6 +26,14 @@ import type { HandleEvents } from './events.js';
 import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
 import { PreparedSwap } from './prepared-swap.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
+
+/** The options of `SoHandle.closeAsync()`. */
+export interface CloseOptions {
+  /** Milliseconds, 0 or more, that calls in flight may take. Defaults to 10,000. */
+  readonly timeout?: number;
+}
+
+const closeKeys: Keys<CloseOptions> = { timeout: true };
 
 /**
  * One library path, its bound functions and its current image. Belongs to the thread that opened it, and emits
@@ -156,8 +166,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * Compares the file at {@link path} with the one that the current image was taken from. A file that was touched, or
-   * overwritten with as many bytes, is read: that holds this thread for about 200 ms for 100 MB.
+   * Compares the file at {@link path} with the one that the current image was taken from, by its bytes. A file that was
+   * touched, or overwritten or replaced with as many bytes, is read once: that holds this thread for about 200 ms for
+   * 100 MB.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    *
@@ -165,7 +176,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if (price.status() !== 'current') await price.swap();
    */
   status(): FileStatus {
-    return runSync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runSync(orOverwritten(this.#target.running.candidate.file.status()));
   }
 
   /**
@@ -175,7 +186,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
-    return runAsync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runAsync(orOverwritten(this.#target.running.candidate.file.status()));
   }
 
   /**
@@ -270,7 +281,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on. Closing again does nothing.
+   * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on, and every pending {@link swap} rejects with
+   * that at once, unless it has taken effect. Closing again does nothing.
    *
    * @returns What became of the image; the same again for a handle that is closed.
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
@@ -285,6 +297,35 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
     return this.#target.close();
+  }
+
+  /**
+   * As {@link close}, when the calls in flight have returned. New nonblocking calls wait as long, and then reject with
+   * `ERR_SOSWAP_CLOSED`.
+   *
+   * @returns What became of the image. Rejects with `ERR_SOSWAP_BUSY` after `timeout` has passed: the handle stays open
+   * then, and the calls that waited begin.
+   *
+   * @example
+   * const { unmapped } = await price.closeAsync({ timeout: 5000 });
+   */
+  async closeAsync(options: CloseOptions = {}): Promise<CloseResult> {
+    const { timeout } = readOptions('options', options, closeKeys);
+    const most = milliseconds('options.timeout', timeout, defaultTimeout);
+    return drainAndClose(this.#target, most, () => this.close());
+  }
+
+  /**
+   * As {@link closeAsync}, at the end of the block.
+   *
+   * @example
+   * await using sums = SoHandle.open('libm.so.6', {
+   *   hypot: { arguments: ['f64', 'f64'], return: 'f64', nonblocking: true },
+   * });
+   * console.log(await sums.functions.hypot(3, 4)); // 5
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.closeAsync();
   }
 
   /**

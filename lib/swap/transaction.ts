@@ -87,8 +87,9 @@ export function* prepare<D extends Definitions>(
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     assertWanted({ target, plan, previous });
-    const spare =
-      plan.verify && (yield* verify(candidate, target.definitions, plan.verify, forCode(plan)));
+    const { timeout, signal } = plan;
+    const limit = forCode({ timeout, signal, ending: target.ending });
+    const spare = plan.verify && (yield* verify(candidate, target.definitions, plan.verify, limit));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
     if (plan.verify !== undefined) trace('verified');
 
@@ -115,7 +116,7 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
   let committed = false;
   try {
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
-    for (const { target, takeBack } of all) takeBack.push(() => target.table.release());
+    for (const { target, takeBack } of all) takeBack.push(() => target.table.release(target));
     yield* drain(all);
     for (const prepared of all) assertWanted(prepared);
     for (const { trace } of all) trace('drained');
@@ -126,7 +127,10 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     const exchanged = exchangeAll(all.map(exchangePart));
     committed = true;
     for (const { spare, next } of all) if (spare !== undefined) endTrial(spare, next);
-    for (const { target } of all) target.table.release();
+    for (const { target } of all) {
+      target.committed = true;
+      target.table.release(target);
+    }
     for (const prepared of all) prepared.target.dropPrepared(prepared);
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
