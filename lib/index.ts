@@ -32,7 +32,7 @@ export { install } from './files/install.js';
 export type { HandleEvents } from './handle/events.js';
 export type { OpenAsyncOptions, OpenOptions } from './handle/open-options.js';
 export type { PreparedSwap } from './handle/prepared-swap.js';
-export { SoHandle } from './handle/so-handle.js';
+export { type CloseOptions, SoHandle } from './handle/so-handle.js';
 export { swapAll } from './handle/swap-all.js';
 export type { FileStatus } from './image/file-status.js';
 export type {
@@ -45,7 +45,7 @@ export type {
 export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
-export type { QuarantineOptions, SwapOptions } from './swap/plan.js';
+export type { ChangedSwapOptions, QuarantineOptions, SwapOptions, Verify } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export { swapOnSignal } from './triggers/signals.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

@@ -1,9 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, futimesSync, openSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  futimesSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+} from 'node:fs';
 import { type FileStatus, type SoErrorCode, SoHandle } from 'soswap';
 import t from 'tap';
 import { copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { nextTimeStamp } from '../fixtures/time-stamps.js';
+import { until } from '../fixtures/until.js';
 
 const builds = twoBuilds(t.testdir());
 
@@ -27,7 +37,12 @@ const changes: [command: string, status: FileStatus, refused?: SoErrorCode][] = 
   ['echo more >>so.so', 'overwritten'],
   ['strip so.so', 'overwritten'],
   ['rm so.so; cp so2.so so.so', 'replaced'],
-  ['rm so.so; cp -p so1.so so.so', 'replaced'],
+  ['rm so.so; cp -p so1.so so.so', 'current'],
+  ['rm so.so; cp so1.so so.so', 'current'],
+  ['mv so1.so so.so', 'current'],
+  ['install so1.so so.so', 'current'],
+  ['ln -sfn so1.so so.so', 'current'],
+  ['rm so.so; mkfifo so.so', 'replaced', 'ERR_SOSWAP_NOT_A_FILE'],
   ['install so2.so so.so', 'replaced'],
   ['ln -sfn so2.so so.so', 'replaced'],
   ['rm so.so; mkdir so.so', 'replaced', 'ERR_SOSWAP_NOT_A_FILE'],
@@ -80,5 +95,46 @@ t.test('two builds of one size: equal size and time stamps do not hide new bytes
   t.equal(so.status(), 'overwritten');
   so.swapSync();
   t.equal(so.functions.version(), 'build 2222');
+  so.close();
+});
+
+t.test(
+  'the same bytes in another file: status() reads them once, and a swap takes them',
+  async (t) => {
+    const cwd = t.testdir();
+    const { so: path } = copyBuilds(builds, cwd);
+    const so = SoHandle.open(path, { count: { return: 'int32' } });
+    t.equal(so.functions.count(), 1);
+    execFileSync('sh', ['-c', 'mv so1.so so.so'], { cwd });
+    t.equal(await so.statusAsync(), 'current');
+    t.equal(so.status(), 'current');
+    t.equal(so.functions.count(), 2);
+    t.equal((await so.swap()).generation, 2);
+    t.equal(so.functions.count(), 1, 'a swap that was asked for begins anew');
+    t.equal(so.status(), 'current');
+    so.close();
+  },
+);
+
+t.test('an answer is remembered for a file that is not new', async (t) => {
+  const { so: path, one } = copyBuilds(builds, t.testdir());
+  truncateSync(path, 50e6);
+  truncateSync(one, 50e6);
+  const so = SoHandle.open(path, {}, { debugInfo: true });
+  renameSync(one, path);
+  const bytesRead = () => Number(/rchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+  const cost = () => {
+    const before = bytesRead();
+    t.equal(so.status(), 'current');
+    return bytesRead() - before;
+  };
+  const { ctimeMs } = statSync(path);
+  await until('its time stamps say that it is not new', () => Date.now() > ctimeMs + 150);
+  t.ok(cost() > 40e6);
+  t.ok(cost() < 1e6);
+  t.ok(cost() < 1e6);
+  nextTimeStamp(path);
+  utimesSync(path, 1, 1);
+  t.ok(cost() > 40e6, 'it was touched');
   so.close();
 });

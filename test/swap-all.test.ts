@@ -4,6 +4,7 @@ import { type Definitions, loaded, SoHandle, type SwapOrder, swapAll } from 'sos
 import t, { type Test } from 'tap';
 import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
 import { Gate } from '../fixtures/gate.js';
+import { until } from '../fixtures/until.js';
 
 // Several handles that are swapped as one.
 
@@ -161,7 +162,7 @@ for (const order of orders) {
       path: first.path,
     });
     t.same(states([second, third]), Array(2).fill(['build 1111', 1, 1]));
-    t.equal(loaded().length, images - 1);
+    await until('the candidates are gone', () => loaded().length === images - 1);
   });
 }
 

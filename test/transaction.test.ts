@@ -264,7 +264,7 @@ t.test('swapSync() refuses while a swap() verifies its candidate', async (t) => 
 t.test('a swap cannot be begun by the verify() of another', async (t) => {
   const { so: path } = copyBuilds(builds, t.testdir());
   const so = SoHandle.open(path, definitions);
-  const nested = { verify: () => so.swapSync() };
+  const nested = { verify: () => void so.swapSync() };
   const refused = { code: 'ERR_SOSWAP_VERIFY', cause: busy };
   t.throws(() => so.swapSync(nested), refused);
   await t.rejects(so.swap(nested), refused);

@@ -1,5 +1,5 @@
 import { copyFileSync, rmSync } from 'node:fs';
-import { type Definitions, loaded, SoHandle, type SwapOrder } from 'soswap';
+import { type Definitions, loaded, SoHandle, type SwapOptions, type SwapOrder } from 'soswap';
 import * as dl from 'soswap/dl';
 import t, { type Test } from 'tap';
 import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
@@ -57,8 +57,9 @@ for (const order of orders) {
   }
 }
 
+type Verdict = ReturnType<NonNullable<SwapOptions['verify']>>;
 const error = new Error('prices are wrong');
-const verdicts: [string, () => unknown, object][] = [
+const verdicts: [string, () => Verdict, object][] = [
   [
     'throws',
     () => {
@@ -111,14 +112,35 @@ t.test('a candidate is refused when verify()', async (t) => {
   }
 });
 
-t.test('every other verdict accepts it', async (t) => {
+t.test('true and nothing accept it', async (t) => {
   const so = openOne(t);
-  for (const verdict of [true, undefined, null, 0, '', Number.NaN, {}]) {
+  for (const verdict of [true, undefined]) {
     so.swapSync({ verify: () => verdict });
     await so.swap({ verify: () => verdict });
     await so.swap({ verify: async () => verdict });
   }
-  t.equal(so.generation, 22);
+  t.equal(so.generation, 7);
+  so.close();
+});
+
+t.test('any other verdict is a mistake, and refuses it with a message that says so', async (t) => {
+  const so = openOne(t);
+  const mistakes: [unknown, string][] = [
+    [null, 'null'],
+    [0, '0'],
+    [1, '1'],
+    ['', "''"],
+    [Number.NaN, 'NaN'],
+    [{}, '{}'],
+  ];
+  for (const [verdict, text] of mistakes) {
+    const verify = () => verdict as boolean;
+    const told = { ...refused, message: new RegExp(`it returned ${text}; true or nothing`) };
+    t.throws(() => so.swapSync({ verify }), told, text);
+    await t.rejects(so.swap({ verify }), told, text);
+    await t.rejects(so.swap({ verify: async () => verify() }), told, text);
+  }
+  t.equal(so.generation, 1);
   so.close();
 });
 

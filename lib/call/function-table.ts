@@ -17,6 +17,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
   readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
   /** Every function is published, and the last image has all of them. */
+  readonly #holders = new Set<object>();
   #complete = false;
 
   /** Binds the functions, of copied definitions. Calls throw until the first exchange. */
@@ -86,14 +87,15 @@ export class FunctionTable<D extends Definitions = Definitions> {
     this.#slots.close();
   }
 
-  /** Makes new nonblocking calls wait for {@link release}. */
-  hold(): void {
+  /** Makes new nonblocking calls wait until every holder has called {@link release}. */
+  hold(holder: object): void {
+    this.#holders.add(holder);
     this.#slots.hold();
   }
 
-  /** Starts the calls that wait. */
-  release(): void {
-    this.#slots.release();
+  /** Starts the calls that wait, or refuses them if the table is closed. */
+  release(holder: object): void {
+    if (this.#holders.delete(holder) && this.#holders.size === 0) this.#slots.release();
   }
 
   /** Resolves when the next nonblocking call has settled. */

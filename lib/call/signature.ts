@@ -1,5 +1,5 @@
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
-import { flag } from '../internal/options.js';
+import { flag, type Keys, readOptions, shortened, type Unchecked } from '../internal/options.js';
 import type { EncodedSignature } from '../native/types.js';
 import type { Definition, Definitions } from './types.js';
 
@@ -54,16 +54,22 @@ const typeCodes = new Map<unknown, number>([
 /** C guarantees 127 arguments (C17, 5.2.4.1). A call puts them on the stack, which may be small in a worker. */
 const maxArguments = 1024;
 
-const definitionKeys = ['arguments', 'return', 'nonblocking', 'errno', 'optional'];
+const definitionKeys: Keys<Definition> = {
+  arguments: true,
+  return: true,
+  nonblocking: true,
+  errno: true,
+  optional: true,
+};
 
 /** Names of these keys in other libraries, for the error message. */
-const similarKeys = new Map([
-  ['args', 'arguments'],
-  ['parameters', 'arguments'],
-  ['result', 'return'],
-  ['returns', 'return'],
-  ['async', 'nonblocking'],
-]);
+const similarKeys = {
+  args: 'arguments',
+  parameters: 'arguments',
+  result: 'return',
+  returns: 'return',
+  async: 'nonblocking',
+};
 
 /** Types that the calling convention passes and returns alike: signatures that differ only in them are equal. */
 const equivalentTypes: Partial<Record<TypeName, TypeName>> = {
@@ -111,35 +117,23 @@ export function copyDefinition(symbol: string, definition: unknown): Definition 
   if (!isObject(definition)) {
     throw argumentTypeError(shortened(symbol), 'a definition object', definition);
   }
-  const inherited = definitionKeys.filter((key) => key in definition);
-  const copy: Record<string, unknown> = Object.create(null);
-  for (const key of new Set([...Object.keys(definition), ...inherited])) {
-    const value = definition[key];
-    const isList = Array.isArray(value) && value.length <= maxArguments;
-    copy[key] = isList ? Array.from(value) : value;
-  }
+  const copy = { ...readOptions(shortened(symbol), definition, definitionKeys, similarKeys) };
+  const types = copy.arguments;
+  if (Array.isArray(types) && types.length <= maxArguments) copy.arguments = Array.from(types);
   encodeSignature(symbol, copy);
-  return Object.freeze(copy);
+  return Object.freeze(copy) as Definition;
 }
 
 /**
- * Checks a definition and encodes it for the addon.
+ * Checks the copy of a definition and encodes it for the addon.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`; the message names the function.
  */
-export function encodeSignature(symbol: string, definition: unknown): EncodedSignature {
+export function encodeSignature(
+  symbol: string,
+  definition: Unchecked<Definition>,
+): EncodedSignature {
   const name = shortened(symbol);
-  if (!isObject(definition)) throw argumentTypeError(name, 'a definition object', definition);
-  for (const key of Object.keys(definition)) {
-    if (definitionKeys.includes(key)) continue;
-    const similar = similarKeys.get(key);
-    const hint = similar === undefined ? `use ${definitionKeys.join(', ')}` : `use '${similar}'`;
-    throw argumentValueError(
-      `${name}.${shortened(key)}`,
-      `is not a key of a definition; ${hint}`,
-      definition[key],
-    );
-  }
   flag(`${name}.optional`, definition.optional);
   return {
     returnType: 'return' in definition ? returnCode(name, definition.return) : 0,
@@ -153,7 +147,7 @@ export function encodeSignature(symbol: string, definition: unknown): EncodedSig
  * Returns a text that is equal for equal signatures, for example `int32(int32, pointer)`. As in `node:ffi`, equivalent
  * types are equal. The exception is `string` as a return type, which soswap converts.
  */
-export function signatureKey(symbol: string, definition: unknown): string {
+export function signatureKey(symbol: string, definition: Definition): string {
   const { returnType, argumentTypes, nonblocking, errno } = encodeSignature(symbol, definition);
   const canonical = (code: number): TypeName => {
     const name = typeNames[code] ?? 'void';
@@ -194,8 +188,4 @@ function argumentCodes(name: string, types: unknown): number[] {
 function isObject(value: unknown): value is Record<string, unknown> {
   const kind = Object.prototype.toString.call(value);
   return typeof value === 'object' && (kind === '[object Object]' || kind === '[object Module]');
-}
-
-function shortened(name: string): string {
-  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
 }

@@ -57,7 +57,7 @@ export async function run(args: string[]): Promise<void> {
     async () => {
       const last = known;
       try {
-        if ((await runAsync(last.fileStatus())) === 'current') return;
+        if ((await runAsync(last.file.status())) === 'current') return;
         known = await take(path);
         last.release();
       } catch (error) {

@@ -1,3 +1,4 @@
+import type { Definitions } from '../call/types.js';
 import { libraryPath } from '../files/library-path.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { fileMapping, snapshotMapping } from '../image/mapping.js';
@@ -6,18 +7,28 @@ import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { argumentValueError } from '../internal/errors.js';
 import {
-  checkOptions,
+  callback,
   defaultTimeout,
   flag,
+  type Keys,
   milliseconds,
   oneOf,
+  readOptions,
+  type Unchecked,
   unloadPolicy,
 } from '../internal/options.js';
 import type { CopyEdit } from '../native/types.js';
-import type { LoadPlan } from '../swap/open-beside.js';
+import type { FirstPlan } from '../swap/first.js';
+import {
+  planQuarantine,
+  type QuarantineOptions,
+  type SwapOptions,
+  swapDefaults,
+  type Verify,
+} from '../swap/plan.js';
 
 /** The options of `SoHandle.open()`: how the library is loaded, now and at every swap. */
-export interface OpenOptions {
+export interface OpenOptions<D extends Definitions = Definitions> {
   /** `RTLD_LOCAL` or `RTLD_GLOBAL` of dlopen(3). Defaults to `local`. */
   readonly scope?: 'local' | 'global';
   /** `RTLD_NOW` or `RTLD_LAZY` of dlopen(3). Defaults to `now`. */
@@ -71,10 +82,27 @@ export interface OpenOptions {
     /** Bytes of memory that they hold: private copies, and pages that were written. 0 or more. Defaults to 1 GiB. */
     readonly bytes?: number;
   };
+  /**
+   * A trial in a child process, before this process loads the library: a crash, a hang or an error there refuses it with
+   * `ERR_SOSWAP_QUARANTINE`. `open()` waits for the child on this thread. `swap` says whether swaps have one. Defaults to
+   * `false`.
+   */
+  readonly quarantine?: boolean | QuarantineOptions;
+  /**
+   * A function that judges the library before it is opened, as `verify` of a swap does: it gets the functions of an image
+   * that is unmapped afterwards, and `ERR_SOSWAP_VERIFY` refuses the library unless it returns `true` or nothing. `open()`
+   * takes no promise. `swap` says how swaps are verified. Defaults to no judgement.
+   */
+  readonly verify?: Verify<D>;
+  /**
+   * The options of every swap of the handle, by whatever it is started, that has no option of its own. `swapSync()` uses
+   * those that it takes. Defaults to those of {@link SoHandle.swap}.
+   */
+  readonly swap?: SwapOptions<D>;
 }
 
 /** The options of `SoHandle.openAsync()`. */
-export interface OpenAsyncOptions extends OpenOptions {
+export interface OpenAsyncOptions<D extends Definitions = Definitions> extends OpenOptions<D> {
   /**
    * The thread that loads the first image, and so runs the constructors of the library; it ends when they are done.
    * `main`: the JavaScript thread, as `open()` does. Defaults to `thread`.
@@ -82,33 +110,80 @@ export interface OpenAsyncOptions extends OpenOptions {
   readonly loadOn?: 'thread' | 'main';
   /**
    * Milliseconds, 1,000 or more, that the constructors may take on another thread before `openAsync()` fails with
-   * `ERR_SOSWAP_LOADER`; `loadOn: 'main'` does not take it. Defaults to 10,000.
+   * `ERR_SOSWAP_LOADER`, and `verify` before it fails with `ERR_SOSWAP_VERIFY`; `loadOn: 'main'` does not take it without
+   * `verify`. Defaults to 10,000.
    */
   readonly timeout?: number;
 }
 
-/**
- * Reads and checks the options that say how the first image is loaded.
- *
- * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
- */
-export function loadPlan(options: OpenAsyncOptions): LoadPlan {
-  checkOptions(options);
-  const { timeout } = options;
-  const onThread = oneOf('options.loadOn', options.loadOn, ['thread', 'main']) === 'thread';
-  if (timeout !== undefined && !onThread) {
-    throw argumentValueError('options.timeout', "has no effect with loadOn: 'main'", timeout);
-  }
-  return { onThread, timeout: milliseconds('options.timeout', timeout, defaultTimeout) };
+const openKeys: Keys<OpenAsyncOptions> = {
+  scope: true,
+  binding: true,
+  image: true,
+  symbolic: true,
+  unload: true,
+  uniqueSymbols: true,
+  debugInfo: true,
+  noexec: true,
+  maxRetained: true,
+  quarantine: true,
+  verify: true,
+  swap: true,
+  loadOn: true,
+  timeout: true,
+};
+
+/** What a handle is opened with. */
+export interface OpenPlan<D extends Definitions> {
+  readonly source: Source;
+  readonly first: FirstPlan<D>;
 }
 
 /**
- * Reads and checks the options, then looks the path up, and creates the source of a handle.
+ * Reads and checks the options, then looks the path up.
  *
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ * @param form The call that they are for: an option that has no effect there is refused.
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
  */
-export function sourceOf(location: unknown, options: OpenOptions): Source {
-  checkOptions(options);
+export function planOpen<D extends Definitions>(
+  location: unknown,
+  given: unknown,
+  form: 'open' | 'openAsync',
+): OpenPlan<D> {
+  const options = readOptions<OpenAsyncOptions<D>>('options', given, openKeys);
+  const first = firstPlan(options, form);
+  return { source: sourceOf(location, options), first };
+}
+
+/** What says how the first image is loaded. */
+function firstPlan<D extends Definitions>(
+  options: Unchecked<OpenAsyncOptions<D>>,
+  form: 'open' | 'openAsync',
+): FirstPlan<D> {
+  const { timeout, loadOn } = options;
+  const verify = callback<Verify<D>>('options.verify', options.verify);
+  const isOnThread = oneOf('options.loadOn', loadOn, ['thread', 'main']) === 'thread';
+  if (form === 'open') {
+    assertAbsent('loadOn', loadOn, 'with open(), which loads on this thread');
+    assertAbsent('timeout', timeout, 'with open(), which waits for nothing');
+  } else if (!isOnThread && verify === undefined) {
+    assertAbsent('timeout', timeout, "with loadOn: 'main'");
+  }
+  return {
+    onThread: form === 'openAsync' && isOnThread,
+    timeout: milliseconds('options.timeout', timeout, defaultTimeout),
+    quarantine: planQuarantine('options.quarantine', options.quarantine),
+    verify,
+    defaults: swapDefaults(
+      'options.swap',
+      options.swap,
+      unloadPolicy('options.unload', options.unload),
+    ),
+  };
+}
+
+/** The file, and how each image is taken from it. */
+function sourceOf(location: unknown, options: Unchecked<OpenOptions>): Source {
   const { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec } = options;
   const scope = oneOf('options.scope', options.scope, ['local', 'global']);
   const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
@@ -116,13 +191,14 @@ export function sourceOf(location: unknown, options: OpenOptions): Source {
   const unique = oneOf('options.uniqueSymbols', uniqueSymbols, ['global', 'unique']);
   const symbolic = symbolFirst === undefined || flag('options.symbolic', symbolFirst);
   const allowNoexec = oneOf('options.noexec', noexec, ['refuse', 'allow']) === 'allow';
-  const unload = unloadPolicy(options.unload);
+  const unload = unloadPolicy('options.unload', options.unload);
   const debugInfo = flag('options.debugInfo', withDebugInfo);
   const limit = retainedLimit('options.maxRetained', options.maxRetained, defaultRetainedLimit);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
     const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
-    for (const [name, value] of Object.entries(copyOnly)) assertAbsent(name, value);
+    const direct = "with image: 'direct', which maps no private copy";
+    for (const [name, value] of Object.entries(copyOnly)) assertAbsent(name, value, direct);
   }
   if (scope === 'global' && !symbolic) {
     const why =
@@ -152,8 +228,7 @@ export function sourceOf(location: unknown, options: OpenOptions): Source {
   };
 }
 
-function assertAbsent(name: string, value: unknown): void {
+function assertAbsent(name: string, value: unknown, where: string): void {
   if (value === undefined) return;
-  const why = "has no effect with image: 'direct', which maps no private copy";
-  throw argumentValueError(`options.${name}`, why, value);
+  throw argumentValueError(`options.${name}`, `has no effect ${where}`, value);
 }

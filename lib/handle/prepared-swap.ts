@@ -84,6 +84,7 @@ export class PreparedSwap {
    * console.log(prepared.candidate.generation); // 2
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#turns.lineUp(async () => this.discard());
+    await this.#turns.over();
+    this.discard();
   }
 }

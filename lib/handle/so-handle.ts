@@ -12,18 +12,28 @@ import {
   throwLater,
   warnIfUnheard,
 } from '../internal/events.js';
+import { defaultTimeout, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import { runAsync, runSync } from '../internal/steps.js';
 import { reserveStack } from '../native/stack.js';
+import { drainAndClose } from '../swap/drain.js';
 import { loadFirst } from '../swap/first.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
-import { checkWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
+import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
-import { loadPlan, type OpenAsyncOptions, type OpenOptions, sourceOf } from './open-options.js';
+import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
 import { PreparedSwap } from './prepared-swap.js';
 import { addHandle, keepAlive, removeHandle } from './registry.js';
+
+/** The options of `SoHandle.closeAsync()`. */
+export interface CloseOptions {
+  /** Milliseconds, 0 or more, that calls in flight may take. Defaults to 10,000. */
+  readonly timeout?: number;
+}
+
+const closeKeys: Keys<CloseOptions> = { timeout: true };
 
 /**
  * One library path, its bound functions and its current image. Belongs to the thread that opened it, and emits
@@ -67,12 +77,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   static open<const D extends Definitions = Record<never, never>>(
     path: string | URL,
     definitions: D = {} as D,
-    options: OpenOptions = {},
+    options: OpenOptions<D> = {},
   ): SoHandle<D> {
     reserveStack();
     const copy = copyDefinitions(definitions);
-    const plan = { onThread: false, timeout: 0 };
-    return new SoHandle(runSync(loadFirst(sourceOf(path, options), copy, plan)));
+    const { source, first } = planOpen<D>(path, options, 'open');
+    return new SoHandle(runSync(loadFirst(source, copy, first)));
   }
 
   /**
@@ -88,12 +98,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   static async openAsync<const D extends Definitions = Record<never, never>>(
     path: string | URL,
     definitions: D = {} as D,
-    options: OpenAsyncOptions = {},
+    options: OpenAsyncOptions<D> = {},
   ): Promise<SoHandle<D>> {
     reserveStack();
     const copy = copyDefinitions(definitions);
-    const plan = loadPlan(options);
-    return new SoHandle(await runAsync(loadFirst(sourceOf(path, options), copy, plan)));
+    const { source, first } = planOpen<D>(path, options, 'openAsync');
+    return new SoHandle(await runAsync(loadFirst(source, copy, first)));
   }
 
   private constructor(target: SwapTarget<D>) {
@@ -156,8 +166,9 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * Compares the file at {@link path} with the one that the current image was taken from. A file that was touched, or
-   * overwritten with as many bytes, is read: that holds this thread for about 200 ms for 100 MB.
+   * Compares the file at {@link path} with the one that the current image was taken from, by its bytes. A file that was
+   * touched, or overwritten or replaced with as many bytes, is read once: that holds this thread for about 200 ms for
+   * 100 MB.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    *
@@ -165,7 +176,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if (price.status() !== 'current') await price.swap();
    */
   status(): FileStatus {
-    return runSync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runSync(orOverwritten(this.#target.running.candidate.file.status()));
   }
 
   /**
@@ -175,7 +186,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
-    return runAsync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runAsync(orOverwritten(this.#target.running.candidate.file.status()));
   }
 
   /**
@@ -195,7 +206,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   swapSync(options: SwapOptions<D> = {}): SwapReport {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swapSync');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swapSync');
     return emitOutcome(this, () => this.#turns.swapSync(plan, began));
   }
 
@@ -215,7 +226,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swap');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swap');
     const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began), plan.signal);
     return emitOutcomeAsync(this, swap);
   }
@@ -235,7 +246,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   async prepare(options: SwapOptions<D> = {}): Promise<PreparedSwap> {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap(options, this.#target.source.unload, 'swap');
+    const plan = planSwap<D>(options, this.#target.defaults, 'swap');
     const prepare = () => this.#turns.lineUp(() => this.#turns.prepare(plan, began), plan.signal);
     return new PreparedSwap(this, this.#turns as Turns, await emitFailure(this, prepare));
   }
@@ -253,8 +264,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * const watch = price.watch({ swap: { order: 'open-first' } }); // until watch.close()
    */
   watch(options: WatchOptions<D> = {}): Watch {
-    const settings = checkWatchOptions(options);
-    const plan = planSwap(options.swap ?? {}, this.#target.source.unload, 'swap');
+    const { swap, ...settings } = readWatchOptions(options);
+    const plan = planSwap<D>(swap, this.#target.defaults, 'swap', 'options.swap');
     this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
@@ -270,7 +281,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /**
-   * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on. Closing again does nothing.
+   * Closes the library. Bound functions throw `ERR_SOSWAP_CLOSED` from now on, and every pending {@link swap} rejects with
+   * that at once, unless it has taken effect. Closing again does nothing.
    *
    * @returns What became of the image; the same again for a handle that is closed.
    * @throws {SoError} `ERR_SOSWAP_BUSY` while a call is in flight; the handle stays open.
@@ -285,6 +297,35 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
     return this.#target.close();
+  }
+
+  /**
+   * As {@link close}, when the calls in flight have returned. New nonblocking calls wait as long, and then reject with
+   * `ERR_SOSWAP_CLOSED`.
+   *
+   * @returns What became of the image. Rejects with `ERR_SOSWAP_BUSY` after `timeout` has passed: the handle stays open
+   * then, and the calls that waited begin.
+   *
+   * @example
+   * const { unmapped } = await price.closeAsync({ timeout: 5000 });
+   */
+  async closeAsync(options: CloseOptions = {}): Promise<CloseResult> {
+    const { timeout } = readOptions('options', options, closeKeys);
+    const most = milliseconds('options.timeout', timeout, defaultTimeout);
+    return drainAndClose(this.#target, most, () => this.close());
+  }
+
+  /**
+   * As {@link closeAsync}, at the end of the block.
+   *
+   * @example
+   * await using sums = SoHandle.open('libm.so.6', {
+   *   hypot: { arguments: ['f64', 'f64'], return: 'f64', nonblocking: true },
+   * });
+   * console.log(await sums.functions.hypot(3, 4)); // 5
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.closeAsync();
   }
 
   /**

@@ -33,7 +33,7 @@ export async function swapAll(
   const all = checkHandles(handles);
   const planned = all.map(([handle, turns]): PlannedSwap => {
     const own = typeof options === 'function' ? options(handle) : options;
-    return { turns, plan: planSwap(own, turns.target.source.unload, 'swap') };
+    return { turns, plan: planSwap(own, turns.target.defaults, 'swap') };
   });
   const targets = planned.map(({ turns }) => turns.target);
   const signal = planned.find(({ plan }) => plan.signal !== undefined)?.plan.signal;

@@ -9,7 +9,7 @@ import {
 import { type Steps, step } from '../internal/steps.js';
 import { native } from '../native/addon.js';
 import type { ImageRequest, Needs, Resolution, SnapshotFacts } from '../native/types.js';
-import { type FileStatus, fileStatus } from './file-status.js';
+import { FileComparison } from './file-status.js';
 import { Image } from './image.js';
 import type { RetainReason, UnloadPolicy } from './image-info.js';
 import { loadedMapping, type Mapping } from './mapping.js';
@@ -38,6 +38,8 @@ export interface Requirements {
 export class Candidate {
   /** Why unmapping an image of it could crash the process, whatever it does. */
   readonly hazards: readonly RetainReason[];
+
+  #file: FileComparison | undefined;
 
   private constructor(
     /** Where it was taken from. */
@@ -202,8 +204,9 @@ export class Candidate {
   }
 
   /** What became of the file since this candidate was taken from it. */
-  fileStatus(): Steps<FileStatus> {
-    return fileStatus(this.source, this.facts);
+  get file(): FileComparison {
+    this.#file ??= new FileComparison(this.source, this.facts);
+    return this.#file;
   }
 }
 

@@ -1,5 +1,5 @@
 import { argumentTypeError, SoError } from '../internal/errors.js';
-import { checkOptions } from '../internal/options.js';
+import { type Keys, readOptions } from '../internal/options.js';
 import { native } from '../native/addon.js';
 import type { ImageFacts } from '../native/types.js';
 import type { ImageInfo } from './image-info.js';
@@ -26,17 +26,16 @@ export function retainedLimit(
   options: unknown,
   absent: RetainedLimit,
 ): RetainedLimit {
-  if (options === undefined) return absent;
-  checkOptions(options);
-  const { images = absent.images, bytes = absent.bytes } = options as Partial<RetainedLimit>;
-  const limit = { images, bytes };
-  for (const key of ['images', 'bytes'] as const) {
-    if (typeof limit[key] !== 'number' || !(limit[key] >= 0)) {
-      throw argumentTypeError(`${name}.${key}`, 'a number, 0 or more', limit[key]);
-    }
-  }
-  return limit;
+  const given = readOptions(name, options, limitKeys);
+  const part = (key: keyof RetainedLimit): number => {
+    const { [key]: value = absent[key] } = given;
+    if (typeof value === 'number' && value >= 0) return value;
+    throw argumentTypeError(`${name}.${key}`, 'a number, 0 or more', value);
+  };
+  return { images: part('images'), bytes: part('bytes') };
 }
+
+const limitKeys: Keys<RetainedLimit> = { images: true, bytes: true };
 
 /**
  * Sets the limit of the retained images of the process: of all threads and all handles, closed handles included. Over it,

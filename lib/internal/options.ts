@@ -1,15 +1,72 @@
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from './errors.js';
 
+/** The options of one object, so that the compiler compares the list with the type: no key is missing, none is too much. */
+export type Keys<Options> = { readonly [Key in keyof Options]-?: true };
+
+/** What a caller passed, not checked yet. */
+export type Unchecked<Options> = { readonly [Key in keyof Options]?: unknown };
+
 /**
- * Checks that a value is an object of options.
+ * Reads an object of options: each value once, because a getter may answer differently or change the handle.
  *
- * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ * @param name What the caller calls the object.
+ * @param aliases Names of options in other libraries, for the message.
+ * @returns A copy of what is there; empty for `undefined`.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`: no object; `ERR_INVALID_ARG_VALUE`: a key that is no option.
  */
-export function checkOptions(options: unknown): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw argumentTypeError('options', 'an object', options);
+export function readOptions<Options>(
+  name: string,
+  given: unknown,
+  keys: Keys<Options>,
+  aliases: Readonly<Record<string, string>> = {},
+): Unchecked<Options> {
+  if (given === undefined) return {};
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
+    throw argumentTypeError(name, 'an object', given);
   }
+  const options = given as Readonly<Record<string, unknown>>;
+  const known = Object.keys(keys);
+  for (const key of Object.keys(options)) {
+    if (Object.hasOwn(keys, key)) continue;
+    const meant = Object.hasOwn(aliases, key) ? aliases[key] : nearest(key, known);
+    const hint = meant === undefined ? '.' : `; did you mean '${meant}'?`;
+    const reason = `is unknown${hint} Known are ${known.join(', ')}`;
+    throw argumentValueError(`${name}.${shortened(key)}`, reason, options[key]);
+  }
+  const present = known.filter((key) => key in options);
+  return Object.fromEntries(present.map((key) => [key, options[key]])) as Unchecked<Options>;
+}
+
+/** Returns a name that fits into a message. */
+export function shortened(name: string): string {
+  return name.length > 80 ? `${name.slice(0, 80)}…` : name;
+}
+
+/** Returns the one of `known` that takes the fewest edits; `undefined` if more than half of the name would change. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > 80) return undefined;
+  const distances = known.map((each) => edits(name.toLowerCase(), each.toLowerCase()));
+  const fewest = Math.min(...distances);
+  const found = known[distances.indexOf(fewest)];
+  return found !== undefined && fewest <= found.length / 2 ? found : undefined;
+}
+
+/** Counts the letters to insert, remove, replace or exchange with their neighbour that make `b` of `a`. */
+function edits(a: string, b: string): number {
+  let [beforeLast, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, at) => at)];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const [above = 0, left = 0, diagonal = 0] = [last[j], row[j - 1], last[j - 1]];
+      let least = Math.min(above + 1, left + 1, diagonal + (a[i - 1] === b[j - 1] ? 0 : 1));
+      const isExchanged = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      if (isExchanged) least = Math.min(least, (beforeLast[j - 2] ?? 0) + 1);
+      row.push(least);
+    }
+    [beforeLast, last] = [last, row];
+  }
+  return last[b.length] ?? 0;
 }
 
 /**
@@ -68,6 +125,16 @@ export function milliseconds(name: string, value: unknown, absent: number, least
  *
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
  */
-export function unloadPolicy(value: unknown): UnloadPolicy {
-  return oneOf('options.unload', value, ['auto', 'always', 'never']);
+export function unloadPolicy(name: string, value: unknown): UnloadPolicy {
+  return oneOf(name, value, ['auto', 'always', 'never']);
+}
+
+/**
+ * Returns a function that an option names; `undefined` if it is absent.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`
+ */
+export function callback<Call>(name: string, value: unknown): Call | undefined {
+  if (value === undefined || typeof value === 'function') return value as Call | undefined;
+  throw argumentTypeError(name, 'a function', value);
 }

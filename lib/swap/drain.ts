@@ -19,11 +19,12 @@ export function* drain(all: readonly Draining[]): Steps<void> {
     },
     async () => {
       const closing = all.filter(({ plan }) => plan.order === 'close-first');
-      for (const { target } of closing) target.table.hold();
+      for (const { target } of closing) target.table.hold(target);
       await Promise.all(
-        closing.map(({ target, plan }) =>
-          within(callsEnd(target.table, target.running.image), plan),
-        ),
+        closing.map(({ target, plan: { timeout, signal } }) => {
+          const limit = { timeout, signal, ending: target.ending };
+          return within(callsEnd(target.table, target.running.image), limit);
+        }),
       );
       for (const { target } of closing) target.assertIdle();
     },
@@ -48,4 +49,30 @@ export function* idle(table: FunctionTable, image: Image, limit: Limit): Steps<v
 /** Resolves when no call is in flight in `image`: perhaps never. */
 export async function callsEnd(table: FunctionTable, image: Image): Promise<void> {
   while (image.callsInFlight > 0) await table.nextSettled();
+}
+
+/**
+ * Waits at most `timeout` milliseconds until no call is in flight, and calls `close`. New nonblocking calls wait as long,
+ * and are refused then.
+ *
+ * @throws {SoError} `ERR_SOSWAP_BUSY`: nothing has changed.
+ */
+export async function drainAndClose<T>(
+  target: SwapTarget,
+  timeout: number,
+  close: () => T,
+): Promise<T> {
+  const holder = {};
+  target.table.hold(holder);
+  try {
+    await within(allCallsEnd(target), { timeout, ending: target.ending });
+    return close();
+  } finally {
+    target.table.release(holder);
+  }
+}
+
+/** The same as {@link callsEnd} for whatever image runs meanwhile. */
+async function allCallsEnd(target: SwapTarget): Promise<void> {
+  while ((target.current?.image.callsInFlight ?? 0) > 0) await target.table.nextSettled();
 }

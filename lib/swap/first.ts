@@ -7,28 +7,47 @@ import { snapshotMapping } from '../image/mapping.js';
 import { assertMayOpen } from '../image/retained-images.js';
 import { type Source, warnIfUnbound } from '../image/source.js';
 import type { Steps } from '../internal/steps.js';
+import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import { exchange } from './exchange.js';
+import { forCode } from './limit.js';
 import { type LoadPlan, openBeside } from './open-beside.js';
+import type { SwapDefaults, Verify } from './plan.js';
+import { type Quarantine, quarantine } from './quarantine/quarantine.js';
 import { SwapTarget } from './target.js';
+import { endTrial, verify } from './verify.js';
 
-/** Loads the first generation of a handle, as a swap loads the next: take, inspect, open, commit. */
+/** How the first image is loaded. */
+export interface FirstPlan<D extends Definitions> extends LoadPlan {
+  readonly quarantine: Quarantine | undefined;
+  readonly verify: Verify<D> | undefined;
+  /** Those of the swaps that come. */
+  readonly defaults: SwapDefaults<D>;
+}
+
+/** Loads the first generation of a handle, as a swap loads the next: take, inspect, quarantine, verify, open, commit. */
 export function* loadFirst<D extends Definitions>(
   source: Source,
   definitions: D,
-  plan: LoadPlan,
+  plan: FirstPlan<D>,
 ): Steps<SwapTarget<D>> {
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
-  const target = new SwapTarget(source, definitions, table);
+  const target = new SwapTarget(source, definitions, table, plan.defaults);
   const candidate = yield* Candidate.take(source, { table });
-  const first = new Generation(1, candidate, candidate.newImage());
+  const takeBack: TakeBack = [() => candidate.release()];
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));
+    if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
+    const spare =
+      plan.verify && (yield* verify(candidate, definitions, plan.verify, forCode(plan)));
+    if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
+    const first = new Generation(1, candidate, candidate.newImage());
+    takeBack.push(() => candidate.retire(first.image));
     if (plan.onThread) yield* openBeside(target, first, plan);
     exchange(target, first, 'none');
+    if (spare !== undefined) endTrial(spare, first);
   } catch (error) {
-    candidate.retire(first.image);
-    candidate.release();
+    takeBackAll(takeBack);
     throw error;
   }
   if (candidate.mapping === snapshotMapping) warnIfUnbound();

@@ -1,3 +1,4 @@
+import type { Ending } from '../internal/ending.js';
 import { SoError } from '../internal/errors.js';
 import { longestTimer } from '../internal/options.js';
 
@@ -7,11 +8,13 @@ export interface Limit {
   readonly timeout: number;
   /** Whose abort ends the wait too. */
   readonly signal?: AbortSignal | undefined;
+  /** The end of the handle, which ends the wait too. */
+  readonly ending?: Ending | undefined;
 }
 
 /** The same for code of a library or of the program: a `timeout` for calls in flight, 0 say, is too short for that. */
-export function forCode({ timeout, signal }: Limit): Limit {
-  return { timeout: Math.max(timeout, 1000), signal };
+export function forCode(limit: Limit): Limit {
+  return { ...limit, timeout: Math.max(limit.timeout, 1000) };
 }
 
 /** What {@link within} resolves with when the wait has ended first. */
@@ -20,9 +23,9 @@ export const expired = Symbol('expired');
 /** Waits for `work`, but no longer than the limit; `work` goes on. */
 export async function within<T>(
   work: Promise<T>,
-  { timeout, signal }: Limit,
+  { timeout, signal, ending }: Limit,
 ): Promise<T | typeof expired> {
-  if (signal?.aborted) {
+  if (signal?.aborted || ending?.hasCome) {
     work.catch(() => {}); // an unhandled rejection would end the process
     return expired;
   }
@@ -32,11 +35,13 @@ export async function within<T>(
   });
   const timer = setTimeout(expire, Math.min(timeout, longestTimer));
   signal?.addEventListener('abort', expire, { once: true });
+  const ignore = ending?.listen(expire);
   try {
     return await Promise.race([work, expiry]);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', expire);
+    ignore?.();
   }
 }
 

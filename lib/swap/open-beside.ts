@@ -19,7 +19,7 @@ export interface LoadPlan extends Limit {
  * @throws {SoError} `ERR_SOSWAP_LOADER`
  */
 export function* openBeside(
-  { path, table }: SwapTarget,
+  { path, table, ending }: SwapTarget,
   { number, candidate, image }: Generation,
   plan: LoadPlan,
 ): Steps<bigint> {
@@ -31,7 +31,7 @@ export function* openBeside(
   const there = async () => {
     const limit = forCode(plan);
     const load = candidate.openAsync(image, number, table);
-    if ((await within(load, limit)) !== expired) return 0n;
+    if ((await within(load, { ...limit, ending })) !== expired) return 0n;
     abandon(
       load.then(() => candidate.retireAsync(image, candidate.source.unload)),
       path,

@@ -2,14 +2,26 @@ import type { BoundFunctions, Definitions } from '../call/types.js';
 import type { UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import {
-  checkOptions,
+  callback,
   defaultTimeout,
+  flag,
+  type Keys,
   milliseconds,
   oneOf,
+  readOptions,
+  type Unchecked,
   unloadPolicy,
 } from '../internal/options.js';
 import type { Quarantine } from './quarantine/quarantine.js';
 import type { SwapOrder } from './report.js';
+
+/** A judgement of a candidate's functions: nothing or `true` takes the candidate. */
+export type Verify<D extends Definitions = Definitions> = (
+  functions: BoundFunctions<D>,
+) => Verdict | PromiseLike<Verdict>;
+
+// biome-ignore lint/suspicious/noConfusingVoidType: a function without `return` is the usual one
+type Verdict = boolean | void;
 
 /** The options of a swap. */
 export interface SwapOptions<D extends Definitions = Definitions> {
@@ -32,12 +44,13 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   readonly signal?: AbortSignal;
   /**
    * A function that judges the candidate. It gets the candidate's functions, loaded beside the old image, and runs on the
-   * handle's thread. If it throws, rejects or returns `false`, the candidate is refused with `ERR_SOSWAP_VERIFY`.
-   * `swapSync()` takes no promise. Afterwards the functions throw, and their changes to the library's static data are
+   * handle's thread. The candidate is taken if it returns `true` or nothing, or a promise of these. If it throws, rejects or
+   * returns anything else, `false` or a forgotten value, the candidate is refused with `ERR_SOSWAP_VERIFY`. `swapSync()`
+   * takes no promise. Afterwards the functions throw, and their changes to the library's static data are
    * lost. An image that cannot be unmapped safely (`-z nodelete`, Go, threads, a `thread_local` with a destructor, Rust) is not
    * loaded twice: what ran in `verify` has its effect there. Defaults to no judgement.
    */
-  readonly verify?: (functions: BoundFunctions<D>) => unknown;
+  readonly verify?: Verify<D>;
   /**
    * A trial in a child process, which loads the candidate first: a crash, a hang or an error there refuses the candidate
    * with `ERR_SOSWAP_QUARANTINE`. Constructors and destructors run there; no function is called. Defaults to `false`.
@@ -54,6 +67,15 @@ export interface SwapOptions<D extends Definitions = Definitions> {
    * Defaults to `thread`.
    */
   readonly loadOn?: 'thread' | 'main';
+}
+
+/** The options of `SoHandle.swap()` and `SoHandle.swapSync()`. */
+export interface ChangedSwapOptions<D extends Definitions = Definitions> extends SwapOptions<D> {
+  /**
+   * A swap only if {@link SoHandle.status} is not `current`: the running image keeps its state where the file has the same
+   * bytes. The result is `null` then, and no event is emitted. Defaults to `false`.
+   */
+  readonly ifChanged?: boolean;
 }
 
 /** The options of a quarantine. */
@@ -84,79 +106,123 @@ export interface SwapPlan<D extends Definitions> {
 /** What of it the second half of a swap needs. */
 export type CommitPlan = Omit<SwapPlan<Definitions>, 'verify' | 'quarantine'>;
 
+const swapKeys: Keys<SwapOptions> = {
+  order: true,
+  timeout: true,
+  signal: true,
+  verify: true,
+  quarantine: true,
+  unload: true,
+  loadOn: true,
+};
+
+const changedSwapKeys: Keys<ChangedSwapOptions> = { ...swapKeys, ifChanged: true };
+
+/** What a handle swaps with where a swap has no option of its own. Checked. */
+export type SwapDefaults<D extends Definitions = Definitions> = Unchecked<SwapOptions<D>>;
+
 /**
  * Checks the options of a swap.
  *
- * @param unload The policy of the handle.
+ * @param defaults Those of the handle.
  * @param form The call that they are for: an option that has no effect there is refused.
+ * @param name What the caller calls the object.
  * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
  */
 export function planSwap<D extends Definitions>(
-  options: SwapOptions<D>,
-  unload: UnloadPolicy,
+  options: unknown,
+  defaults: SwapDefaults<D>,
   form: 'swap' | 'swapSync',
+  name = 'options',
 ): SwapPlan<D> {
-  checkOptions(options);
-  const { verify, quarantine = false, timeout: given, loadOn: where, signal } = options;
-  const { unload: fate = unload } = options;
-  if (verify !== undefined && typeof verify !== 'function') {
-    throw argumentTypeError('options.verify', 'a function', verify);
-  }
-  const order = oneOf('options.order', options.order, ['close-first', 'open-first']);
-  const loadOn = oneOf('options.loadOn', where, ['thread', 'main']);
-  const timeout = milliseconds('options.timeout', given, defaultTimeout);
+  const own = readOptions(name, options, swapKeys);
+  const { timeout, loadOn, signal, ...all } = { ...defaults, ...present(own) };
+  const order = oneOf(`${name}.order`, all.order, ['close-first', 'open-first']);
+  const where = oneOf(`${name}.loadOn`, loadOn, ['thread', 'main']);
   if (form === 'swapSync') {
-    assertAbsent('options.timeout', given, 'swapSync(), which waits for nothing');
-    assertAbsent('options.signal', signal, 'swapSync(), which nothing can interrupt');
-    assertAbsent('options.loadOn', where, 'swapSync(), which loads on this thread');
+    assertAbsent(`${name}.timeout`, own.timeout, 'swapSync(), which waits for nothing');
+    assertAbsent(`${name}.signal`, own.signal, 'swapSync(), which nothing can interrupt');
+    assertAbsent(`${name}.loadOn`, own.loadOn, 'swapSync(), which loads on this thread');
   } else if (order === 'close-first') {
-    assertAbsent('options.loadOn', where, "the order 'close-first', which loads on this thread");
+    const closeFirst = "the order 'close-first', which loads on this thread";
+    assertAbsent(`${name}.loadOn`, own.loadOn, closeFirst);
   }
   return {
     order,
-    timeout,
-    signal: abortSignal(signal),
-    verify,
-    quarantine: planQuarantine(quarantine),
-    unload: unloadPolicy(fate),
-    onThread: form === 'swap' && order === 'open-first' && loadOn === 'thread',
+    timeout: milliseconds(`${name}.timeout`, timeout, defaultTimeout),
+    signal: form === 'swapSync' ? undefined : abortSignal(`${name}.signal`, signal),
+    verify: callback(`${name}.verify`, all.verify),
+    quarantine: planQuarantine(`${name}.quarantine`, all.quarantine),
+    unload: unloadPolicy(`${name}.unload`, all.unload),
+    onThread: form === 'swap' && order === 'open-first' && where === 'thread',
   };
 }
 
+/** The same of a call that may have `ifChanged` too. */
+export function planChangedSwap<D extends Definitions>(
+  options: unknown,
+  defaults: SwapDefaults<D>,
+  form: 'swap' | 'swapSync',
+): { readonly plan: SwapPlan<D>; readonly ifChanged: boolean } {
+  const { ifChanged, ...own } = readOptions('options', options, changedSwapKeys);
+  const plan = planSwap(own, defaults, form);
+  return { plan, ifChanged: flag('options.ifChanged', ifChanged) };
+}
+
+/** Checks the options that a handle is opened with for its swaps. */
+export function swapDefaults<D extends Definitions>(
+  name: string,
+  options: unknown,
+  unload: UnloadPolicy,
+): SwapDefaults<D> {
+  const own = readOptions<SwapOptions>(name, options, swapKeys);
+  planSwap(own, { unload }, 'swap', name);
+  return { unload, ...present(own) };
+}
+
+function present<Options extends object>(options: Options): Options {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Options;
+}
+
 /** Checks it as Node.js does: a signal may come from another realm. */
-function abortSignal(signal: unknown): AbortSignal | undefined {
+function abortSignal(name: string, signal: unknown): AbortSignal | undefined {
   if (signal === undefined) return undefined;
   if (typeof signal === 'object' && signal !== null && 'aborted' in signal) {
     return signal as AbortSignal;
   }
-  throw argumentTypeError('options.signal', 'an AbortSignal', signal);
+  throw argumentTypeError(name, 'an AbortSignal', signal);
 }
 
 function assertAbsent(name: string, value: unknown, where: string): void {
   if (value !== undefined) throw argumentValueError(name, `has no effect with ${where}`, value);
 }
 
-function planQuarantine(quarantine: unknown): Quarantine | undefined {
-  if (quarantine === false) return undefined;
+const quarantineKeys: Keys<QuarantineOptions> = { timeout: true, execPath: true, execArgv: true };
+
+/**
+ * Checks the options of a quarantine; `undefined` if there is to be none.
+ *
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
+ */
+export function planQuarantine(name: string, quarantine: unknown): Quarantine | undefined {
+  if (quarantine === undefined || quarantine === false) return undefined;
   if (quarantine !== true && (typeof quarantine !== 'object' || quarantine === null)) {
-    throw argumentTypeError('options.quarantine', 'a boolean or an object', quarantine);
+    throw argumentTypeError(name, 'a boolean or an object', quarantine);
   }
-  const {
-    timeout,
-    execPath,
-    execArgv = [],
-  }: QuarantineOptions = quarantine === true ? {} : quarantine;
+  const given = quarantine === true ? undefined : quarantine;
+  const { timeout, execPath, execArgv = [] } = readOptions(name, given, quarantineKeys);
   if (execPath !== undefined && typeof execPath !== 'string') {
-    throw argumentTypeError('options.quarantine.execPath', 'a string', execPath);
+    throw argumentTypeError(`${name}.execPath`, 'a string', execPath);
   }
   if (execPath === '' || execPath?.includes('\0')) {
-    throw argumentValueError('options.quarantine.execPath', 'must be a path', execPath);
+    throw argumentValueError(`${name}.execPath`, 'must be a path', execPath);
   }
   if (!Array.isArray(execArgv) || !execArgv.every((each) => typeof each === 'string')) {
-    throw argumentTypeError('options.quarantine.execArgv', 'an array of strings', execArgv);
+    throw argumentTypeError(`${name}.execArgv`, 'an array of strings', execArgv);
   }
   return {
-    timeout: milliseconds('options.quarantine.timeout', timeout, defaultTimeout),
+    timeout: milliseconds(`${name}.timeout`, timeout, defaultTimeout),
     execPath,
     execArgv: [...execArgv],
   };

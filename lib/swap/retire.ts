@@ -41,7 +41,7 @@ export function* retire(
   { unload, onThread, timeout }: RetirePlan,
 ): Steps<Retirement> {
   const { candidate, image } = generation;
-  yield* idle(target.table, image, { timeout });
+  yield* idle(target.table, image, { timeout, ending: target.ending });
   if (image.callsInFlight > 0) {
     const retained = candidate.leaveToCalls(image);
     candidate.source.retained.describe(image.facts.loaderName, generation.info);

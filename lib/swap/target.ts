@@ -6,9 +6,11 @@ import type { Image } from '../image/image.js';
 import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
+import { Ending } from '../internal/ending.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
+import type { SwapDefaults } from './plan.js';
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
@@ -18,6 +20,10 @@ export class SwapTarget<D extends Definitions = Definitions> {
   swapping = false;
   /** An exchange is under way: a constructor or a destructor of the library may call back into JavaScript. */
   exchanging = false;
+  /** The swap that is under way has taken effect, and retires the previous image. */
+  committed = false;
+  /** Comes when the handle is closed. */
+  readonly ending = new Ending();
   /** What became of the last image. */
   closeResult: CloseResult = { unmapped: false, retained: [] };
   /** A swap that is prepared and waits for its commit. */
@@ -28,6 +34,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
     readonly source: Source,
     readonly definitions: D,
     readonly table: FunctionTable<D>,
+    /** What its swaps do where they have no option of their own. */
+    readonly defaults: SwapDefaults<D> = {},
   ) {}
 
   get path(): string {
@@ -42,7 +50,11 @@ export class SwapTarget<D extends Definitions = Definitions> {
   /** What runs. @throws {SoError} `ERR_SOSWAP_CLOSED` */
   get running(): Generation {
     if (this.current !== undefined) return this.current;
-    throw new SoError('ERR_SOSWAP_CLOSED', `the handle of '${this.path}' is closed`, this.path);
+    throw this.closedError();
+  }
+
+  closedError(): SoError {
+    return new SoError('ERR_SOSWAP_CLOSED', `the handle of '${this.path}' is closed`, this.path);
   }
 
   /** Refuses to touch the running image while code of it runs. @throws {SoError} `ERR_SOSWAP_BUSY`, `ERR_SOSWAP_CLOSED` */
@@ -87,13 +99,14 @@ export class SwapTarget<D extends Definitions = Definitions> {
     if (prepared !== undefined && prepared !== committed) takeBackAll(prepared.takeBack);
   }
 
-  /** Lets no function run any more, and gives the running generation up. No call may be in flight. */
+  /** Lets no function run any more, settles what waits for a swap, and gives the running generation up. No call may be in flight. */
   close(): CloseResult {
     const { candidate, image, number, closed } = this.running;
     const info = closed === undefined ? this.running.info : undefined;
     this.dropPrepared();
     this.#lastNumber = number;
     this.current = undefined;
+    this.ending.come();
     this.table.close();
     const retained = closed ?? candidate.retire(image);
     if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);

@@ -18,7 +18,7 @@ import { quarantine } from './quarantine/quarantine.js';
 import { type SwapReport, swapReport } from './report.js';
 import { type Retirement, retire } from './retire.js';
 import type { SwapTarget } from './target.js';
-import { verify } from './verify.js';
+import { endTrial, verify } from './verify.js';
 
 /** A swap that lacks nothing but its commit. */
 export interface Prepared {
@@ -87,8 +87,9 @@ export function* prepare<D extends Definitions>(
 
     // Load and verify beside the running image. Leaves an image only where unmapping it could crash the process.
     assertWanted({ target, plan, previous });
-    const spare =
-      plan.verify && (yield* verify(candidate, target.definitions, plan.verify, forCode(plan)));
+    const { timeout, signal } = plan;
+    const limit = forCode({ timeout, signal, ending: target.ending });
+    const spare = plan.verify && (yield* verify(candidate, target.definitions, plan.verify, limit));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));
     if (plan.verify !== undefined) trace('verified');
 
@@ -115,7 +116,7 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
   let committed = false;
   try {
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
-    for (const { target, takeBack } of all) takeBack.push(() => target.table.release());
+    for (const { target, takeBack } of all) takeBack.push(() => target.table.release(target));
     yield* drain(all);
     for (const prepared of all) assertWanted(prepared);
     for (const { trace } of all) trace('drained');
@@ -126,7 +127,10 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
     const exchanged = exchangeAll(all.map(exchangePart));
     committed = true;
     for (const { spare, next } of all) if (spare !== undefined) endTrial(spare, next);
-    for (const { target } of all) target.table.release();
+    for (const { target } of all) {
+      target.committed = true;
+      target.table.release(target);
+    }
     for (const prepared of all) prepared.target.dropPrepared(prepared);
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
@@ -195,12 +199,6 @@ function stillNotLoaded({ path, current }: SwapTarget, thrown: unknown): unknown
   const error = SoError.of(thrown, `cannot swap '${path}'`, path);
   if (error.outcome === 'not-loaded') return error;
   return error.with('an earlier swap had left no image', 'not-loaded');
-}
-
-/** Gives up the image of a trial that may not be unmapped. The loader has returned the same image for `next`, or not. */
-function endTrial(spare: Image, { candidate, image }: Generation): void {
-  if (spare.facts.loaderName === image.facts.loaderName) spare.close(false);
-  else candidate.giveUp(spare);
 }
 
 const besideTheRunning: RetainReason = {

@@ -1,9 +1,8 @@
 import type { Definitions } from '../call/types.js';
 import { SoError } from '../internal/errors.js';
-import { longestTimer } from '../internal/options.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { traceOf } from '../internal/trace.js';
-import { abortedBy, within } from './limit.js';
+import { abortedBy } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
 import type { SwapTarget } from './target.js';
@@ -20,27 +19,51 @@ export class Turns<D extends Definitions = Definitions> {
     return Turns.lineUpAll([this], work, signal);
   }
 
+  /** Resolves when what was lined up before is over. */
+  async over(): Promise<void> {
+    await this.#last;
+  }
+
   /**
    * Runs `work` when what was lined up before with these handles is over. All get their place at once, so that no two
-   * works wait for each other.
+   * works wait for each other. Rejects as soon as a handle is closed meanwhile, unless its swap has taken effect; what has begun
+   * ends by itself.
    *
-   * @param signal Whose abort ends the wait. `work` runs all the same, and must look at the signal itself.
+   * @param signal Whose abort ends the wait for the turn. What has begun must look at the signal itself.
    */
-  static async lineUpAll<T>(
+  static lineUpAll<T>(
     all: readonly Turns[],
     work: () => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T> {
+    let state: 'waiting' | 'begun' | 'given up' = 'waiting';
     const before = Promise.all(all.map((turns) => turns.#last));
-    const turn = before.then(work);
-    const over = turn.catch(() => {});
-    for (const turns of all) turns.#last = over;
-    if (signal === undefined) return turn;
-    await within(before, { timeout: longestTimer, signal });
-    const aborted = abortedBy(signal, all[0]?.target.path ?? '');
-    if (aborted === undefined) return turn;
-    turn.catch(() => {});
-    throw aborted;
+    return new Promise((resolve, reject) => {
+      const giveUp = (why: unknown) => {
+        if (state === 'waiting') state = 'given up';
+        reject(why);
+      };
+      const turn = before.then(() => {
+        if (state === 'given up') return undefined as T; // it is settled
+        state = 'begun';
+        return work();
+      });
+      const abort = () => {
+        if (state === 'waiting') giveUp(abortedBy(signal, all[0]?.target.path ?? ''));
+      };
+      const ignore = all.map(({ target }) =>
+        target.ending.listen(() => {
+          if (state === 'waiting' || !target.committed) giveUp(target.closedError());
+        }),
+      );
+      if (signal?.aborted) abort();
+      signal?.addEventListener('abort', abort, { once: true });
+      const over = turn.then(resolve, reject).then(() => {
+        signal?.removeEventListener('abort', abort);
+        for (const each of ignore) each();
+      });
+      for (const turns of all) turns.#last = over;
+    });
   }
 
   /** Swaps while the event loop goes on. The caller has lined up. */
@@ -93,7 +116,8 @@ export class Turns<D extends Definitions = Definitions> {
   async #isCurrent(): Promise<boolean> {
     for (;;) {
       const { running } = this.target;
-      const status = await runAsync(running.candidate.fileStatus());
+      if (!running.image.isOpen) return false; // a swap failed, and left none
+      const status = await runAsync(running.candidate.file.status());
       if (running === this.target.running) return status === 'current'; // no swapSync() came in between
     }
   }
@@ -122,7 +146,10 @@ function* underWay<T>(targets: readonly SwapTarget[], steps: Steps<T>): Steps<T>
   try {
     return yield* steps;
   } finally {
-    for (const target of targets) target.swapping = false;
+    for (const target of targets) {
+      target.swapping = false;
+      target.committed = false;
+    }
   }
 }
 

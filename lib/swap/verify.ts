@@ -5,15 +5,13 @@ import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
+import { inspect } from '../internal/node-util.js';
 import { type Steps, step } from '../internal/steps.js';
 import { callsEnd, idle } from './drain.js';
 import { exchange } from './exchange.js';
 import { expired, type Limit, within } from './limit.js';
-import type { SwapOptions } from './plan.js';
+import type { Verify } from './plan.js';
 import { SwapTarget } from './target.js';
-
-/** Judges the candidate's functions: throwing, rejecting or returning `false` refuses the candidate. */
-type Verify<D extends Definitions> = NonNullable<SwapOptions<D>['verify']>;
 
 /**
  * Loads the candidate beside the running image, lets the program judge its functions, and unmaps it again. A judgement
@@ -35,7 +33,7 @@ export function* verify<D extends Definitions>(
       () => trial.judgeNow(judge),
       () => trial.judge(judge, limit),
     );
-    if (verdict === false) throw new Error('it returned false');
+    if (verdict !== true && verdict !== undefined) throw new Error(wrongVerdict(verdict));
   } catch (cause) {
     refusal = refused(candidate, cause);
   }
@@ -47,6 +45,20 @@ export function* verify<D extends Definitions>(
   if (refusal === undefined) return trial.spare;
   if (trial.spare !== undefined) candidate.giveUp(trial.spare);
   throw refusal;
+}
+
+function wrongVerdict(verdict: unknown): string {
+  const returned = `it returned ${inspect(verdict, { depth: 0 })}`;
+  return verdict === false ? returned : `${returned}; true or nothing takes the candidate`;
+}
+
+/**
+ * Gives up the image that {@link verify} left open, once the next one runs. The loader has returned the same image for
+ * that, or not.
+ */
+export function endTrial(spare: Image, { candidate, image }: Generation): void {
+  if (spare.facts.loaderName === image.facts.loaderName) spare.close(false);
+  else candidate.giveUp(spare);
 }
 
 /** A trial of the candidate. */
@@ -80,7 +92,7 @@ class Trial<D extends Definitions> {
     const verdict = judge(this.functions);
     if (isThenable(verdict)) {
       Promise.resolve(verdict).catch(() => {}); // an unhandled rejection would end the process
-      throw new Error('it returned a promise, which only swap() waits for');
+      throw new Error('it returned a promise, which only swap() and openAsync() wait for');
     }
     if (this.#image.callsInFlight > 0) throw new Error('it left calls in flight');
     return verdict;

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import type { Definitions } from '../call/types.js';
 import { FileWatch, type FileWatchOptions } from '../files/file-watch.js';
 import { argumentTypeError, SoError } from '../internal/errors.js';
-import { checkOptions, flag, milliseconds } from '../internal/options.js';
+import { flag, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import type { SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 
@@ -44,18 +44,20 @@ export interface Watched {
   ended(watch: Watch): void;
 }
 
+const watchKeys: Keys<WatchOptions> = { settle: true, persistent: true, poll: true, swap: true };
+
 /**
  * Checks the options of a watch, without those of its swaps.
  *
- * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
  */
-export function checkWatchOptions(options: FileWatchOptions): FileWatchOptions {
-  checkOptions(options);
-  const { persistent, poll, settle } = options;
+export function readWatchOptions(options: unknown): FileWatchOptions & { readonly swap: unknown } {
+  const { persistent, poll, settle, swap } = readOptions('options', options, watchKeys);
   return {
     persistent: flag('options.persistent', persistent),
     settle: milliseconds('options.settle', settle, 50),
     ...(poll === undefined ? {} : { poll: interval(poll) }),
+    swap,
   };
 }
 
