@@ -38,7 +38,7 @@ const cases: Record<string, string> = {
 
 function handwritten(): Calls {
   const place = fileURLToPath(new URL('handwritten', import.meta.url));
-  const nodeGyp = fileURLToPath(new URL('../tools/node-gyp.js', import.meta.url));
+  const nodeGyp = fileURLToPath(new URL('../tools/gyp.js', import.meta.url));
   const build = ['configure', 'build', '--loglevel=warn', '-C', place];
   const { status, stderr } = spawnSync(process.execPath, [nodeGyp, ...build], { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);

@@ -1,6 +1,7 @@
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { flag, type Keys, readOptions, shortened, type Unchecked } from '../internal/options.js';
 import type { EncodedSignature } from '../native/types.js';
+import { similarType } from './similar-types.js';
 import type { Definition, Definitions } from './types.js';
 
 /** The types in the order of the enum Type in native/core/call/signature.h. */
@@ -50,6 +51,8 @@ const typeCodes = new Map<unknown, number>([
     ([short, name]) => [short, typeNames.indexOf(name)] as const,
   ),
 ]);
+
+const shortList = Object.keys(shortSpellings).join(', ');
 
 /** C guarantees 127 arguments (C17, 5.2.4.1). A call puts them on the stack, which may be small in a worker. */
 const maxArguments = 1024;
@@ -161,7 +164,7 @@ export function signatureKey(symbol: string, definition: Definition): string {
 function returnCode(name: string, type: unknown): number {
   const code = typeCodes.get(type);
   if (code !== undefined) return code;
-  throw argumentValueError(`${name}.return`, `must be a type: ${typeNames.join(', ')}`, type);
+  throw argumentValueError(`${name}.return`, mustBeType(typeNames, type), type);
 }
 
 function argumentCodes(name: string, types: unknown): number[] {
@@ -179,9 +182,15 @@ function argumentCodes(name: string, types: unknown): number[] {
     const reason =
       code === 0
         ? "must not be 'void'; the array of a function without arguments is empty"
-        : `must be a type: ${typeNames.slice(1).join(', ')}`;
+        : mustBeType(typeNames.slice(1), type);
     throw argumentValueError(`${name}.arguments[${index}]`, reason, type);
   });
+}
+
+function mustBeType(names: readonly string[], received: unknown): string {
+  const similar = similarType(received, (name) => typeCodes.has(name));
+  const hint = similar === undefined ? '' : `; '${similar}' may be meant`;
+  return `must be a type: ${names.join(', ')}; in short: ${shortList}${hint}`;
 }
 
 /** Refuses arrays, maps, buffers, promises and whatever else holds no properties. A module may hold definitions. */

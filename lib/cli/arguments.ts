@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { UsageError } from './usage-error.js';
 
@@ -42,6 +43,11 @@ export function readArguments<const O extends Options>(
   const [surplus] = positionals.slice(operands.length);
   if (surplus !== undefined) throw new UsageError(`unexpected argument '${surplus}'; see --help`);
   return { values: values as Values<O>, operands: positionals };
+}
+
+/** Returns the path of the operand LIB: of a file in the current directory, also by its bare name, or a name to search for. */
+export function libraryOperand(text = ''): string {
+  return !text.includes('/') && existsSync(text) ? `./${text}` : text;
 }
 
 /**

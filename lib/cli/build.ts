@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readArguments } from './arguments.js';
@@ -8,7 +8,7 @@ const usage = `usage: soswap build
 
 Compiles the addon of soswap from the sources in the package, for this system and this Node.js. This is necessary only
 where no binary of the package loads: with musl, or with a glibc older than 2.28. The build needs g++, cc, make and
-python3; $CXX, $CC and $PYTHON name other commands. npm downloads node-gyp for the build.
+python3; $CXX, $CC and $PYTHON name other commands. npm downloads node-gyp and node-addon-api for the build.
 
   -h, --help   this help
 
@@ -16,9 +16,6 @@ exit codes: 0 built; 1 a command is missing or the build failed; 2 wrong usage
 
 example: soswap build
 `;
-
-/** node-gyp 13 needs Node.js 22. */
-const nodeGyp = 'node-gyp@^12.4.0';
 
 export async function run(args: string[]): Promise<void> {
   if (readArguments(args, usage, [], {}) === undefined) return;
@@ -28,13 +25,26 @@ export async function run(args: string[]): Promise<void> {
     const install = 'on Debian: apt-get install g++ make python3';
     throw new Error(`cannot build without ${missing.join(', ')}; ${install}`);
   }
-  const root = dirname(fileURLToPath(import.meta.resolve('soswap/package.json')));
-  const build = ['node', join(root, 'tools/node-gyp.js'), 'rebuild'];
+  const manifest = fileURLToPath(import.meta.resolve('soswap/package.json'));
+  const root = dirname(manifest);
+  const { devDependencies } = JSON.parse(readFileSync(manifest, 'utf8'));
+  const packages = ['node-gyp', 'node-addon-api'].map(
+    (name) => `--package=${name}@${devDependencies[name]}`,
+  );
+  const work = join(root, 'build/work');
+  const build = ['node', join(root, 'tools/gyp.js'), '--in', work, 'rebuild'];
   // Another compiler may give other warnings, which must not fail the build of a user.
   process.env.CXXFLAGS = `${CXXFLAGS} -Wno-error`;
-  await execute(root, 'npm', 'exec', '--yes', `--package=${nodeGyp}`, '--', ...build);
+  const addon = join(root, 'build/Release/soswap.node');
+  try {
+    await execute(root, 'npm', 'exec', '--yes', ...packages, '--', ...build);
+    mkdirSync(dirname(addon), { recursive: true });
+    renameSync(join(work, 'build/Release/soswap.node'), addon);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
   await import('../index.js'); // throws if the new addon does not load
-  process.stdout.write(`built ${join(root, 'build/Release/soswap.node')}\n`);
+  process.stdout.write(`built ${addon}\n`);
 }
 
 /** Checks whether $PATH leads to a command. The text may include flags: `ccache g++`. */

@@ -11,7 +11,7 @@ export type Signature = Required<Pick<Definition, 'arguments' | 'return'>>;
  * @throws {UsageError} The text is not a signature.
  */
 export function parseSignature(text: string): Signature {
-  const [, result, list = ''] = /^\s*(\w+)\s*(?:\(([^()]*)\))?\s*$/.exec(text) ?? [];
+  const [, result, list = ''] = /^\s*(\w[\w *]*?)\s*(?:\(([^()]*)\))?\s*$/.exec(text) ?? [];
   if (result === undefined) {
     throw new UsageError(`--signature must be like 'int32(int32, double)'. Received '${text}'`);
   }

@@ -1,15 +1,16 @@
 import { inspect, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
+import { addonAdvice } from '../internal/errors.js';
 import { pad } from '../internal/table.js';
 import type { SoDependency } from '../native/types.js';
-import { readArguments } from './arguments.js';
+import { libraryOperand, readArguments } from './arguments.js';
 import { bold, dim, green, red, yellow } from './colors.js';
 import { table } from './table.js';
 
 const usage = `usage: soswap inspect LIB [--json] [--symbols]
 
 Prints the properties of a library, and whether its image can be unmapped after a swap. It reads the file and does
-not load it, so that no code of the library runs. LIB is a path, or a bare name like libz.so.1, which is searched for as
-dlopen(3) does.
+not load it, so that no code of the library runs. LIB is a path, or a bare name like libz.so.1: a file in the current
+directory, or else what dlopen(3) finds.
 
       --json      output of all properties and symbols as one JSON object
       --symbols   output of every export and import
@@ -28,7 +29,7 @@ export async function run(args: string[]): Promise<void> {
     symbols: { type: 'boolean' },
   });
   if (parsed === undefined) return;
-  const info = inspect(parsed.operands[0] ?? '');
+  const info = inspect(libraryOperand(parsed.operands[0]));
   const { json, symbols } = parsed.values;
   process.stdout.write(json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
   if (symbols && !json) process.stdout.write(symbolTables(info));
@@ -49,6 +50,7 @@ function describe(info: SoInfo): string {
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
     ['program', programLines(info)],
+    ...(info.addonSymbol === null ? [] : [addonField(info.addonSymbol)]),
     ['SoHandle', verdictLines(info.unload)],
     ['dlclose(3)', verdictLines(info.plain)],
   ];
@@ -59,6 +61,7 @@ function describe(info: SoInfo): string {
   return `${bold(info.path)}\n${lines.map((line) => `  ${line}\n`).join('')}`;
 }
 
+const addonField = (symbol: string): [string, string[]] => ['addon', [yellow(addonAdvice(symbol))]];
 const list = (lines: readonly string[]) => (lines.length > 0 ? lines : [dim('none')]);
 const number = (value: number) => value.toLocaleString('en');
 

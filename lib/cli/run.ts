@@ -4,7 +4,7 @@ import { SoError } from '../internal/errors.js';
 import { withJson } from '../internal/json.js';
 import type { SwapReport } from '../swap/report.js';
 import { swapOnSignal } from '../triggers/signals.js';
-import { readArguments, wholeNumber } from './arguments.js';
+import { libraryOperand, readArguments, wholeNumber } from './arguments.js';
 import { parseSignature, parseValues } from './call-arguments.js';
 import { green, red, yellow } from './colors.js';
 import { exitOnSignal } from './exit-on-signal.js';
@@ -58,7 +58,9 @@ export async function run(args: string[]): Promise<void> {
   const settle = wholeNumber('settle', values.settle, 50);
   const poll = wholeNumber('poll', values.poll, undefined, 1);
 
-  const handle: SoHandle = SoHandle.open(path, { [symbol]: { ...signature, nonblocking: true } });
+  const handle: SoHandle = SoHandle.open(libraryOperand(path), {
+    [symbol]: { ...signature, nonblocking: true },
+  });
   const call = handle.functions[symbol];
   const print = values.json ? printJson : printText;
   handle.on('swap', (swap) => print({ swap }));

@@ -7,7 +7,7 @@ import { withJson } from '../internal/json.js';
 import { longestTimer } from '../internal/options.js';
 import { runAsync } from '../internal/steps.js';
 import type { SnapshotFacts } from '../native/types.js';
-import { readArguments, wholeNumber } from './arguments.js';
+import { libraryOperand, readArguments, wholeNumber } from './arguments.js';
 import { exitOnSignal } from './exit-on-signal.js';
 import { ShellCommand } from './shell-command.js';
 
@@ -39,7 +39,7 @@ export async function run(args: string[]): Promise<void> {
   const { exec, json } = parsed.values;
   const settle = wholeNumber('settle', parsed.values.settle, 50);
   const poll = wholeNumber('poll', parsed.values.poll, undefined, 1);
-  const path = libraryPath(parsed.operands[0]);
+  const path = libraryPath(libraryOperand(parsed.operands[0]));
   let known = await take(path);
 
   let command: ShellCommand | undefined;

@@ -87,6 +87,12 @@ export interface SoInfo {
   /** The names that the program exports too. */
   readonly programNames: ProgramNames;
   /**
+   * The symbol that makes the library an addon of Node.js, which `require()` loads and never unloads: it exports
+   * `napi_register_module_v1` or `node_register_module_v…`, or imports `napi_module_register` or `node_module_register`.
+   * `null` for every other library.
+   */
+  readonly addonSymbol: string | null;
+  /**
    * The error of {@link SoHandle.open} with default options, for a missing dependency, an undefined symbol or a replaced
    * dependency; `null` if the library is accepted. The constructors of the library may fail all the same.
    */
@@ -118,7 +124,7 @@ export function inspect(path: string | URL): SoInfo {
     const native = source.library.inspect(candidate.facts.id);
     const { buildId, size, unmapHazards } = candidate.facts;
     const { machine, soname, memorySize, runpath, rpath } = native;
-    const { dependencies, exports, imports, programNames } = native;
+    const { dependencies, exports, imports, programNames, addonSymbol } = native;
     const refusal = refusalOf(source.path, native);
     const isOfCLibrary = candidate.facts.cLibrary === 'own';
     const hazards = (...all: (readonly RetainReason[])[]) =>
@@ -139,6 +145,7 @@ export function inspect(path: string | URL): SoInfo {
       exports,
       imports,
       programNames,
+      addonSymbol,
       refusal,
       plain: verdictOf(hazards(unmapHazards, native.dependencyHazards), obstaclesTo(true)),
       unload:

@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 
 /**
@@ -12,7 +13,16 @@ import { native } from '../native/addon.js';
  */
 export function libraryPath(path: unknown): string {
   const text = pathText('path', path);
-  return text.includes('/') ? resolve(text) : native.findLibrary(text);
+  return text.includes('/') ? resolve(text) : search(text);
+}
+
+function search(name: string): string {
+  try {
+    return native.findLibrary(name);
+  } catch (error) {
+    if (!(error instanceof SoError) || !existsSync(name)) throw error;
+    throw error.with(`the path of the file in the current directory is './${name}'`, 'unchanged');
+  }
 }
 
 /**

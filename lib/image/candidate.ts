@@ -4,6 +4,7 @@ import {
   cLibrary,
   missingSymbols,
   replacedDependencies,
+  type SoError,
   undefinedSymbols,
 } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
@@ -65,7 +66,11 @@ export class Candidate {
       if (requirements !== undefined && facts.cLibrary === 'foreign') {
         throw cLibrary(path, 'load', 'a process cannot run two; open it by its bare name');
       }
-      if (facts.resolution !== null) assertResolved(path, facts.resolution);
+      if (facts.resolution !== null) {
+        const { missing } = facts.resolution;
+        if (missing.length > 0) throw candidate.lacks(missing);
+        assertResolved(path, facts.resolution);
+      }
     } catch (error) {
       candidate.release();
       throw error;
@@ -203,6 +208,13 @@ export class Candidate {
     this.source.library.releaseSnapshot(this.facts.id);
   }
 
+  /** Creates the error that says that it lacks these symbols. */
+  lacks(symbols: readonly string[]): SoError {
+    const { path, library } = this.source;
+    const hints = symbols.map((symbol) => library.nameHints(this.facts.id, symbol));
+    return missingSymbols(path, symbols, hints);
+  }
+
   /** What became of the file since this candidate was taken from it. */
   get file(): FileComparison {
     this.#file ??= new FileComparison(this.source, this.facts);
@@ -216,10 +228,9 @@ function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
   return [table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, closingImage, closesAll];
 }
 
-/** Throws what binding would find wrong. */
+/** Throws what the loader would find wrong. */
 export function assertResolved(path: string, resolution: Resolution): void {
-  const { missing, undefined: absent, replaced } = resolution;
-  if (missing.length > 0) throw missingSymbols(path, missing);
+  const { undefined: absent, replaced } = resolution;
   if (absent.length > 0) throw undefinedSymbols(path, absent);
   if (replaced.length > 0) throw replacedDependencies(path, replaced);
 }

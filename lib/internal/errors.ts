@@ -1,4 +1,4 @@
-import type { UndefinedSymbol } from '../native/types.js';
+import type { NameHints, UndefinedSymbol } from '../native/types.js';
 import { inspect } from './node-util.js';
 
 /**
@@ -202,11 +202,38 @@ export function stillLoaded(
   return new SoError('ERR_SOSWAP_STILL_LOADED', message, path);
 }
 
-/** Creates the error of a library that lacks symbols of the definitions. */
-export function missingSymbols(path: string, names: readonly string[]): SoError {
+/**
+ * Creates the error of a library that lacks symbols of the definitions.
+ *
+ * @param hints What the library has instead, for each name.
+ */
+export function missingSymbols(
+  path: string,
+  names: readonly string[],
+  hints: readonly NameHints[] = [],
+): SoError {
   const list = names.join(', ');
   const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
-  return new SoError('ERR_SOSWAP_MISSING_SYMBOL', `cannot use '${path}': ${text}`, path, names[0]);
+  const message = `cannot use '${path}': ${text}${cureOf(hints)}`;
+  return new SoError('ERR_SOSWAP_MISSING_SYMBOL', message, path, names[0]);
+}
+
+function cureOf(hints: readonly NameHints[]): string {
+  const mangled = hints.flatMap((each) => each.mangled);
+  if (mangled.length > 0) {
+    const found = `the library exports the C++ function ${mangled.join(', ')}`;
+    return `; ${found}: declare it extern "C", or use the mangled name`;
+  }
+  const addonSymbol = hints[0]?.addonSymbol ?? null;
+  return addonSymbol === null ? '' : `; ${addonAdvice(addonSymbol)}`;
+}
+
+/** What to do with a library that is an addon because of this symbol. */
+export function addonAdvice(symbol: string): string {
+  return (
+    `the file is a Node.js addon, because of its symbol ${symbol}: require() loads it, and nothing unloads it; ` +
+    'to swap C functions, build them as a shared object of their own'
+  );
 }
 
 /** Creates the error of a library whose dependencies were replaced while the old ones are loaded. */

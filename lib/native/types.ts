@@ -190,6 +190,14 @@ export interface Resolution {
   readonly replaced: readonly string[];
 }
 
+/** What may be meant by a name that a library does not export. */
+export interface NameHints {
+  /** The mangled names of the C++ functions of that name that the library exports. */
+  readonly mangled: readonly string[];
+  /** See {@link SoInfo.addonSymbol}. */
+  readonly addonSymbol: string | null;
+}
+
 /** The properties of a file, which native/binding/inspect_wrap.cc reads and lib/facts/inspect.ts documents. */
 export interface NativeInspection {
   readonly machine: string;
@@ -221,6 +229,7 @@ export interface NativeInspection {
   /** The dependencies that stay, and bind symbols to the first image. */
   readonly bindingDependencies: readonly RetainReason[];
   readonly programNames: ProgramNames;
+  readonly addonSymbol: string | null;
   /** The error that loading the library has; `null` if all dependencies are found. */
   readonly missingDependency: Error | null;
   /** The other problems that loading the library would have. */
@@ -233,6 +242,7 @@ export interface NativeLibrary {
   takeSnapshotAsync(file: string, ...needs: Needs | []): Promise<SnapshotFacts>;
   /** Returns the properties of the file, without loading it. */
   inspect(snapshot: number): NativeInspection;
+  nameHints(snapshot: number, name: string): NameHints;
   /** Checks whether the file of the library has the same bytes as the snapshot. */
   stillInFile(snapshot: number): boolean;
   stillInFileAsync(snapshot: number): Promise<boolean>;

@@ -7,7 +7,7 @@ import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
 import { Ending } from '../internal/ending.js';
-import { missingSymbols, SoError } from '../internal/errors.js';
+import { SoError } from '../internal/errors.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
 import type { SwapDefaults } from './plan.js';
@@ -77,7 +77,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const copy = copyDefinition(symbol, definition); // its getters may swap or close
     const image = this.#loadedImage;
     const present = image.symbol(symbol) !== undefined;
-    if (!present && !copy.optional) throw missingSymbols(this.path, [symbol]);
+    if (!present && !copy.optional) throw this.running.candidate.lacks([symbol]);
     const call = this.table.bind(symbol, copy);
     if (present) this.table.publish(symbol, call);
     return { call, present };
@@ -88,7 +88,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     checkSymbolName(symbol);
     const image = this.#loadedImage;
     const address = image.symbol(symbol);
-    if (address === undefined) throw missingSymbols(this.path, [symbol]);
+    if (address === undefined) throw this.running.candidate.lacks([symbol]);
     return address;
   }
 

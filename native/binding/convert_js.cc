@@ -6,6 +6,10 @@ Napi::Value ToString(Napi::Env env, std::string_view text) {
   return Napi::String::New(env, text.data(), text.size());
 }
 
+Napi::Value StringOrNull(Napi::Env env, const std::optional<std::string>& text) {
+  return text ? ToString(env, *text) : env.Null();
+}
+
 Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings) {
   Napi::Array array = Napi::Array::New(env, strings.size());
   for (uint32_t index = 0; index < strings.size(); ++index)

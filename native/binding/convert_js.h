@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@ namespace soswap {
 
 // A Value, because Object::Set() would turn a String into a std::string first.
 Napi::Value ToString(Napi::Env env, std::string_view text);
+Napi::Value StringOrNull(Napi::Env env, const std::optional<std::string>& text);
 Napi::Array ToArray(Napi::Env env, const std::vector<std::string>& strings);
 
 // As lib/image/image-info.ts: RetainReason[].

@@ -11,16 +11,13 @@
 #include "binding/js_error.h"
 #include "core/bind/bound_imports.h"
 #include "core/bind/own_first.h"
+#include "core/elf/name_hints.h"
 #include "core/loader/kept_objects.h"
 #include "core/resolve/resolution.h"
 #include "core/tracking/tracking.h"
 
 namespace soswap {
 namespace {
-
-Napi::Value StringOrNull(Napi::Env env, const std::optional<std::string>& text) {
-  return text ? Napi::String::New(env, *text) : env.Null();
-}
 
 const char* NameOf(ElfType type) {
   switch (type) {
@@ -159,6 +156,7 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   object["imports"] = Imports(env, taken.elf);
   object["dependencies"] = Dependencies(env, resolution);
   object["programNames"] = ProgramNames(env, taken.elf, resolution);
+  object["addonSymbol"] = StringOrNull(env, AddonSymbol(taken.elf));
   object["missingDependency"] = env.Null();
   object["resolution"] = env.Null();
   try {

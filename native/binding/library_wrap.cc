@@ -15,6 +15,7 @@
 #include "core/base/unnamed_file.h"
 #include "core/bind/loader_functions.h"
 #include "core/bind/own_first.h"
+#include "core/elf/name_hints.h"
 #include "core/resolve/c_library.h"
 
 namespace soswap {
@@ -105,7 +106,7 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["size"] = static_cast<double>(source.size);
   facts["mtimeNs"] = Napi::BigInt::New(env, source.mtime_ns);
   facts["ctimeNs"] = Napi::BigInt::New(env, source.ctime_ns);
-  facts["buildId"] = build_id ? Napi::String::New(env, *build_id) : env.Null();
+  facts["buildId"] = StringOrNull(env, build_id);
   facts["descriptor"] = inspected.snapshot->descriptor();
   facts["ownFirst"] = taken.own_first;
   facts["staysMapped"] = StaysMapped(inspected.unload);
@@ -158,6 +159,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
       {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
        InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
        InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+       InstanceMethod<&LibraryWrap::NameHints>("nameHints"),
        InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
        InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
        InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
@@ -212,6 +214,19 @@ Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::Inspect(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   return Translating(env, [&] { return soswap::Inspect(env, *objects_->snapshots.Get(info[0])); });
+}
+
+// nameHints(snapshot, name): what may be meant by a name that the library does not export.
+Napi::Value LibraryWrap::NameHints(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string name = info[1].As<Napi::String>();
+  return Translating(env, [&] {
+    const ElfFile& elf = objects_->snapshots.Get(info[0])->elf;
+    Napi::Object hints = Napi::Object::New(env);
+    hints["mangled"] = ToArray(env, MangledNames(elf, name));
+    hints["addonSymbol"] = StringOrNull(env, AddonSymbol(elf));
+    return hints;
+  });
 }
 
 // stillInFile(snapshot)

@@ -35,6 +35,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
+  Napi::Value NameHints(const Napi::CallbackInfo& info);
   Napi::Value StillInFile(const Napi::CallbackInfo& info);
   Napi::Value StillInFileAsync(const Napi::CallbackInfo& info);
   void ReleaseSnapshot(const Napi::CallbackInfo& info);
