@@ -204,8 +204,9 @@ export function stillLoaded(
 
 /** Creates the error of a library that lacks symbols of the definitions. */
 export function missingSymbols(path: string, names: readonly string[]): SoError {
-  const list = names.join(', ');
-  const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
+  const once = [...new Set(names)];
+  const list = once.join(', ');
+  const text = once.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
   return new SoError('ERR_SOSWAP_MISSING_SYMBOL', `cannot use '${path}': ${text}`, path, names[0]);
 }
 

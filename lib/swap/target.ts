@@ -1,5 +1,6 @@
 import type { FunctionTable } from '../call/function-table.js';
 import { checkSymbolName, copyDefinition } from '../call/signature.js';
+import { SymbolReference, type SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { Definition, Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
@@ -7,6 +8,7 @@ import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
 import { missingSymbols, SoError } from '../internal/errors.js';
+import { checkOptions, flag } from '../internal/options.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
 
@@ -20,6 +22,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
   exchanging = false;
   /** What became of the last image. */
   closeResult: CloseResult = { unmapped: false, retained: [] };
+  /** Called when it was closed. */
+  onClosed: ((result: CloseResult) => void) | undefined;
   /** A swap that is prepared and waits for its commit. */
   prepared: { readonly takeBack: TakeBack } | undefined;
   #lastNumber = 0;
@@ -63,12 +67,26 @@ export class SwapTarget<D extends Definitions = Definitions> {
   bind(symbol: string, definition: Definition): { call: BoundFunction; present: boolean } {
     checkSymbolName(symbol);
     const copy = copyDefinition(symbol, definition); // its getters may swap or close
-    const image = this.#loadedImage;
-    const present = image.symbol(symbol) !== undefined;
-    if (!present && !copy.optional) throw missingSymbols(this.path, [symbol]);
+    const present = this.#has(symbol, copy.optional);
     const call = this.table.bind(symbol, copy);
     if (present) this.table.publish(symbol, call);
     return { call, present };
+  }
+
+  /** Refers to one more symbol. */
+  refer(symbol: string, options: SymbolReferenceOptions): SymbolReference {
+    checkSymbolName(symbol);
+    checkOptions(options);
+    const optional = flag('options.optional', options.optional);
+    this.#has(symbol, optional);
+    return new SymbolReference(symbol, optional, this.table.references);
+  }
+
+  /** Whether the running image has a symbol. @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`: it must have it, and has not. */
+  #has(symbol: string, optional = false): boolean {
+    const present = this.#loadedImage.symbol(symbol) !== undefined;
+    if (!present && !optional) throw missingSymbols(this.path, [symbol]);
+    return present;
   }
 
   /** The address of a symbol in the running image. */
@@ -100,6 +118,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
     candidate.release();
     sweep();
     this.closeResult = { unmapped: retained.length === 0, retained };
+    this.table.references.announce();
+    this.onClosed?.(this.closeResult);
     return this.closeResult;
   }
 
