@@ -8,6 +8,11 @@
  */
 
 export type {
+  EnteredCall,
+  SymbolReference,
+  SymbolReferenceOptions,
+} from './call/symbol-reference.js';
+export type {
   ArgumentType,
   ArgumentTypes,
   BoundFunctions,

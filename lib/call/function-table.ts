@@ -1,6 +1,7 @@
 import { argumentValueError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { BoundFunction, NativeLibrary, NativeSlots } from '../native/types.js';
+import { References } from './references.js';
 import { encodeSignature, signatureKey } from './signature.js';
 import type { BoundFunctions, Definition, Definitions } from './types.js';
 
@@ -13,16 +14,19 @@ interface Binding {
 /** The bound functions of one path. All of them point into one image. */
 export class FunctionTable<D extends Definitions = Definitions> {
   readonly functions: BoundFunctions<D> = Object.create(null);
+  /** What code refers to that calls symbols by their addresses. */
+  readonly references: References;
 
   readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
-  /** Every function is published, and the last image has all of them. */
   readonly #holders = new Set<object>();
+  /** Every function is published, and the last image has all of them. */
   #complete = false;
 
   /** Binds the functions, of copied definitions. Calls throw until the first exchange. */
   constructor({ path, library }: { path: string; library: NativeLibrary }, definitions: D) {
     this.#slots = new native.Slots(path, library);
+    this.references = new References(this.#slots);
     for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
   }
 
@@ -87,18 +91,21 @@ export class FunctionTable<D extends Definitions = Definitions> {
     this.#slots.close();
   }
 
-  /** Makes new nonblocking calls wait until every holder has called {@link release}. */
+  /** Makes new calls that can wait do so until every holder has called {@link release}. */
   hold(holder: object): void {
     this.#holders.add(holder);
     this.#slots.hold();
+    this.references.hold();
   }
 
   /** Starts the calls that wait, or refuses them if the table is closed. */
   release(holder: object): void {
-    if (this.#holders.delete(holder) && this.#holders.size === 0) this.#slots.release();
+    if (!this.#holders.delete(holder) || this.#holders.size > 0) return;
+    this.#slots.release();
+    this.references.release();
   }
 
-  /** Resolves when the next nonblocking call has settled. */
+  /** Resolves when the next call has settled that is not blocking. */
   nextSettled(): Promise<void> {
     return this.#slots.nextSettled();
   }

@@ -1,4 +1,4 @@
-import type { ImageInfo } from '../image/image-info.js';
+import type { CloseResult, ImageInfo } from '../image/image-info.js';
 import type { SoError } from '../internal/errors.js';
 import type { SwapReport } from '../swap/report.js';
 
@@ -13,6 +13,8 @@ export interface HandleEvents {
   swap: [report: SwapReport];
   /** A retained image of an earlier generation was unmapped after all: its threads have ended, say. */
   unmapped: [image: ImageInfo];
+  /** The handle was closed. */
+  close: [result: CloseResult];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }

@@ -1,4 +1,3 @@
-import type { BoundFunction } from '../native/types.js';
 import type { Turns } from '../swap/turns.js';
 
 /** What the registry, and code that goes through the open handles, needs of a handle. */
@@ -20,8 +19,8 @@ export function turnsOf(handle: object): Turns | undefined {
   return turnsOfHandles.get(handle);
 }
 
-// A program may keep nothing but one bound function; its handle must live as long, to be swapped.
-const handleOf = new WeakMap<BoundFunction, RegisteredHandle>();
+// A program may keep nothing but one bound function or reference; its handle must live as long, to be swapped.
+const handleOf = new WeakMap<object, RegisteredHandle>();
 
 export function* openHandles(): Generator<RegisteredHandle> {
   for (const reference of handles) {
@@ -46,6 +45,6 @@ export function removeHandle(handle: RegisteredHandle): void {
   forget.unregister(reference);
 }
 
-export function keepAlive(call: BoundFunction, handle: RegisteredHandle): void {
-  handleOf.set(call, handle);
+export function keepAlive(part: object, handle: RegisteredHandle): void {
+  handleOf.set(part, handle);
 }

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { copyDefinitions } from '../call/signature.js';
+import type { SymbolReference, SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../call/types.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
 import type { CloseResult, ImageInfo } from '../image/image-info.js';
@@ -113,6 +114,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#target = target;
     this.#turns = new Turns(target);
     addHandle(this, this.#turns as Turns);
+    target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
     target.source.retained.onUnmapped = (info) =>
       throwLater(() => self.deref()?.emit('unmapped', info));
@@ -163,6 +165,27 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   getSymbol(symbol: string): bigint {
     return this.#target.addressOf(symbol);
+  }
+
+  /**
+   * Refers to a symbol for code that calls it by its address, as another FFI does: the reference has the address in the
+   * current image after every swap, and counts calls as in flight. The entry `soswap/koffi` is made of it.
+   *
+   * @param symbol The name of a function or a variable.
+   * @returns A reference that may be kept.
+   * @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL` unless `optional`, `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`.
+   *
+   * @example
+   * const quote = price.symbolReference('quote');
+   * await price.swap();
+   * console.log(quote.address === price.getSymbol('quote')); // true
+   */
+  symbolReference(symbol: string, options: SymbolReferenceOptions = {}): SymbolReference {
+    reserveStack();
+    const reference = this.#target.refer(symbol, options);
+    keepAlive(reference, this);
+    return reference;
   }
 
   /**

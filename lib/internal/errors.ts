@@ -212,8 +212,9 @@ export function missingSymbols(
   names: readonly string[],
   hints: readonly NameHints[] = [],
 ): SoError {
-  const list = names.join(', ');
-  const text = names.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
+  const once = [...new Set(names)];
+  const list = once.join(', ');
+  const text = once.length === 1 ? `symbol ${list} is absent` : `symbols are absent: ${list}`;
   const message = `cannot use '${path}': ${text}${cureOf(hints)}`;
   return new SoError('ERR_SOSWAP_MISSING_SYMBOL', message, path, names[0]);
 }

@@ -286,6 +286,11 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
 /** Whether an exchange closes the previous image before it opens the next one: `if-unused`: unless code of it may still run. */
 export type Closing = 'none' | 'if-unused' | 'in-any-case';
 
+/** An Int32Array over one number in memory of the addon. */
+export interface NativeNumber {
+  0: number;
+}
+
 /** The bound functions of one handle, and the image that they run; native/binding/call/slots_wrap.h. */
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
@@ -300,6 +305,24 @@ export interface NativeSlots {
   release(): void;
   /** Resolves when the next nonblocking call has settled. */
   nextSettled(): Promise<void>;
+  /** Resolves what {@link nextSettled} returned: a call that was counted in {@link calls} has settled. */
+  settled(): void;
+  /** Adds a slot without a function, for code that calls the symbol by its address. Returns its number. */
+  refer(symbol: string, optional: boolean): number;
+  /** Returns the address that a slot has now. */
+  addressOf(slot: number): bigint | undefined;
+  /** Throws the reason why a slot has no address. */
+  refuse(slot: number): void;
+  /**
+   * Returns the number of changes of what the slots point at, in memory of the addon, so that looking costs next to nothing:
+   * an address is good as long as it is equal.
+   */
+  changes(): NativeNumber;
+  /**
+   * Returns the number of the calls in flight in the image that runs, in memory of the addon. A caller that counts its own
+   * call in it keeps the image open.
+   */
+  calls(): NativeNumber | undefined;
 }
 
 /** The arguments of one handle in an exchange. */

@@ -54,19 +54,23 @@ export function exchangeAll(parts: readonly ExchangePart[]): Exchange[] {
   }
   // Up to here nothing of this has changed; the next lines call nothing that could fail.
   const committed = opened !== null || all.every(runs);
-  for (const { target, next } of all) {
-    if (committed) target.current = next;
-    target.exchanging = false;
+  if (committed) for (const { target, next } of all) target.current = next;
+  try {
+    for (const [index, part] of all.entries()) settle(part, opened?.[index]);
+    if (!committed) throw failure(all, stray);
+    if (stray !== undefined) rethrowLater(stray);
+    return all.map(({ previous, facts, target, next }) => {
+      next.candidate.opened(next.image);
+      target.table.publishAll(facts.absent);
+      void next.info; // as long as the image is open
+      const missing = [...new Set(facts.absent)];
+      return { previous, missing, pause: process.hrtime.bigint() - began };
+    });
+  } finally {
+    // Listeners may do anything but swap and close what is in an exchange.
+    for (const { target } of all) target.table.references.announce();
+    for (const { target } of all) target.exchanging = false;
   }
-  for (const [index, part] of all.entries()) settle(part, opened?.[index]);
-  if (!committed) throw failure(all, stray);
-  if (stray !== undefined) rethrowLater(stray);
-  return all.map(({ previous, facts, target, next }) => {
-    next.candidate.opened(next.image);
-    target.table.publishAll(facts.absent);
-    void next.info; // as long as the image is open
-    return { previous, missing: facts.absent, pause: process.hrtime.bigint() - began };
-  });
 }
 
 /** A part that has begun. */

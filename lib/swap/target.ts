@@ -1,5 +1,6 @@
 import type { FunctionTable } from '../call/function-table.js';
 import { checkSymbolName, copyDefinition } from '../call/signature.js';
+import { SymbolReference, type SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { Definition, Definitions } from '../call/types.js';
 import type { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
@@ -8,9 +9,12 @@ import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
 import { Ending } from '../internal/ending.js';
 import { SoError } from '../internal/errors.js';
+import { flag, type Keys, readOptions } from '../internal/options.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
 import type { SwapDefaults } from './plan.js';
+
+const referenceKeys: Keys<SymbolReferenceOptions> = { optional: true };
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
@@ -26,6 +30,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
   readonly ending = new Ending();
   /** What became of the last image. */
   closeResult: CloseResult = { unmapped: false, retained: [] };
+  /** Called when it was closed. */
+  onClosed: ((result: CloseResult) => void) | undefined;
   /** A swap that is prepared and waits for its commit. */
   prepared: { readonly takeBack: TakeBack } | undefined;
   #lastNumber = 0;
@@ -75,12 +81,26 @@ export class SwapTarget<D extends Definitions = Definitions> {
   bind(symbol: string, definition: Definition): { call: BoundFunction; present: boolean } {
     checkSymbolName(symbol);
     const copy = copyDefinition(symbol, definition); // its getters may swap or close
-    const image = this.#loadedImage;
-    const present = image.symbol(symbol) !== undefined;
-    if (!present && !copy.optional) throw this.running.candidate.lacks([symbol]);
+    const present = this.#has(symbol, copy.optional);
     const call = this.table.bind(symbol, copy);
     if (present) this.table.publish(symbol, call);
     return { call, present };
+  }
+
+  /** Refers to one more symbol. */
+  refer(symbol: string, options: SymbolReferenceOptions): SymbolReference {
+    checkSymbolName(symbol);
+    const { optional: given } = readOptions('options', options, referenceKeys);
+    const optional = flag('options.optional', given);
+    this.#has(symbol, optional);
+    return new SymbolReference(symbol, optional, this.table.references);
+  }
+
+  /** Whether the running image has a symbol. @throws {SoError} `ERR_SOSWAP_MISSING_SYMBOL`: it must have it, and has not. */
+  #has(symbol: string, optional = false): boolean {
+    const present = this.#loadedImage.symbol(symbol) !== undefined;
+    if (!present && !optional) throw this.running.candidate.lacks([symbol]);
+    return present;
   }
 
   /** The address of a symbol in the running image. */
@@ -113,6 +133,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
     candidate.release();
     sweep();
     this.closeResult = { unmapped: retained.length === 0, retained };
+    this.table.references.announce();
+    this.onClosed?.(this.closeResult);
     return this.closeResult;
   }
 

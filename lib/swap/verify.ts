@@ -7,6 +7,7 @@ import { sweep } from '../image/sweep.js';
 import { SoError } from '../internal/errors.js';
 import { inspect } from '../internal/node-util.js';
 import { type Steps, step } from '../internal/steps.js';
+import { isThenable } from '../internal/thenable.js';
 import { callsEnd, idle } from './drain.js';
 import { exchange } from './exchange.js';
 import { expired, type Limit, within } from './limit.js';
@@ -129,8 +130,4 @@ function refused({ path }: Candidate, cause: unknown): SoError {
   const why = cause instanceof Error ? cause.message : String(cause);
   const message = `cannot use '${path}': verify() refused it: ${why}`;
   return new SoError('ERR_SOSWAP_VERIFY', message, path, undefined, { cause });
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'then' in value;
 }

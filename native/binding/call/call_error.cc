@@ -167,25 +167,24 @@ void ThrowMade(napi_env env, const Details&... details) {
   }
 }
 
-// Why there is nothing to call.
-void ThrowUnavailable(napi_env env, const Slot& slot) {
+}  // namespace
+
+void ThrowUnavailable(napi_env env, const Slot& slot, const std::string& what) {
   const SlotTable& table = *slot.table;
   const std::string& path = table.path();
-  const std::string call = "cannot call " + slot.symbol + "(): ";
+  const std::string cannot = "cannot " + what + ": ";
   switch (table.state()) {
     case SlotTable::State::kClosed:
-      return ThrowMade(env, "ERR_SOSWAP_CLOSED", call + "the handle of '" + path + "' is closed",
+      return ThrowMade(env, "ERR_SOSWAP_CLOSED", cannot + "the handle of '" + path + "' is closed",
                        path, slot.symbol);
     case SlotTable::State::kUnloaded:
-      return ThrowMade(env, "ERR_SOSWAP_NOT_LOADED", call + "'" + path + "' has no image now", path,
-                       slot.symbol);
+      return ThrowMade(env, "ERR_SOSWAP_NOT_LOADED", cannot + "'" + path + "' has no image now",
+                       path, slot.symbol);
     case SlotTable::State::kLoaded:
       return ThrowMade(env, "ERR_SOSWAP_MISSING_SYMBOL",
-                       call + "'" + path + "' no longer has this symbol", path, slot.symbol);
+                       cannot + "'" + path + "' no longer has this symbol", path, slot.symbol);
   }
 }
-
-}  // namespace
 
 void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got) {
   const size_t expected = slot.signature.argument_types.size();
@@ -197,7 +196,7 @@ void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got) {
 
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
   if (slot.address == nullptr) {
-    ThrowUnavailable(env, slot);
+    ThrowUnavailable(env, slot, "call " + slot.symbol + "()");
   } else {
     ThrowArgumentCount(env, slot, argument_count);
   }

@@ -14,6 +14,9 @@ namespace soswap {
 
 void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got);
 
+// There is nothing to use. `what` says what cannot be done: "call add()".
+void ThrowUnavailable(napi_env env, const Slot& slot, const std::string& what);
+
 // Nothing is loaded, or the number of arguments is wrong. The first is looked at first, as in
 // node:ffi.
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count);

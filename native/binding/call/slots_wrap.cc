@@ -8,6 +8,7 @@
 
 #include "binding/addon_data.h"
 #include "binding/call/bound_function.h"
+#include "binding/call/call_error.h"
 #include "binding/call/signature.h"
 #include "binding/convert_js.h"
 #include "binding/js_error.h"
@@ -16,6 +17,22 @@ namespace soswap {
 namespace {
 
 constexpr napi_type_tag kTag{0x52b1d6a09c3f4e87, 0xb7a4c8e1f06d2953};
+
+// An Int32Array of this one number, which lives as long as the array.
+template <typename Owner>
+Napi::Value ArrayOver(Napi::Env env, void* number, std::shared_ptr<Owner> owner) {
+  auto memory = Napi::ArrayBuffer::New(
+      env, number, sizeof(int32_t),
+      [](Napi::Env, void*, std::shared_ptr<Owner>* held) { delete held; },
+      new std::shared_ptr<Owner>(std::move(owner)));
+  return Napi::Int32Array::New(env, 1, memory, 0);
+}
+
+const Slot& SlotAt(const BoundTable& table, const Napi::Value& index) {
+  const Slot* slot = index.IsNumber() ? table.At(index.As<Napi::Number>().Uint32Value()) : nullptr;
+  if (slot == nullptr) throw Napi::TypeError::New(index.Env(), "no such slot");
+  return *slot;
+}
 
 }  // namespace
 
@@ -26,7 +43,11 @@ void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
        InstanceMethod<&SlotsWrap::Close>("close"), InstanceMethod<&SlotsWrap::Hold>("hold"),
        InstanceMethod<&SlotsWrap::Release>("release"),
-       InstanceMethod<&SlotsWrap::NextSettled>("nextSettled")});
+       InstanceMethod<&SlotsWrap::NextSettled>("nextSettled"),
+       InstanceMethod<&SlotsWrap::Settled>("settled"), InstanceMethod<&SlotsWrap::Refer>("refer"),
+       InstanceMethod<&SlotsWrap::AddressOf>("addressOf"),
+       InstanceMethod<&SlotsWrap::Refuse>("refuse"), InstanceMethod<&SlotsWrap::Changes>("changes"),
+       InstanceMethod<&SlotsWrap::Calls>("calls")});
   exports["exchange"] = Napi::Function::New<&SlotsWrap::Exchange>(env, "exchange");
 }
 
@@ -56,6 +77,38 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Slot* slot = table_->Add(info[0].As<Napi::String>(), ReadSignature(info[1]), info[2].ToBoolean());
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
+}
+
+// refer(symbol, optional): the number of a new slot without a function.
+Napi::Value SlotsWrap::Refer(const Napi::CallbackInfo& info) {
+  table_->Add(info[0].As<Napi::String>(), {}, info[1].ToBoolean());
+  return Napi::Number::New(info.Env(), static_cast<double>(table_->size() - 1));
+}
+
+// addressOf(slot): the address; undefined if there is none.
+Napi::Value SlotsWrap::AddressOf(const Napi::CallbackInfo& info) {
+  const Slot& slot = SlotAt(*table_, info[0]);
+  if (slot.address == nullptr) return info.Env().Undefined();
+  return Napi::BigInt::New(info.Env(), reinterpret_cast<uint64_t>(slot.address));
+}
+
+// refuse(slot): throws why there is no address.
+void SlotsWrap::Refuse(const Napi::CallbackInfo& info) {
+  const Slot& slot = SlotAt(*table_, info[0]);
+  ThrowUnavailable(info.Env(), slot, "use " + slot.symbol);
+}
+
+// changes(): how often the slots were pointed elsewhere, as an Int32Array of one number.
+Napi::Value SlotsWrap::Changes(const Napi::CallbackInfo& info) {
+  return ArrayOver(info.Env(), table_->changes().get(), table_->changes());
+}
+
+// calls(): the calls in flight in the current image, the same. Undefined if there is none.
+Napi::Value SlotsWrap::Calls(const Napi::CallbackInfo& info) {
+  if (table_->image() == nullptr) return info.Env().Undefined();
+  std::shared_ptr<CallCount> calls = table_->image()->shared_calls();
+  int32_t* number = calls->number();
+  return ArrayOver(info.Env(), number, std::move(calls));
 }
 
 // Reads lib/native/types.ts: ExchangeRequest, from the argument `first` on.
@@ -197,5 +250,8 @@ void SlotsWrap::Release(const Napi::CallbackInfo&) { table_->Release(); }
 Napi::Value SlotsWrap::NextSettled(const Napi::CallbackInfo& info) {
   return Napi::Value(info.Env(), table_->NextSettled(info.Env()));
 }
+
+// settled(): a call that JavaScript has counted itself has settled.
+void SlotsWrap::Settled(const Napi::CallbackInfo& info) { table_->ResolveSettled(info.Env()); }
 
 }  // namespace soswap

@@ -37,6 +37,12 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   void Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id);
 
   Napi::Value Bind(const Napi::CallbackInfo& info);
+  Napi::Value Refer(const Napi::CallbackInfo& info);
+  Napi::Value AddressOf(const Napi::CallbackInfo& info);
+  void Refuse(const Napi::CallbackInfo& info);
+  Napi::Value Changes(const Napi::CallbackInfo& info);
+  Napi::Value Calls(const Napi::CallbackInfo& info);
+  void Settled(const Napi::CallbackInfo& info);
   static Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Running(const Napi::CallbackInfo& info);
   Napi::Value LastExchange(const Napi::CallbackInfo& info);

@@ -45,6 +45,7 @@ void SlotTable::Commit(std::shared_ptr<Image> image, const SlotAddresses& found)
   image_ = std::move(image);
   calls_ = &image_->calls();
   state_ = State::kLoaded;
+  ++*changes_;
 }
 
 void SlotTable::Detach(State state) noexcept {
@@ -52,6 +53,7 @@ void SlotTable::Detach(State state) noexcept {
   calls_ = &calls_without_image_;
   image_.reset();
   state_ = state;
+  ++*changes_;
 }
 
 }  // namespace soswap

@@ -12,8 +12,8 @@ namespace soswap {
 
 class SlotTable;
 
-// What one bound function points at. Stays at one address for as long as its table lives, so that a
-// call costs one load to find the current code.
+// What one bound function points at, or code that calls a symbol by its address. Stays at one
+// address for as long as its table lives, so that a call costs one load to find the current code.
 struct Slot {
   SlotTable* table;
   std::string symbol;
@@ -42,6 +42,12 @@ class SlotTable {
   // Adds a slot that points into the current image. Its address is null if the symbol is absent.
   Slot* Add(std::string symbol, Signature signature, bool optional);
 
+  // The slot that was added as this one, from 0 on; null if there is none.
+  const Slot* At(size_t index) const noexcept {
+    return index < slots_.size() ? slots_[index].get() : nullptr;
+  }
+  size_t size() const noexcept { return slots_.size(); }
+
   // The symbols of all slots, in their order. Returns one list until a slot is added.
   std::shared_ptr<const RequestedSymbols> Names();
 
@@ -66,6 +72,10 @@ class SlotTable {
   // The calls in flight in the current image.
   CallCount& calls() noexcept { return *calls_; }
 
+  // How often the slots were pointed elsewhere. JavaScript reads it before each call by an address
+  // that it keeps.
+  const std::shared_ptr<uint32_t>& changes() const noexcept { return changes_; }
+
  protected:
   ~SlotTable() = default;
 
@@ -77,6 +87,7 @@ class SlotTable {
   std::shared_ptr<const RequestedSymbols> names_;
   CallCount calls_without_image_;  // of functions at a bare address
   CallCount* calls_ = &calls_without_image_;
+  std::shared_ptr<uint32_t> changes_ = std::make_shared<uint32_t>(0);
 };
 
 }  // namespace soswap

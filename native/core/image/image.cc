@@ -186,7 +186,10 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
 Image::~Image() {
   if (handle_ == nullptr) return;
   try {
-    if (record_->origin.may_unmap) {
+    if (record_->calls.value() > 0) {
+      static_cast<void>(handle_.release());  // first: to make the reason may fail
+      Keep({{"calls-in-flight", "its handle was dropped while calls were in flight in it"}});
+    } else if (record_->origin.may_unmap) {
       Close(false);
     } else {
       static_cast<void>(handle_.release());  // first: to make the reason may fail

@@ -46,7 +46,8 @@ class Image final {
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
 
-  // Closes the image, unless that was done or unmapping it could crash the process.
+  // Closes the image, unless that was done or unmapping it could crash the process: a call that was
+  // never left may still run, say.
   ~Image();
 
   // The address of a symbol in this image or in what it depends on, as dlsym(3) finds it; nothing
@@ -89,6 +90,8 @@ class Image final {
   uintptr_t base() const noexcept { return record_->base; }
   uint64_t copy_size() const noexcept { return record_->origin.copy_size; }
   CallCount& calls() noexcept { return record_->calls; }
+  // The same, for whoever counts calls that may return after the image is gone.
+  std::shared_ptr<CallCount> shared_calls() const noexcept { return {record_, &record_->calls}; }
 
  private:
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
