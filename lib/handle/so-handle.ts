@@ -12,7 +12,7 @@ import {
   throwLater,
   warnIfUnheard,
 } from '../internal/events.js';
-import { runAsync, runSync } from '../internal/steps.js';
+import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { reserveStack } from '../native/stack.js';
 import { loadFirst } from '../swap/first.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
@@ -157,7 +157,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   /**
    * Compares the file at {@link path} with the one that the current image was taken from. A file that was touched, or
-   * overwritten with as many bytes, is read: that holds this thread for about 200 ms for 100 MB.
+   * overwritten with as many bytes, is read: that holds this thread for about 200 ms for 100 MB. A dependency counts too
+   * that the next swap would load anew, and one that is an image which its own handle has replaced.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    *
@@ -165,7 +166,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if (price.status() !== 'current') await price.swap();
    */
   status(): FileStatus {
-    return runSync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runSync(orOverwritten(this.#status()));
+  }
+
+  #status(): Steps<FileStatus> {
+    const { running, source } = this.#target;
+    return running.fileStatus({ order: 'close-first', unload: source.unload });
   }
 
   /**
@@ -175,7 +181,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
-    return runAsync(orOverwritten(this.#target.running.candidate.fileStatus()));
+    return runAsync(orOverwritten(this.#status()));
   }
 
   /**
@@ -258,6 +264,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
+      dependencies: () => this.#target.current?.image.dependencyPaths ?? [],
       swapped: (report) => emitSwap(this, report),
       refused: (error) => {
         warnIfUnheard(this, error);

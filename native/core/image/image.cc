@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <new>
 #include <string>
 #include <unordered_set>
@@ -17,6 +18,7 @@
 #include "core/loader/own_first_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
+#include "core/resolve/resolution.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -178,7 +180,9 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   record_->is_global = (mode & RTLD_GLOBAL) != 0;
   record_->known = std::move(known).As(record_->loader_name);
   if (inspected_ != nullptr && !record_->origin.of_c_library) {
-    record_->dependencies = {record_->loader_name, inspected_->elf.facts().needed};
+    auto needed = DependenciesOf(record_->loader_name, inspected_->elf.facts().needed);
+    record_->states = DependencyStates(needed);
+    record_->dependencies = DependencyUse(std::move(needed));
   }
   AddLoadedImage(record_);
 }
@@ -220,6 +224,30 @@ std::optional<void*> Image::OwnSymbol(const std::string& name) const {
 std::optional<void*> Image::Symbol(const std::string& name) const {
   if (const auto own = OwnSymbol(name)) return own;
   return FindSymbol(handle_.get(), name.c_str());
+}
+
+bool Image::HasStaleDependency(bool closes, bool all) const {
+  std::vector<std::string> names = record_->states.paths();
+  const auto& images = record_->states.images();
+  names.insert(names.end(), images.begin(), images.end());
+  if (names.empty()) return false;
+  const auto stale = StaleImages(names);
+  if (std::any_of(stale.begin(), stale.end(), [](const auto& each) { return each.given_up; })) {
+    return true;
+  }
+  const auto changed = closes ? record_->states.Changed() : std::vector<std::string>();
+  if (changed.empty()) return false;
+  LoadedObjects loaded = LoadedObjects::List();
+  const auto going = Closing{{loader_name()}, all, StaysOpen}.TakeOutOf(loaded);
+  return std::any_of(going.begin(), going.end(), [&](const auto& object) {
+    return std::find(changed.begin(), changed.end(), object->name) != changed.end();
+  });
+}
+
+std::vector<std::string> Image::DependencyPaths() const {
+  std::vector<std::string> paths = record_->states.paths();
+  for (const std::string& image : record_->states.images()) paths.push_back(PathOfObject(image));
+  return paths;
 }
 
 std::vector<RetainReason> Image::Close(bool force) {
