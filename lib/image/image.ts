@@ -52,6 +52,11 @@ export class Image {
     return this.#library.dependencyPaths(this.id);
   }
 
+  /** The paths of those that stay loaded when it is closed. */
+  stayingDependencies(closesAll: boolean): readonly string[] {
+    return this.#library.stayingDependencies(this.id, closesAll);
+  }
+
   /** The address of a symbol as dlsym(3) finds it. */
   symbol(name: string): bigint | undefined {
     return this.isOpen ? this.#library.symbol(this.id, name) : undefined;

@@ -266,6 +266,8 @@ export interface NativeLibrary {
   hasStaleDependency(image: number, closes: boolean, closesAll: boolean): boolean;
   /** Returns the paths of the dependencies of an image, without those of the program. */
   dependencyPaths(image: number): string[];
+  /** Returns those of them that stay loaded when the image is closed. */
+  stayingDependencies(image: number, closesAll: boolean): string[];
   symbol(image: number, name: string): bigint | undefined;
   /** Returns 0 for an image that is not open. */
   callsInFlight(image: number): number;
@@ -397,8 +399,9 @@ export interface Addon {
   findLibrary(name: string): string;
   /**
    * Creates a file in memory and returns its descriptor, which the addon closes at the end of the thread at the latest.
+   * With a size it has so many bytes, all 0, and cannot get longer.
    */
-  openMemoryFile(): number;
+  openMemoryFile(size?: number): number;
   /** Opens the file of a descriptor for reading alone, with an offset of its own. Close it as a memory file. */
   reopenReadOnly(descriptor: number): number;
   closeMemoryFile(descriptor: number): void;

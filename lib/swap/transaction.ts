@@ -88,9 +88,10 @@ export function* prepare<D extends Definitions>(
     trace('copied and inspected');
     assertWanted({ target, plan, previous });
 
-    // Quarantine: load it in a child process. Leaves nothing behind.
+    // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
-      yield* quarantine(candidate, plan.quarantine);
+      const { order, unload } = plan;
+      yield* quarantine({ candidate, running: previous, order, unload }, plan.quarantine);
       trace('quarantined');
     }
 

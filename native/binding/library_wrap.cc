@@ -162,26 +162,28 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
 }
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
-  exports["Library"] = DefineClass(
-      env, "Library",
-      {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
-       InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
-       InstanceMethod<&LibraryWrap::Inspect>("inspect"),
-       InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
-       InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
-       InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
-       InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
-       InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-       InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
-       InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
-       InstanceMethod<&LibraryWrap::HasStaleDependency>("hasStaleDependency"),
-       InstanceMethod<&LibraryWrap::DependencyPaths>("dependencyPaths"),
-       InstanceMethod<&LibraryWrap::InUse>("inUse"), InstanceMethod<&LibraryWrap::Symbol>("symbol"),
-       InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
-       InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
-       InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
-       InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
-       InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+  exports["Library"] =
+      DefineClass(env, "Library",
+                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
+                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+                   InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
+                   InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
+                   InstanceMethod<&LibraryWrap::HasStaleDependency>("hasStaleDependency"),
+                   InstanceMethod<&LibraryWrap::DependencyPaths>("dependencyPaths"),
+                   InstanceMethod<&LibraryWrap::StayingDependencies>("stayingDependencies"),
+                   InstanceMethod<&LibraryWrap::InUse>("inUse"),
+                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+                   InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
+                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
 std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
@@ -303,6 +305,13 @@ Napi::Value LibraryWrap::DependencyPaths(const Napi::CallbackInfo& info) {
   const auto image = objects_->images.Find(info[0].As<Napi::Number>());
   return ToArray(info.Env(),
                  image == nullptr ? std::vector<std::string>() : image->DependencyPaths());
+}
+
+// stayingDependencies(image, closesAll): empty if it is not open.
+Napi::Value LibraryWrap::StayingDependencies(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  return ToArray(info.Env(), image == nullptr ? std::vector<std::string>()
+                                              : image->StayingDependencies(info[1].ToBoolean()));
 }
 
 // symbol(image, name): its address, or undefined.

@@ -45,6 +45,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value ImageFacts(const Napi::CallbackInfo& info);
   Napi::Value HasStaleDependency(const Napi::CallbackInfo& info);
   Napi::Value DependencyPaths(const Napi::CallbackInfo& info);
+  Napi::Value StayingDependencies(const Napi::CallbackInfo& info);
   Napi::Value InUse(const Napi::CallbackInfo& info);
   Napi::Value Symbol(const Napi::CallbackInfo& info);
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);

@@ -24,6 +24,7 @@
 #include "core/resolve/resolution.h"
 #include "small_libraries.h"
 
+using soswap::Closing;
 using soswap::ElfFile;
 using soswap::Error;
 using soswap::Fault;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -74,6 +75,16 @@ bool IsUnchanged(const ImageOrigin& origin, bool is_mapped) {
   }
   now.ctime_ns = origin.source.ctime_ns;
   return now == origin.source;
+}
+
+// The names of the objects that closing the image of this name unmaps.
+std::set<std::string> GoingWith(const std::string& loader_name, bool all) {
+  LoadedObjects loaded = LoadedObjects::List();
+  std::set<std::string> names;
+  for (const auto& object : Closing{{loader_name}, all, StaysOpen}.TakeOutOf(loaded)) {
+    names.insert(object->name);
+  }
+  return names;
 }
 
 void ThrowChanged(const std::string& path) {
@@ -237,17 +248,26 @@ bool Image::HasStaleDependency(bool closes, bool all) const {
   }
   const auto changed = closes ? record_->states.Changed() : std::vector<std::string>();
   if (changed.empty()) return false;
-  LoadedObjects loaded = LoadedObjects::List();
-  const auto going = Closing{{loader_name()}, all, StaysOpen}.TakeOutOf(loaded);
-  return std::any_of(going.begin(), going.end(), [&](const auto& object) {
-    return std::find(changed.begin(), changed.end(), object->name) != changed.end();
-  });
+  const std::set<std::string> going = GoingWith(loader_name(), all);
+  return std::any_of(changed.begin(), changed.end(),
+                     [&](const std::string& path) { return going.contains(path); });
 }
 
 std::vector<std::string> Image::DependencyPaths() const {
   std::vector<std::string> paths = record_->states.paths();
   for (const std::string& image : record_->states.images()) paths.push_back(PathOfObject(image));
   return paths;
+}
+
+std::vector<std::string> Image::StayingDependencies(bool all) const {
+  std::vector<std::string> staying;
+  const std::set<std::string> going = GoingWith(loader_name(), all);
+  for (const auto& names : {record_->states.paths(), record_->states.images()}) {
+    for (const std::string& name : names) {
+      if (!going.contains(name)) staying.push_back(PathOfObject(name));
+    }
+  }
+  return staying;
 }
 
 std::vector<RetainReason> Image::Close(bool force) {

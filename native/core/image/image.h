@@ -72,6 +72,8 @@ class Image final {
   bool HasStaleDependency(bool closes, bool all) const;
   // The paths of its dependencies, without those of the program.
   std::vector<std::string> DependencyPaths() const;
+  // Those of them that stay loaded when the image is closed. `all` as above.
+  std::vector<std::string> StayingDependencies(bool all) const;
 
   // Why code of it may still run, beside what is due on this thread.
   std::vector<RetainReason> WhyInUse() const { return soswap::WhyInUse(*record_); }
