@@ -78,6 +78,11 @@ export class FileWatch {
     this.#seen = identity(path);
   }
 
+  /** Calls `settled` after the settle time: something else has changed than the file. */
+  wake(): void {
+    if (this.#timer === undefined) this.#schedule(this.#settle);
+  }
+
   /**
    * Calls `settled` after the settle time, although the file has not changed. Each call in a row waits about twice as
    * long as the one before, at most a second more than the settle time.

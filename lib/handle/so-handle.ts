@@ -14,7 +14,7 @@ import {
   warnIfUnheard,
 } from '../internal/events.js';
 import { defaultTimeout, type Keys, milliseconds, readOptions } from '../internal/options.js';
-import { runAsync, runSync } from '../internal/steps.js';
+import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { reserveStack } from '../native/stack.js';
 import { drainAndClose } from '../swap/drain.js';
 import { loadFirst } from '../swap/first.js';
@@ -191,7 +191,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /**
    * Compares the file at {@link path} with the one that the current image was taken from, by its bytes. A file that was
    * touched, or overwritten or replaced with as many bytes, is read once: that holds this thread for about 200 ms for
-   * 100 MB.
+   * 100 MB. A dependency counts too that the next swap would load anew, and one that is an image which its own handle has
+   * replaced.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_UNREADABLE`.
    *
@@ -199,7 +200,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if (price.status() !== 'current') await price.swap();
    */
   status(): FileStatus {
-    return runSync(orOverwritten(this.#target.running.candidate.file.status()));
+    return runSync(orOverwritten(this.#status()));
+  }
+
+  #status(): Steps<FileStatus> {
+    const { running, source } = this.#target;
+    return running.fileStatus({ order: 'close-first', unload: source.unload });
   }
 
   /**
@@ -209,7 +215,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * if ((await price.statusAsync()) !== 'current') await price.swap();
    */
   async statusAsync(): Promise<FileStatus> {
-    return runAsync(orOverwritten(this.#target.running.candidate.file.status()));
+    return runAsync(orOverwritten(this.#status()));
   }
 
   /**
@@ -292,6 +298,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
       swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
+      dependencies: () => this.#target.current?.image.dependencyPaths ?? [],
       swapped: (report) => emitSwap(this, report),
       refused: (error) => {
         warnIfUnheard(this, error);

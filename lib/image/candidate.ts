@@ -5,11 +5,18 @@ import {
   missingSymbols,
   replacedDependencies,
   type SoError,
+  staleImage,
   undefinedSymbols,
 } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { native } from '../native/addon.js';
-import type { ImageRequest, Needs, Resolution, SnapshotFacts } from '../native/types.js';
+import type {
+  ImageRequest,
+  Needs,
+  Resolution,
+  SnapshotFacts,
+  StaleImage,
+} from '../native/types.js';
 import { FileComparison } from './file-status.js';
 import { Image } from './image.js';
 import type { RetainReason, UnloadPolicy } from './image-info.js';
@@ -29,8 +36,8 @@ const byCalls: readonly RetainReason[] = [
 export interface Requirements {
   /** Its functions, but for the optional ones. */
   readonly table: FunctionTable;
-  /** The loader's name of the image that is closed before this candidate is loaded, with what only that image needs. */
-  readonly closingImage?: string | undefined;
+  /** The loader's names of the images that are closed before this candidate is loaded, with what only these need. */
+  readonly closingImages?: readonly string[];
   /** Whether its dependencies are closed too that are kept otherwise. */
   readonly closesAll?: boolean;
 }
@@ -224,13 +231,14 @@ export class Candidate {
 
 function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
   if (requirements === undefined) return [];
-  const { table, closingImage = '', closesAll = false } = requirements;
-  return [table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, closingImage, closesAll];
+  const { table, closingImages = [], closesAll = false } = requirements;
+  return [table.slots, (mode & dlopenFlags.RTLD_NOW) !== 0, closingImages, closesAll];
 }
 
 /** Throws what the loader would find wrong. */
 export function assertResolved(path: string, resolution: Resolution): void {
   const { undefined: absent, replaced } = resolution;
   if (absent.length > 0) throw undefinedSymbols(path, absent);
+  if (stale.length > 0) throw staleImage(path, stale[0] as StaleImage);
   if (replaced.length > 0) throw replacedDependencies(path, replaced);
 }

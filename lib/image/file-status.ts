@@ -8,7 +8,7 @@ import type { Source } from './source.js';
  * The file at the handle's path, compared with the one that the running image was taken from.
  *
  * - `current`: the same bytes, in the same file or in another one
- * - `replaced`: another file with other bytes; the next swap takes it
+ * - `replaced`: another file with other bytes, or another file of a dependency; the next swap takes it
  * - `overwritten`: the same file with other bytes, or a file that somebody is writing; the next swap takes it
  * - `missing`: no file
  */

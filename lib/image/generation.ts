@@ -1,7 +1,16 @@
 import { withJson } from '../internal/json.js';
+import type { Steps } from '../internal/steps.js';
 import type { Candidate } from './candidate.js';
+import type { FileStatus } from './file-status.js';
 import type { Image } from './image.js';
-import type { CandidateInfo, ImageInfo, RetainReason } from './image-info.js';
+import type { CandidateInfo, ImageInfo, RetainReason, UnloadPolicy } from './image-info.js';
+
+/** What of a swap decides whether it replaces dependencies too. */
+export interface Replacing {
+  readonly order: 'close-first' | 'open-first';
+  readonly unload: UnloadPolicy;
+  readonly verify?: unknown;
+}
 
 /** One generation of a handle: a candidate, the image that was loaded from it, and what is known of both. */
 export class Generation {
@@ -25,6 +34,21 @@ export class Generation {
     this.#info = undefined;
     this.image.facts = undefined;
     this.candidate.opened(this.image);
+  }
+
+  /** Whether its image would stay mapped if it was closed now. */
+  staysMapped(unload: UnloadPolicy): boolean {
+    return this.candidate.staysMapped(unload) || (unload === 'auto' && this.image.inUse.length > 0);
+  }
+
+  /** What became of its file since, and of the files of its dependencies where a swap of this plan would take them. */
+  *fileStatus({ order, unload, verify }: Replacing): Steps<FileStatus> {
+    const status = yield* this.candidate.file.status();
+    if (status !== 'current') return status;
+    const isStale = (closes: boolean) => this.image.hasStaleDependency(closes, unload === 'always');
+    const isClosedFirst = order === 'close-first' && verify === undefined;
+    if (!isStale(isClosedFirst)) return 'current';
+    return this.staysMapped(unload) && !isStale(false) ? 'current' : 'replaced';
   }
 
   /** First asked for while the image is open. */

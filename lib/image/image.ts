@@ -42,6 +42,21 @@ export class Image {
     return this.#library.inUse(this.id);
   }
 
+  /** Whether a dependency is stale, or with `closes` one that would go with it has another file now. */
+  hasStaleDependency(closes: boolean, closesAll: boolean): boolean {
+    return this.#library.hasStaleDependency(this.id, closes, closesAll);
+  }
+
+  /** The paths of its dependencies, without those of the program. Empty if it is not open. */
+  get dependencyPaths(): readonly string[] {
+    return this.#library.dependencyPaths(this.id);
+  }
+
+  /** The paths of those that stay loaded when it is closed. */
+  stayingDependencies(closesAll: boolean): readonly string[] {
+    return this.#library.stayingDependencies(this.id, closesAll);
+  }
+
   /** The address of a symbol as dlsym(3) finds it. */
   symbol(name: string): bigint | undefined {
     return this.isOpen ? this.#library.symbol(this.id, name) : undefined;

@@ -1,4 +1,4 @@
-import type { NameHints, UndefinedSymbol } from '../native/types.js';
+import type { NameHints, StaleImage, UndefinedSymbol } from '../native/types.js';
 import { inspect } from './node-util.js';
 
 /**
@@ -151,7 +151,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
    * The file of a dependency was replaced while the old one is loaded, and the loader would use the old one. Other code
-   * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image.
+   * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image. If another
+   * handle has loaded it, the message names the path of that handle.
    */
   ERR_SOSWAP_REPLACED_DEPENDENCY: 'ERR_SOSWAP_REPLACED_DEPENDENCY',
   /** No loaded library and no dependency defines symbols that the library needs. `symbol` is the first one. */
@@ -242,6 +243,24 @@ export function replacedDependencies(path: string, files: readonly string[]): So
   const message =
     `cannot load '${path}': its dependency ${files.join(', ')} was replaced after it was loaded, and the loader would ` +
     "use the old one; close all other users of it, and swap with order 'close-first' and without verify";
+  return new SoError('ERR_SOSWAP_REPLACED_DEPENDENCY', message, path);
+}
+
+/** Creates the error of a library that would be bound to a stale image of another handle. */
+export function staleImage(
+  path: string,
+  { path: other, generation, givenUp, neededBy }: StaleImage,
+): SoError {
+  const image = `image ${generation} of the handle of '${other}'`;
+  const users = neededBy.filter((name) => name !== path);
+  const why = givenUp
+    ? 'which that handle has given up'
+    : 'and the file of that handle was replaced since';
+  const held = users.length === 0 ? '' : `, and which ${users.join(', ')} needs too`;
+  const together =
+    "swap all that need it in one swapAll() with order 'close-first' and without verify, or open them in one SoGroup";
+  const way = givenUp ? together : `swap that handle first, or ${together}`;
+  const message = `cannot load '${path}': the loader would bind it to ${image}, ${why}${held}; ${way}`;
   return new SoError('ERR_SOSWAP_REPLACED_DEPENDENCY', message, path);
 }
 

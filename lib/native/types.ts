@@ -146,9 +146,9 @@ export type Needs = [
   slots: NativeSlots,
   /** Whether all imports of the library must be defined. */
   bindNow: boolean,
-  /** The loader name of the image that is closed before the library is loaded; empty for none. */
-  closingImage: string,
-  /** Whether all is closed that only that image needs, also dependencies that are kept otherwise. */
+  /** The loader names of the images that are closed before the library is loaded, the first one first. */
+  closingImages: readonly string[],
+  /** Whether all is closed that only these images need, also dependencies that are kept otherwise. */
   closesAll: boolean,
 ];
 
@@ -180,6 +180,17 @@ export interface UndefinedSymbol {
   readonly neededBy: string;
 }
 
+/** An image of another handle that a library would be bound to, although it is not what that handle should run now. */
+export interface StaleImage {
+  /** The path of that handle. */
+  readonly path: string;
+  readonly generation: number;
+  /** Whether that handle runs another image, or is closed; otherwise its file was replaced, and it was not swapped. */
+  readonly givenUp: boolean;
+  /** The objects that need the image, images by the paths of their libraries. */
+  readonly neededBy: readonly string[];
+}
+
 /** The problems that loading a snapshot would have. */
 export interface Resolution {
   /** The symbols of the definitions that neither the library nor a dependency has. */
@@ -188,6 +199,8 @@ export interface Resolution {
   readonly undefined: readonly UndefinedSymbol[];
   /** The loaded dependencies whose files were replaced after they were loaded. */
   readonly replaced: readonly string[];
+  /** The dependencies that are images of other handles, and stale. */
+  readonly stale: readonly StaleImage[];
 }
 
 /** What may be meant by a name that a library does not export. */
@@ -256,6 +269,15 @@ export interface NativeLibrary {
   imageFacts(image: number): ImageFacts;
   /** Returns why code of the image may still run, apart from what is due at the end of this thread. */
   inUse(image: number): RetainReason[];
+  /**
+   * Checks whether an image is bound to one that its handle has given up and replaced, or, with `closes`, whether a
+   * dependency that would go with the image has another file now. Takes one stat(2) for each dependency.
+   */
+  hasStaleDependency(image: number, closes: boolean, closesAll: boolean): boolean;
+  /** Returns the paths of the dependencies of an image, without those of the program. */
+  dependencyPaths(image: number): string[];
+  /** Returns those of them that stay loaded when the image is closed. */
+  stayingDependencies(image: number, closesAll: boolean): string[];
   symbol(image: number, name: string): bigint | undefined;
   /** Returns 0 for an image that is not open. */
   callsInFlight(image: number): number;
@@ -381,7 +403,7 @@ export interface Addon {
   unmappedObjects(): number;
   /** Returns the bytes that each image holds now; -1 for an image that is not loaded; nothing if memory is short. */
   heldBytes(loaderNames: readonly string[]): number[];
-  /** Returns the names of the loaded objects that depend on this one. */
+  /** Returns the names of the loaded objects that depend on this one, of images the paths of their libraries. */
   neededBy(loaderName: string): string[];
   /** Returns the number of the retained images of the process, and the bytes that they hold. */
   retainedImages(): [images: number, bytes: number];
@@ -410,8 +432,9 @@ export interface Addon {
   findLibrary(name: string): string;
   /**
    * Creates a file in memory and returns its descriptor, which the addon closes at the end of the thread at the latest.
+   * With a size it has so many bytes, all 0, and cannot get longer.
    */
-  openMemoryFile(): number;
+  openMemoryFile(size?: number): number;
   /** Opens the file of a descriptor for reading alone, with an offset of its own. Close it as a memory file. */
   reopenReadOnly(descriptor: number): number;
   closeMemoryFile(descriptor: number): void;

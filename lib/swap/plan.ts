@@ -52,8 +52,11 @@ export interface SwapOptions<D extends Definitions = Definitions> {
    */
   readonly verify?: Verify<D>;
   /**
-   * A trial in a child process, which loads the candidate first: a crash, a hang or an error there refuses the candidate
-   * with `ERR_SOSWAP_QUARANTINE`. Constructors and destructors run there; no function is called. Defaults to `false`.
+   * A rehearsal in a child process, which loads the image that runs, then the candidate, in the order and with the
+   * `unload` of the swap, without `verify`. A crash, a hang or an error there refuses the candidate with
+   * `ERR_SOSWAP_QUARANTINE`, whose message has the signal and the last line of standard error. Constructors and destructors
+   * run there; no function is called. If the child dies while it loads the image that runs, another one tries the
+   * candidate alone. Defaults to `false`.
    */
   readonly quarantine?: boolean | QuarantineOptions;
   /** The fate of the old image. Defaults to the option `unload` of {@link SoHandle.open}. */
@@ -80,7 +83,7 @@ export interface ChangedSwapOptions<D extends Definitions = Definitions> extends
 
 /** The options of a quarantine. */
 export interface QuarantineOptions {
-  /** Milliseconds, 0 or more, that the child may take. Defaults to 10,000. */
+  /** Milliseconds, 0 or more, that each child may take. Defaults to 10,000. */
   readonly timeout?: number;
   /**
    * The path of the Node.js that runs the child process. A single executable application, Electron and other programs

@@ -5,6 +5,7 @@ import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
 import { assertLoaderFree } from '../image/loading.js';
 import { sweep } from '../image/sweep.js';
+import { announceCommit } from '../internal/commits.js';
 import { SoError } from '../internal/errors.js';
 import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
@@ -38,6 +39,9 @@ export interface Prepared {
   readonly takeBack: TakeBack;
 }
 
+/** Another swap of the same transaction. */
+export type Partner = Pick<Prepared, 'target' | 'plan'>;
+
 /**
  * The whole swap, step by step: of `swap()`, which waits for each step, of `swapSync()`, which runs them in one go, and of
  * `swapAll()`, which has more than one first half. Each step says what takes it back; if one fails, those before it are
@@ -60,11 +64,13 @@ export function* transaction(prepares: readonly Steps<Prepared>[]): Steps<SwapRe
  * The first half: whatever can be done while nothing changes that a call can see.
  *
  * @param began When the swap was asked for, of process.hrtime.bigint().
+ * @param partners The other swaps of the same transaction.
  */
 export function* prepare<D extends Definitions>(
   target: SwapTarget<D>,
   plan: SwapPlan<D>,
   began: bigint,
+  partners: readonly Partner[] = [],
 ): Steps<Prepared> {
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
@@ -74,14 +80,18 @@ export function* prepare<D extends Definitions>(
     const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
-    const candidate = yield* Candidate.take(target.source, requirements(target, plan, stays));
+    const candidate = yield* Candidate.take(
+      target.source,
+      requirements(target, plan, stays, partners),
+    );
     takeBack.push(() => candidate.release());
     trace('copied and inspected');
     assertWanted({ target, plan, previous });
 
-    // Quarantine: load it in a child process. Leaves nothing behind.
+    // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
-      yield* quarantine(candidate, plan.quarantine);
+      const { order, unload } = plan;
+      yield* quarantine({ candidate, running: previous, order, unload }, plan.quarantine);
       trace('quarantined');
     }
 
@@ -144,6 +154,7 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
       );
       retired.set(prepared, retirement);
     }
+    for (const { target } of all) announceCommit(target.path);
     return all.map((prepared, index) =>
       reportOf(prepared, exchanged[index] as Exchange, retired.get(prepared) as Retirement),
     );
@@ -230,16 +241,25 @@ function assertReplaceable<D extends Definitions>(
   return stays;
 }
 
-/** What the candidate must provide, and which image is closed before it is first loaded. */
+/** What the candidate must provide, and which images are closed before it is first loaded. */
 function requirements<D extends Definitions>(
   { table, running }: SwapTarget<D>,
   { order, unload, verify }: SwapPlan<D>,
   stays: boolean,
+  partners: readonly Partner[],
 ) {
-  const isBeside = order === 'open-first' || verify !== undefined || stays;
+  const isBeside = order === 'open-first' || verify !== undefined;
+  const closing = partners.filter(isClosedFirst).map((partner) => partner.target.running);
+  if (!stays) closing.unshift(running);
   return {
     table,
-    closingImage: isBeside ? undefined : running.image.facts.loaderName,
+    closingImages: isBeside ? [] : closing.map(({ image }) => image.facts.loaderName),
     closesAll: unload === 'always',
   };
+}
+
+/** Whether the exchange unmaps the running image before it opens any image. */
+function isClosedFirst({ target, plan }: Partner): boolean {
+  if (target.current === undefined || plan.order === 'open-first') return false;
+  return !target.current.staysMapped(plan.unload);
 }

@@ -100,24 +100,32 @@ export class Turns<D extends Definitions = Definitions> {
   /** One swap of several handles: all or none. The caller has lined up with all of them. */
   static swapAll(all: readonly PlannedSwap[], began: bigint): Promise<SwapReport[]> {
     const targets = all.map(({ turns }) => turns.target);
-    const prepares = all.map(({ turns, plan }) => prepare(turns.target, plan, began));
+    const partners = all.map(({ turns, plan }) => ({ target: turns.target, plan }));
+    const prepares = partners.map((own) =>
+      prepare(
+        own.target,
+        own.plan,
+        began,
+        partners.filter((other) => other !== own),
+      ),
+    );
     return runAsync(underWay(targets, transaction(prepares)));
   }
 
   /** The same unless the file is the one that runs. */
   async swapIfReplaced(plan: SwapPlan<D>): Promise<SwapReport | undefined> {
     const began = process.hrtime.bigint();
-    const isCurrent = await this.#isCurrent();
+    const isCurrent = await this.#isCurrent(plan);
     traceOf(this.target.path, began)(isCurrent ? 'watch: no new file' : 'watch: a new file');
     return isCurrent ? undefined : this.swap(plan, began);
   }
 
   /** @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`, and what {@link fileStatus} throws. */
-  async #isCurrent(): Promise<boolean> {
+  async #isCurrent(plan: SwapPlan<D>): Promise<boolean> {
     for (;;) {
       const { running } = this.target;
       if (!running.image.isOpen) return false; // a swap failed, and left none
-      const status = await runAsync(running.candidate.file.status());
+      const status = await runAsync(running.fileStatus(plan));
       if (running === this.target.running) return status === 'current'; // no swapSync() came in between
     }
   }

@@ -1,10 +1,12 @@
 import { statSync } from 'node:fs';
 import type { Definitions } from '../call/types.js';
 import { FileWatch, type FileWatchOptions } from '../files/file-watch.js';
+import { onCommit } from '../internal/commits.js';
 import { argumentTypeError, SoError } from '../internal/errors.js';
 import { flag, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import type { SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
+import { DependencyWatches } from './dependency-watches.js';
 
 /**
  * The options of {@link SoHandle.watch}. The kernel reports the changes that are made on this machine. `poll` finds the
@@ -36,6 +38,8 @@ export interface Watched {
    * Swaps without an event. Resolves with `undefined` if the file is still the current one when the swap would begin.
    */
   swapIfReplaced(): Promise<SwapReport | undefined>;
+  /** Returns the paths of the dependencies of the running image. */
+  dependencies(): readonly string[];
   /** Emits the event of a swap. */
   swapped(report: SwapReport): void;
   /** Emits the event of a refusal. */
@@ -74,6 +78,8 @@ function interval(poll: unknown): number | true {
  */
 export function watchFile(path: string, options: FileWatchOptions, handle: Watched): Watch {
   assertPermitted(path);
+  const dependencies = new DependencyWatches(options, () => files.wake());
+  const follow = () => dependencies.follow(handle.dependencies());
   const files = new FileWatch(path, options, async () => {
     try {
       const report = await handle.swapIfReplaced();
@@ -85,9 +91,16 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
       else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // refused until the file changes
     }
   });
+  follow();
   files.retry(); // the file may have been replaced since the handle was opened
+  const stopListening = onCommit((committed) => {
+    if (committed === path) follow();
+    else if (dependencies.has(committed)) files.wake();
+  });
   const watch = {
     close() {
+      stopListening();
+      dependencies.follow([]);
       files.close();
       handle.ended(watch);
     },

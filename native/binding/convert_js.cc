@@ -39,8 +39,19 @@ std::vector<RetainReason> ToRetainReasons(const Napi::Value& value) {
   return reasons;
 }
 
-Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
-  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.replaced.empty()) {
+std::vector<std::string> ToStrings(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> strings(array.Length());
+  for (uint32_t index = 0; index < strings.size(); ++index) {
+    strings[index] = array.Get(index).As<Napi::String>();
+  }
+  return strings;
+}
+
+Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved,
+                           const std::vector<StaleImage>& stale) {
+  if (resolved.missing.empty() && resolved.undefined.empty() && resolved.replaced.empty() &&
+      stale.empty()) {
     return env.Null();
   }
   Napi::Array undefined = Napi::Array::New(env, resolved.undefined.size());
@@ -56,6 +67,17 @@ Napi::Value ToObjectOrNull(Napi::Env env, const Resolved& resolved) {
   object["missing"] = ToArray(env, resolved.missing);
   object["undefined"] = undefined;
   object["replaced"] = ToArray(env, resolved.replaced);
+  Napi::Array images = Napi::Array::New(env, stale.size());
+  for (uint32_t index = 0; index < stale.size(); ++index) {
+    const StaleImage& image = stale[index];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["path"] = image.path;
+    entry["generation"] = image.generation;
+    entry["givenUp"] = image.given_up;
+    entry["neededBy"] = ToArray(env, image.needed_by);
+    images[index] = entry;
+  }
+  object["stale"] = images;
   return object;
 }
 

@@ -12,6 +12,7 @@
 #include "core/bind/bound_imports.h"
 #include "core/bind/own_first.h"
 #include "core/elf/name_hints.h"
+#include "core/image/known_image.h"
 #include "core/loader/kept_objects.h"
 #include "core/resolve/resolution.h"
 #include "core/tracking/tracking.h"
@@ -87,7 +88,7 @@ Napi::Array Dependencies(Napi::Env env, const Resolution& resolution) {
   Napi::Array array = Napi::Array::New(env);
   for (const FoundDependency& found : resolution.found()) {
     Napi::Object entry = Dependency(env, found.name, found.needed_by);
-    entry["path"] = found.path;
+    entry["path"] = PathOfObject(found.path);
     entry["loaded"] = found.loaded;
     if (IsKept(found.path)) entry["kept"] = true;
     array[array.Length()] = entry;
@@ -161,7 +162,8 @@ Napi::Object Inspect(Napi::Env env, const InspectedSnapshot& taken) {
   object["resolution"] = env.Null();
   try {
     const Requirements all{std::make_shared<RequestedSymbols>(), true, {}};
-    object["resolution"] = ToObjectOrNull(env, Resolve(taken, all, resolution));
+    object["resolution"] = ToObjectOrNull(env, Resolve(taken, all, resolution),
+                                          StaleImages(resolution.loaded_dependencies()));
   } catch (const Error& error) {
     object["missingDependency"] = MakeSoError(env, error);
   }

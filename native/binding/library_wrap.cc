@@ -60,13 +60,18 @@ struct SnapshotRequest {
   std::optional<Requirements> needs;
 };
 
-// (file, slots, bindNow, closingImage, closesAll)
+// What the loader does not show: the images that handles have open, but for those that are closed.
+Closing ToClosing(const Napi::Value& images, bool all) {
+  return {ToStrings(images), all, StaysOpen};
+}
+
+// (file, slots, bindNow, closingImages, closesAll)
 SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
                                   const CopyPlan& plan) {
   SnapshotRequest request{info[0].As<Napi::String>(), path, plan, std::nullopt};
   if (!info[1].IsUndefined()) {
     request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
-                     info[3].As<Napi::String>(), info[4].ToBoolean()};
+                     ToClosing(info[3], info[4].ToBoolean())};
   }
   return request;
 }
@@ -75,6 +80,7 @@ struct TakenSnapshot {
   std::shared_ptr<InspectedSnapshot> inspected;
   CLibraryPart part = CLibraryPart::kNone;
   std::optional<Resolved> resolved;
+  std::vector<StaleImage> stale;
   bool own_first = false;  // it must be loaded with RTLD_DEEPBIND
 };
 
@@ -88,9 +94,11 @@ TakenSnapshot Take(const SnapshotRequest& request) {
   if (request.needs && !is_of_process) AssertLoadable(*taken.inspected, request.plan);
   if (!request.needs && !own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
-                              request.needs ? request.needs->closing_image : std::string(),
-                              request.needs && request.needs->closes_all);
-  if (request.needs) taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
+                              request.needs ? request.needs->closing : Closing());
+  if (request.needs) {
+    taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
+    taken.stale = StaleImages(resolution.loaded_dependencies());
+  }
   if (own_first) taken.own_first = PutOwnFirst(*taken.inspected, resolution);
   return taken;
 }
@@ -114,7 +122,8 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   facts["cLibrary"] = taken.part == CLibraryPart::kOwn       ? Napi::String::New(env, "own")
                       : taken.part == CLibraryPart::kForeign ? Napi::String::New(env, "foreign")
                                                              : env.Null();
-  facts["resolution"] = taken.resolved ? ToObjectOrNull(env, *taken.resolved) : env.Null();
+  facts["resolution"] =
+      taken.resolved ? ToObjectOrNull(env, *taken.resolved, taken.stale) : env.Null();
   facts["id"] = objects.snapshots.Add(std::move(taken.inspected));
   return facts;
 }
@@ -154,25 +163,29 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
 }
 
 void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
-  exports["Library"] = DefineClass(
-      env, "Library",
-      {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
-       InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
-       InstanceMethod<&LibraryWrap::Inspect>("inspect"),
-       InstanceMethod<&LibraryWrap::NameHints>("nameHints"),
-       InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
-       InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
-       InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
-       InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
-       InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-       InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
-       InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
-       InstanceMethod<&LibraryWrap::InUse>("inUse"), InstanceMethod<&LibraryWrap::Symbol>("symbol"),
-       InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
-       InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
-       InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
-       InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
-       InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
+  exports["Library"] =
+      DefineClass(env, "Library",
+                  {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
+                   InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+                   InstanceMethod<&LibraryWrap::Inspect>("inspect"),
+                   InstanceMethod<&LibraryWrap::NameHints>("nameHints"),
+                   InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
+                   InstanceMethod<&LibraryWrap::StillInFileAsync>("stillInFileAsync"),
+                   InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
+                   InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
+                   InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
+                   InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
+                   InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
+                   InstanceMethod<&LibraryWrap::HasStaleDependency>("hasStaleDependency"),
+                   InstanceMethod<&LibraryWrap::DependencyPaths>("dependencyPaths"),
+                   InstanceMethod<&LibraryWrap::StayingDependencies>("stayingDependencies"),
+                   InstanceMethod<&LibraryWrap::InUse>("inUse"),
+                   InstanceMethod<&LibraryWrap::Symbol>("symbol"),
+                   InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
+                   InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
+                   InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+                   InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
+                   InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
 std::shared_ptr<LibraryObjects> LibraryWrap::Get(const Napi::Value& value) {
@@ -194,14 +207,14 @@ LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
 
 LibraryWrap::~LibraryWrap() { owned_->Remove(objects_); }
 
-// takeSnapshot(file, slots, bindNow, closingImage, closesAll)
+// takeSnapshot(file, slots, bindNow, closingImages, closesAll)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const SnapshotRequest request = ToSnapshotRequest(info, path_, plan_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(file, slots, bindNow, closingImage, closesAll): the same on another thread.
+// takeSnapshotAsync(file, slots, bindNow, closingImages, closesAll): the same on another thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(), [request = ToSnapshotRequest(info, path_, plan_)] { return Take(request); },
@@ -292,6 +305,28 @@ Napi::Value LibraryWrap::ImageFacts(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::InUse(const Napi::CallbackInfo& info) {
   const auto image = objects_->images.Find(info[0].As<Napi::Number>());
   return ToArray(info.Env(), image == nullptr ? std::vector<RetainReason>() : image->WhyInUse());
+}
+
+// hasStaleDependency(image, closes, closesAll): false if it is not open.
+Napi::Value LibraryWrap::HasStaleDependency(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  const bool stale =
+      image != nullptr && image->HasStaleDependency(info[1].ToBoolean(), info[2].ToBoolean());
+  return Napi::Boolean::New(info.Env(), stale);
+}
+
+// dependencyPaths(image): empty if it is not open.
+Napi::Value LibraryWrap::DependencyPaths(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  return ToArray(info.Env(),
+                 image == nullptr ? std::vector<std::string>() : image->DependencyPaths());
+}
+
+// stayingDependencies(image, closesAll): empty if it is not open.
+Napi::Value LibraryWrap::StayingDependencies(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Find(info[0].As<Napi::Number>());
+  return ToArray(info.Env(), image == nullptr ? std::vector<std::string>()
+                                              : image->StayingDependencies(info[1].ToBoolean()));
 }
 
 // symbol(image, name): its address, or undefined.

@@ -44,6 +44,9 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
   Napi::Value IsOpen(const Napi::CallbackInfo& info);
   Napi::Value ImageFacts(const Napi::CallbackInfo& info);
+  Napi::Value HasStaleDependency(const Napi::CallbackInfo& info);
+  Napi::Value DependencyPaths(const Napi::CallbackInfo& info);
+  Napi::Value StayingDependencies(const Napi::CallbackInfo& info);
   Napi::Value InUse(const Napi::CallbackInfo& info);
   Napi::Value Symbol(const Napi::CallbackInfo& info);
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);

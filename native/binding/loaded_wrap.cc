@@ -10,6 +10,7 @@
 #include "binding/addon_data.h"
 #include "binding/convert_js.h"
 #include "core/image/loaded_images.h"
+#include "core/image/needed_by.h"
 #include "core/tracking/thread_record.h"
 #include "core/tracking/tracking.h"
 
@@ -21,15 +22,6 @@ Napi::Array ToPair(Napi::Env env, const MemoryUse& use) {
   array[0u] = static_cast<double>(use.images);
   array[1u] = static_cast<double>(use.bytes);
   return array;
-}
-
-std::vector<std::string> ToStrings(const Napi::Value& value) {
-  const auto array = value.As<Napi::Array>();
-  std::vector<std::string> strings(array.Length());
-  for (uint32_t index = 0; index < strings.size(); ++index) {
-    strings[index] = array.Get(index).As<Napi::String>();
-  }
-  return strings;
 }
 
 // retainedImages(): [images, bytes]

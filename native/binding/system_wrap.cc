@@ -51,11 +51,18 @@ Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), outcome);
 }
 
-// openMemoryFile(): the descriptor of a file that has no name.
+// openMemoryFile(size): the descriptor of a file that has no name. With a size it has so many
+// bytes, all 0, and in memory gets no more.
 Napi::Value OpenMemoryFile(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  FileDescriptor file = Translating(
-      env, [] { return CreateUnnamedFile("soswap-report", Storage::kMemory, FileUse::kData); });
+  const int64_t size = info[0].IsUndefined() ? 0 : info[0].As<Napi::Number>().Int64Value();
+  FileDescriptor file = Translating(env, [size] {
+    auto created = CreateUnnamedFile("soswap-report", Storage::kMemory, FileUse::kData);
+    if (size > 0 && ftruncate(created.get(), size) == 0) {
+      static_cast<void>(fcntl(created.get(), F_ADD_SEALS, F_SEAL_GROW));  // of memory files alone
+    }
+    return created;
+  });
   const int descriptor = file.get();
   env.GetInstanceData<AddonData>()->memory_files.emplace(descriptor, std::move(file));
   return Napi::Number::New(env, descriptor);

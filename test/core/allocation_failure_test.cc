@@ -26,6 +26,7 @@
 #include "core/resolve/library_search.h"
 #include "small_libraries.h"
 
+using soswap::Closing;
 using soswap::CopyPlan;
 using soswap::EditNamed;
 using soswap::ElfFile;
@@ -172,12 +173,12 @@ TEST_CASE("without memory no requirement is checked, and nothing is left") {
   const auto taken = TakeSnapshot(libraries.path, libraries.path, libraries.plan);
   const auto symbols = std::make_shared<const RequestedSymbols>(
       RequestedSymbols{{"answer", "dependency", "absent"}, {false, false, false}});
-  CheckOperation([&] { Resolve(*taken, {symbols, true, ""}); });
-  CHECK(Resolve(*taken, {symbols, true, ""}).missing == std::vector<std::string>{"absent"});
+  CheckOperation([&] { Resolve(*taken, {symbols, true, {}}); });
+  CHECK(Resolve(*taken, {symbols, true, {}}).missing == std::vector<std::string>{"absent"});
   // What it asks the loader about one image it asks with that image loaded.
   const auto name = taken->snapshot->NewLoaderName();
   void* handle = LoadSnapshot(libraries.path, taken->elf.facts(), name, RTLD_NOW);
-  CheckOperation([&] { Resolve(*taken, {symbols, true, name}); });
+  CheckOperation([&] { Resolve(*taken, {symbols, true, Closing{{name}}}); });
   dlclose(handle);
 }
 

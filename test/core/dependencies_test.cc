@@ -24,6 +24,7 @@
 #include "core/resolve/resolution.h"
 #include "small_libraries.h"
 
+using soswap::Closing;
 using soswap::ElfFile;
 using soswap::Error;
 using soswap::Fault;
@@ -518,10 +519,10 @@ TEST_CASE("what only the image that will be closed needs does not count as loade
   std::filesystem::remove(dependency);
   const auto& facts = old.elf().facts();
   CHECK(Resolution(path, facts).missing().empty());
-  CHECK(Resolution(path, facts, old.name()).missing().size() == 1);
+  CHECK(Resolution(path, facts, Closing{{old.name()}}).missing().size() == 1);
 
   const Loaded another(path);
-  CHECK(Resolution(path, facts, old.name()).missing().empty());
+  CHECK(Resolution(path, facts, Closing{{old.name()}}).missing().empty());
 }
 
 TEST_CASE("what the program needs is known, however often other objects come and go") {
@@ -615,7 +616,9 @@ TEST_CASE("symbols that no object defines are listed") {
         "new.so", "int old_only(void);\nint answer(void) { return old_only(); }\n");
     const Candidate candidate(path);
     CHECK(Resolution(path, candidate.elf.facts()).Undefined(candidate.elf).empty());
-    CHECK(Resolution(path, candidate.elf.facts(), old.name()).Undefined(candidate.elf).size() == 1);
+    CHECK(Resolution(path, candidate.elf.facts(), Closing{{old.name()}})
+              .Undefined(candidate.elf)
+              .size() == 1);
     old.Close();
     CHECK_FALSE(IsLoaded(old.name()));
   }

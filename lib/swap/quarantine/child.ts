@@ -1,27 +1,27 @@
 /**
- * The child process of quarantine.ts: loads the snapshot that it inherits as descriptor 3, unloads it, and writes to
- * descriptor 4 how that went. If the library ends the process first, the parent judges by its exit status. Imports nothing
- * outside the package, so that it runs without the loaders of the program.
+ * The child process of quarantine.ts: loads the snapshots that it inherits as in the swap, and writes to descriptor 4 how
+ * that went. If a library ends the process first, the parent judges by its exit status. Imports nothing outside the
+ * package, so that it runs without the loaders of the program.
  *
  * @module
  */
 
 import { writeSync } from 'node:fs';
+import type { Trial } from './trial-request.js';
 
 writeSync(4, '+'); // this is a Node.js
-const [path = '', mode = '', parent = '', thread = '', seconds = '', addon = ''] =
-  process.argv.slice(2);
-writeSync(4, await outcome());
+const [addon = '', text = '{}'] = process.argv.slice(2);
+writeSync(4, await outcome(JSON.parse(text)));
 
-async function outcome(): Promise<string> {
-  if (process.ppid !== Number(parent)) {
+async function outcome(trial: Trial): Promise<string> {
+  if (process.ppid !== trial.parent) {
     return 'execPath starts Node.js as a process of its own, which must be the child itself';
   }
   // Lets this process import the package: lib/native/quarantine-mark.ts, which it cannot import before.
   Object.assign(globalThis, { [Symbol.for('soswap.quarantine')]: addon });
   try {
-    const { tryCandidate } = await import('./trial.js'); // loads the addon
-    return tryCandidate(path, Number(mode), Number(parent), Number(thread), Number(seconds));
+    const { rehearse } = await import('./trial.js'); // loads the addon
+    return rehearse(trial);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

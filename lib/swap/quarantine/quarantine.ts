@@ -3,12 +3,16 @@ import { once } from 'node:events';
 import { fstatSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Candidate } from '../../image/candidate.js';
+import type { Generation } from '../../image/generation.js';
+import type { UnloadPolicy } from '../../image/image-info.js';
 import { SoError } from '../../internal/errors.js';
 import { longestTimer } from '../../internal/options.js';
 import { type Steps, step } from '../../internal/steps.js';
 import { addonPath, native, packageRoot } from '../../native/addon.js';
 import { assertMayQuarantine, quarantineMark } from '../../native/quarantine-mark.js';
+import type { SwapOrder } from '../report.js';
 import { anotherNode, whyNotNode } from './executable.js';
+import { runningIsLoaded, type Trial } from './trial-request.js';
 
 /** How a candidate is quarantined. */
 export interface Quarantine {
@@ -25,62 +29,89 @@ const childProgram = join(packageRoot, 'dist/swap/quarantine/child.js');
 /** The first quarantine loads the module, because most programs have none. */
 const processes = () => process.getBuiltinModule('node:child_process');
 
+/** What a quarantine rehearses. */
+export interface Rehearsal {
+  readonly candidate: Candidate;
+  /** What runs. */
+  readonly running: Generation;
+  readonly order: SwapOrder;
+  readonly unload: UnloadPolicy;
+}
+
 /**
- * Loads the candidate in a child process, with its constructors and destructors, and waits for its end.
+ * Rehearses the swap in a child process, with the constructors and destructors of both images, and waits for its end. If
+ * the child dies before it comes to the candidate, another one tries the candidate alone: a second process may not be able
+ * to load what this one runs.
  *
  * @throws {SoError} `ERR_SOSWAP_QUARANTINE`
  */
-export function* quarantine(candidate: Candidate, how: Quarantine): Steps<void> {
+export function* quarantine(rehearsal: Rehearsal, how: Quarantine): Steps<void> {
+  const { candidate } = rehearsal;
   assertMayQuarantine(candidate.path);
   const why = how.execPath === undefined ? whyNotNode() : undefined;
   if (why !== undefined) throw noChild(candidate, `${why}; ${anotherNode}`);
-  yield* step(
-    () => quarantineSync(candidate, how),
-    () => quarantineAsync(candidate, how),
+  const both = rehearsal.running.image.isOpen;
+  if (both && (yield* tryOnce(rehearsal, how, true)) === 'tried') return;
+  yield* tryOnce(rehearsal, how, false);
+}
+
+type Verdict = 'tried' | 'not-tried';
+
+function tryOnce(rehearsal: Rehearsal, how: Quarantine, both: boolean): Steps<Verdict> {
+  const files = () => new ChildFiles(rehearsal, both);
+  return step(
+    () => {
+      using opened = files();
+      return trySync(rehearsal.candidate, opened, how);
+    },
+    async () => {
+      using opened = files();
+      return await tryAsync(rehearsal.candidate, opened, how);
+    },
   );
 }
 
-function quarantineSync(candidate: Candidate, how: Quarantine): void {
-  withFiles(candidate, (copy, report) => {
-    const { timeout } = how;
-    const { status, signal, error, pid } = started(candidate, () =>
-      processes().spawnSync(executableOf(how), argumentsFor(candidate, how), {
-        ...optionsFor(copy, report),
-        timeout: Math.max(1, Math.min(timeout, longestTimer)),
-        killSignal: 'SIGKILL',
-      }),
-    );
-    killGroup(pid);
-    const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
-    if (error !== undefined && !hung) throw noChildBecause(candidate, error);
-    judge(candidate, how, { status, signal, hung, report });
-  });
+function trySync(candidate: Candidate, files: ChildFiles, how: Quarantine): Verdict {
+  const { timeout } = how;
+  const { status, signal, error, pid } = started(candidate, () =>
+    processes().spawnSync(executableOf(how), files.argumentsFor(how), {
+      ...optionsFor(files),
+      timeout: Math.max(1, Math.min(timeout, longestTimer)),
+      killSignal: 'SIGKILL',
+    }),
+  );
+  killGroup(pid);
+  const hung = error !== undefined && 'code' in error && error.code === 'ETIMEDOUT';
+  if (error !== undefined && !hung) throw noChildBecause(candidate, error);
+  return judge(candidate, files, how, { status, signal, hung });
 }
 
-async function quarantineAsync(candidate: Candidate, how: Quarantine): Promise<void> {
-  await withFiles(candidate, async (copy, report) => {
-    endChildrenAtExit();
-    const child = started(candidate, () =>
-      processes().spawn(executableOf(how), argumentsFor(candidate, how), optionsFor(copy, report)),
-    );
-    const { pid = 0 } = child;
-    if (pid > 0) native.endWithThread(pid);
-    let hung = false;
-    const expire = () => {
-      hung = true;
-      killGroup(pid);
-    };
-    const timer = setTimeout(expire, Math.min(how.timeout, longestTimer));
-    const exited = once(child, 'exit').finally(() => {
-      clearTimeout(timer);
-      native.hasEnded(pid);
-    });
-    const [status, signal] = await exited.catch((error: Error) => {
-      throw noChildBecause(candidate, error);
-    });
+async function tryAsync(
+  candidate: Candidate,
+  files: ChildFiles,
+  how: Quarantine,
+): Promise<Verdict> {
+  endChildrenAtExit();
+  const child = started(candidate, () =>
+    processes().spawn(executableOf(how), files.argumentsFor(how), optionsFor(files)),
+  );
+  const { pid = 0 } = child;
+  if (pid > 0) native.endWithThread(pid);
+  let hung = false;
+  const expire = () => {
+    hung = true;
     killGroup(pid);
-    judge(candidate, how, { status, signal, hung, report });
+  };
+  const timer = setTimeout(expire, Math.min(how.timeout, longestTimer));
+  const exited = once(child, 'exit').finally(() => {
+    clearTimeout(timer);
+    native.hasEnded(pid);
   });
+  const [status, signal] = await exited.catch((error: Error) => {
+    throw noChildBecause(candidate, error);
+  });
+  killGroup(pid);
+  return judge(candidate, files, how, { status, signal, hung });
 }
 
 /** Starts a child. Node.js throws at once if its permission model forbids that. */
@@ -104,36 +135,56 @@ interface Ending {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly hung: boolean;
-  readonly report: number;
 }
 
+/** Returns `not-tried` if the child died while it loaded the running image. */
 function judge(
   candidate: Candidate,
+  files: ChildFiles,
   how: Quarantine,
-  { status, signal, hung, report }: Ending,
-): void {
-  const text = textOf(report);
+  { status, signal, hung }: Ending,
+): Verdict {
+  const text = textOf(files.report);
   if (!text.startsWith('+') && (!hung || how.timeout >= longestStart)) {
     throw noChild(candidate, `${executableOf(how)} did not run its program; ${anotherNode}`);
   }
-  if (hung) throw refusal(candidate, `it hung there for ${how.timeout} ms`);
-  if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
-  if (text === '+loaded') return;
-  throw refusal(candidate, text.slice(1) || `it ended the process there, with code ${status}`);
+  const cameToCandidate = text.startsWith(runningIsLoaded, 1);
+  const report = text.slice(cameToCandidate ? 2 : 1);
+  if (!cameToCandidate && report === '' && !hung && files.both) return 'not-tried';
+  if (report === 'loaded' && signal === null) return 'tried';
+  const why = hung
+    ? `it hung there for ${how.timeout} ms`
+    : signal !== null
+      ? `it died there of ${signal}`
+      : report || `it ended the process there, with code ${status}`;
+  throw refusal(candidate, `${why}${lastWords(files.errors)}`);
 }
 
 /** Milliseconds within which a Node.js has begun, even on a busy machine. */
 const longestStart = 5000;
 
 /** Without /proc, which may show other processes. */
-function textOf(report: number): string {
-  const text = Buffer.alloc(fstatSync(report).size);
-  readSync(report, text, 0, text.length, 0);
+function textOf(file: number): string {
+  const text = Buffer.alloc(fstatSync(file).size);
+  readSync(file, text, 0, text.length, 0);
   return text.toString();
 }
 
+/** The last line of standard error, for a message; empty if there is none. */
+function lastWords(errors: number): string {
+  const [written = '', ...rest] = textOf(errors).split('\0', 2);
+  const lines = written.trimEnd().split('\n');
+  if (rest.length === 0) lines.pop(); // there was no room for more
+  const line =
+    lines
+      .at(-1)
+      ?.replace(/\p{Cc}/gu, ' ')
+      .trim() ?? '';
+  return line === '' ? '' : `; the last line it wrote to standard error: ${line.slice(0, 300)}`;
+}
+
 function refusal(candidate: Candidate, why: string): SoError {
-  return refused(candidate, `a child process tried to load it: ${why}`);
+  return refused(candidate, `a child process rehearsed the swap: ${why}`);
 }
 
 function noChild(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
@@ -154,20 +205,13 @@ function refused({ path }: Candidate, why: string, options?: ErrorOptions): SoEr
 
 const executableOf = ({ execPath }: Quarantine) => execPath ?? process.execPath;
 
-function argumentsFor({ path, mode }: Candidate, { timeout, execArgv }: Quarantine): string[] {
-  // The child ends itself, should this process not live to do it.
-  const seconds = Math.min(Math.ceil(timeout / 1000) + 1, longestTimer);
-  const numbers = [mode, process.pid, native.threadId(), seconds];
-  return [...execArgv, childProgram, path, ...numbers.map(String), addonPath];
-}
-
-function optionsFor(copy: number, report: number) {
+function optionsFor({ copy, report, running, errors }: ChildFiles) {
   // What the program's own Node options load has no business in the child.
   const { NODE_OPTIONS: _, ...env } = process.env;
   return {
     env: { ...env, [quarantineMark]: String(process.pid) },
-    // A file, not a pipe: a process that the library leaves behind would hold the pipe open.
-    stdio: ['ignore', 'ignore', 'ignore', copy, report],
+    // Files, not pipes: a process that the library leaves behind would hold a pipe open.
+    stdio: ['ignore', 'ignore', errors, copy, report, running],
     // A process group of its own, so that such a process can be ended too.
     detached: true,
   } satisfies SpawnOptions;
@@ -181,27 +225,69 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-/** Gives `body` two descriptors: of the copy, which cannot be written, and of a file that the child writes its report into. */
-function withFiles<Result>(
-  { facts }: Candidate,
-  body: (copy: number, report: number) => Result,
-): Result {
-  const opened: number[] = [];
-  const close = () => {
-    for (const descriptor of opened) native.closeMemoryFile(descriptor);
-  };
-  let result: Result;
-  try {
-    const copy = native.reopenReadOnly(facts.descriptor);
-    opened.push(copy);
-    const report = native.openMemoryFile();
-    opened.push(report);
-    result = body(copy, report);
-  } catch (error) {
-    close();
-    throw error;
+/** Bytes of standard error that are kept. */
+const mostErrors = 1 << 20;
+
+/** The descriptors that the child inherits, and what it is to do with them. */
+class ChildFiles {
+  /** Of the copies, which cannot be written. */
+  readonly copy: number;
+  readonly running: number | 'ignore';
+  /** Of the file that the child writes its report into, and of its standard error. */
+  readonly report: number;
+  readonly errors: number;
+
+  readonly #rehearsal: Rehearsal;
+  readonly #opened: number[] = [];
+
+  constructor(
+    rehearsal: Rehearsal,
+    /** Whether the child loads the running image first. */
+    readonly both: boolean,
+  ) {
+    this.#rehearsal = rehearsal;
+    const open = (descriptor: number) => {
+      this.#opened.push(descriptor);
+      return descriptor;
+    };
+    const { candidate, running } = rehearsal;
+    try {
+      this.copy = open(native.reopenReadOnly(candidate.facts.descriptor));
+      this.running = both
+        ? open(native.reopenReadOnly(running.candidate.facts.descriptor))
+        : 'ignore';
+      this.report = open(native.openMemoryFile());
+      this.errors = open(native.openMemoryFile(mostErrors));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
   }
-  if (result instanceof Promise) return result.finally(close) as Result;
-  close();
-  return result;
+
+  /** Of the executable. */
+  argumentsFor({ timeout, execArgv }: Quarantine): string[] {
+    const { candidate, running, order, unload } = this.#rehearsal;
+    const { image } = running;
+    const trial: Trial = {
+      path: candidate.path,
+      mode: candidate.mode,
+      parent: process.pid,
+      thread: native.threadId(),
+      // The child ends itself, should this process not live to do it.
+      seconds: Math.min(Math.ceil(timeout / 1000) + 1, longestTimer),
+      order,
+      unload,
+      running: this.both
+        ? {
+            mode: running.candidate.mode,
+            staying: image.stayingDependencies(unload === 'always'),
+          }
+        : null,
+    };
+    return [...execArgv, childProgram, addonPath, JSON.stringify(trial)];
+  }
+
+  [Symbol.dispose](): void {
+    for (const descriptor of this.#opened) native.closeMemoryFile(descriptor);
+  }
 }

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 #include <string_view>
+#include <utility>
 
+#include "core/image/known_image.h"
 #include "core/loader/kept_objects.h"
 #include "core/loader/object_references.h"
 #include "core/tracking/thread_starts.h"
@@ -40,18 +43,22 @@ bool IsStdLibrary(const LoadedObject& object) { return object.soname == "libstdc
 
 }  // namespace
 
-DependencyUse::DependencyUse(const std::string& loader_name,
-                             const std::vector<std::string>& needed) {
-  if (std::all_of(needed.begin(), needed.end(), IsNameOfProgram)) return;
+LoadedObjects::Objects DependenciesOf(const std::string& loader_name,
+                                      const std::vector<std::string>& needed) {
+  if (std::all_of(needed.begin(), needed.end(), IsNameOfProgram)) return {};
   const LoadedObjects objects = LoadedObjects::List();
   std::set<const LoadedObject*> closure;
   for (const LoadedObject* object : objects.ClosureOf(loader_name)) closure.insert(object);
-  for (const Object& object : objects.all()) {
+  LoadedObjects::Objects dependencies;
+  for (const auto& object : objects.all()) {
     if (!closure.contains(object.get()) || object->name == loader_name) continue;
-    if (objects.IsOfProgram(*object)) continue;
-    objects_.push_back(object);
-    if (RunsByItself(object)) running_.push_back(object);
+    if (!objects.IsOfProgram(*object)) dependencies.push_back(object);
   }
+  return dependencies;
+}
+
+DependencyUse::DependencyUse(LoadedObjects::Objects all) : objects_(std::move(all)) {
+  std::copy_if(objects_.begin(), objects_.end(), std::back_inserter(running_), RunsByItself);
   if (running_.empty()) objects_.clear();
 }
 
@@ -61,7 +68,7 @@ std::vector<RetainReason> DependencyUse::Reasons(uintptr_t start, uintptr_t end)
     for (const std::string& function : ThreadFunctionsOf(object)) {
       if (IsSeenFromOutside(function)) continue;
       return {{"may-run-threads",
-               "its dependency '" + object->name + "' uses " + function +
+               "its dependency '" + PathOfObject(object->name) + "' uses " + function +
                    ", by which it may run code of the library later: soswap cannot see when"}};
     }
   }
@@ -73,15 +80,17 @@ std::vector<RetainReason> DependencyUse::Reasons(uintptr_t start, uintptr_t end)
       return {{"may-run-threads",
                "a dependency can start threads, and soswap cannot see who started the " + name}};
     }
-    return {{"may-run-threads",
-             "the " + name + " of " +
-                 (found.owner == nullptr ? "the library"
-                                         : "its dependency '" + found.owner->name + "'") +
-                 " may run its code"}};
+    return {
+        {"may-run-threads",
+         "the " + name + " of " +
+             (found.owner == nullptr ? "the library"
+                                     : "its dependency '" + PathOfObject(found.owner->name) + "'") +
+             " may run its code"}};
   }
   for (const Object& object : objects_) {
     if (!HoldsAddressIn(*object, start, end)) continue;
-    return {{"bound-by", "its dependency '" + object->name + "' holds an address of it"}};
+    return {
+        {"bound-by", "its dependency '" + PathOfObject(object->name) + "' holds an address of it"}};
   }
   for (const Object& object : threads.objects_.all()) {
     if (!IsCLibrary(*object) || !HoldsAddressIn(*object, start, end)) continue;

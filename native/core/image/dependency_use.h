@@ -11,6 +11,11 @@
 
 namespace soswap {
 
+// What an image that is loaded needs, directly or not, without what the main program needs.
+// `needed` are its DT_NEEDED entries. Any thread.
+LoadedObjects::Objects DependenciesOf(const std::string& loader_name,
+                                      const std::vector<std::string>& needed);
+
 // The dependencies of an image, direct or not, whose code may run by itself: they import functions
 // that start threads, or that register destructors for the end of threads. They are no private
 // copies, so what they do with these is not tracked. But it can be seen whether a thread of theirs
@@ -18,8 +23,8 @@ namespace soswap {
 // neither is so, they cannot call the image, provided that they themselves stay loaded.
 class DependencyUse final {
  public:
-  // Of an image that is loaded. `needed` are its DT_NEEDED entries. Any thread.
-  DependencyUse(const std::string& loader_name, const std::vector<std::string>& needed);
+  // Of an image that is loaded. Any thread.
+  explicit DependencyUse(LoadedObjects::Objects all);
   DependencyUse() = default;
 
   // The threads of the process at one moment, for many images.
@@ -65,8 +70,8 @@ class DependencyUse final {
   FoundThread FindThread(const Threads& threads, uintptr_t start, uintptr_t end) const;
   const LoadedObject* OwnerOf(uintptr_t address) const;
 
-  std::vector<Object> objects_;  // all of them, if there is one of `running_`
-  std::vector<Object> running_;
+  LoadedObjects::Objects objects_;  // all of them, if there is one of `running_`
+  LoadedObjects::Objects running_;
 };
 
 }  // namespace soswap

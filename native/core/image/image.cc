@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <new>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "core/loader/own_first_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
+#include "core/resolve/resolution.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -72,6 +75,16 @@ bool IsUnchanged(const ImageOrigin& origin, bool is_mapped) {
   }
   now.ctime_ns = origin.source.ctime_ns;
   return now == origin.source;
+}
+
+// The names of the objects that closing the image of this name unmaps.
+std::set<std::string> GoingWith(const std::string& loader_name, bool all) {
+  LoadedObjects loaded = LoadedObjects::List();
+  std::set<std::string> names;
+  for (const auto& object : Closing{{loader_name}, all, StaysOpen}.TakeOutOf(loaded)) {
+    names.insert(object->name);
+  }
+  return names;
 }
 
 void ThrowChanged(const std::string& path) {
@@ -178,7 +191,9 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
   record_->is_global = (mode & RTLD_GLOBAL) != 0;
   record_->known = std::move(known).As(record_->loader_name);
   if (inspected_ != nullptr && !record_->origin.of_c_library) {
-    record_->dependencies = {record_->loader_name, inspected_->elf.facts().needed};
+    auto needed = DependenciesOf(record_->loader_name, inspected_->elf.facts().needed);
+    record_->states = DependencyStates(needed);
+    record_->dependencies = DependencyUse(std::move(needed));
   }
   AddLoadedImage(record_);
 }
@@ -223,6 +238,39 @@ std::optional<void*> Image::OwnSymbol(const std::string& name) const {
 std::optional<void*> Image::Symbol(const std::string& name) const {
   if (const auto own = OwnSymbol(name)) return own;
   return FindSymbol(handle_.get(), name.c_str());
+}
+
+bool Image::HasStaleDependency(bool closes, bool all) const {
+  std::vector<std::string> names = record_->states.paths();
+  const auto& images = record_->states.images();
+  names.insert(names.end(), images.begin(), images.end());
+  if (names.empty()) return false;
+  const auto stale = StaleImages(names);
+  if (std::any_of(stale.begin(), stale.end(), [](const auto& each) { return each.given_up; })) {
+    return true;
+  }
+  const auto changed = closes ? record_->states.Changed() : std::vector<std::string>();
+  if (changed.empty()) return false;
+  const std::set<std::string> going = GoingWith(loader_name(), all);
+  return std::any_of(changed.begin(), changed.end(),
+                     [&](const std::string& path) { return going.contains(path); });
+}
+
+std::vector<std::string> Image::DependencyPaths() const {
+  std::vector<std::string> paths = record_->states.paths();
+  for (const std::string& image : record_->states.images()) paths.push_back(PathOfObject(image));
+  return paths;
+}
+
+std::vector<std::string> Image::StayingDependencies(bool all) const {
+  std::vector<std::string> staying;
+  const std::set<std::string> going = GoingWith(loader_name(), all);
+  for (const auto& names : {record_->states.paths(), record_->states.images()}) {
+    for (const std::string& name : names) {
+      if (!going.contains(name)) staying.push_back(PathOfObject(name));
+    }
+  }
+  return staying;
 }
 
 std::vector<RetainReason> Image::Close(bool force) {

@@ -67,6 +67,15 @@ class Image final {
   // value proves nothing. Returns why it is still mapped, or nothing if it is gone.
   std::vector<RetainReason> Close(bool force = false);
 
+  // Whether it is bound to an image that its handle has given up and replaced, or, if it `closes`
+  // before the next one is opened, whether a dependency that goes with it has another file now.
+  // `all`: dependencies that are kept otherwise go too.
+  bool HasStaleDependency(bool closes, bool all) const;
+  // The paths of its dependencies, without those of the program.
+  std::vector<std::string> DependencyPaths() const;
+  // Those of them that stay loaded when the image is closed. `all` as above.
+  std::vector<std::string> StayingDependencies(bool all) const;
+
   // Why code of it may still run, beside what is due on this thread.
   std::vector<RetainReason> WhyInUse() const { return soswap::WhyInUse(*record_); }
   // Runs what is due at the end of this thread.

@@ -109,6 +109,11 @@ const ImageIdentity* FindKnownImage(const char* loader_name) noexcept {
   }
 }
 
+std::string PathOfObject(const std::string& loader_name) {
+  const ImageIdentity* image = FindKnownImage(loader_name.c_str());
+  return image != nullptr ? image->path : loader_name;
+}
+
 link_map* AsOfFile(link_map* map) noexcept {
   Entry* entry = map == nullptr ? nullptr : FindEntry(map->l_name);
   if (entry == nullptr) return map;

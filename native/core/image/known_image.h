@@ -52,6 +52,9 @@ class KnownImage final {
 // once for each that ever was: a caller may keep the strings. Takes no lock at all.
 const ImageIdentity* FindKnownImage(const char* loader_name) noexcept;
 
+// The path of the library whose image has this loader name; the name itself for any other object.
+std::string PathOfObject(const std::string& loader_name);
+
 // What `map` would be if the loader had loaded the file: a copy of the documented part with the
 // path as its name, which lives as long as the image. `map` itself for any other object.
 link_map* AsOfFile(link_map* map) noexcept;

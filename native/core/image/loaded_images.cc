@@ -11,9 +11,14 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/base/error.h"
+#include "core/base/file_descriptor.h"
 #include "core/base/this_thread.h"
+#include "core/copy/source_file.h"
+#include "core/image/needed_by.h"
 #include "core/image/written_memory.h"
 #include "core/loader/loader_turn.h"
+#include "core/resolve/dependency_file.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -100,7 +105,8 @@ struct Waiting {
   std::shared_ptr<LoadedImage> image;
   LoaderHandle handle;
   bool force = false;
-  pid_t thread = 0;  // 0: any
+  pid_t thread = 0;        // 0: any
+  bool is_needed = false;  // by other objects, and nothing else keeps it
 };
 
 struct WaitingList {
@@ -117,9 +123,7 @@ WaitingList& TheWaiting() {
 std::vector<std::string> BoundObjects(const LoadedImage& image, bool with_needed = false) {
   auto names = ObjectsBoundTo(image.loader_name, image.base, image.base + image.origin.memory_size,
                               with_needed);
-  for (std::string& name : names) {
-    if (const ImageIdentity* known = FindKnownImage(name.c_str())) name = known->path;
-  }
+  for (std::string& name : names) name = PathOfObject(name);
   return names;
 }
 
@@ -199,7 +203,8 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   if (IsShared(image)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  auto reasons = WhyStillMapped(image.origin.unload, ObjectsThatNeed(image.loader_name),
+                                !image.origin.from_file);
   if (reasons.front().code == "unknown") {
     if (auto bound = WhyBound(image, true); !bound.empty()) return bound;
   }
@@ -209,12 +214,13 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   return reasons;
 }
 
-void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle, bool force) {
+void WaitFor(const std::shared_ptr<LoadedImage>& image, LoaderHandle& handle, bool force,
+             bool is_needed = false) {
   if (image->tracking != nullptr) image->tracking->Wait();
   const std::lock_guard lock(TheWaiting().mutex);
   // First a place, which may fail: to drop the handle would unmap the image.
   Waiting& place = TheWaiting().images.emplace_back();
-  place = {image, std::move(handle), force, image->origin.thread};
+  place = {image, std::move(handle), force, image->origin.thread, is_needed};
 }
 
 std::vector<RetainReason> CloseNow(const std::shared_ptr<LoadedImage>& image, LoaderHandle handle) {
@@ -299,7 +305,7 @@ std::vector<RetainReason> CloseOrWaitWith(const std::shared_ptr<LoadedImage>& im
   if (reasons.empty()) reasons = {{"running-threads", "a thread is just leaving its code"}};
   MarkRetained(*image, reasons);
   // A use that ends before the next line calls no listener; then the next sweep finds out.
-  WaitFor(image, handle, force);
+  WaitFor(image, handle, force, reasons.front().code == "needed-by");
   return reasons;
 }
 
@@ -337,14 +343,15 @@ bool StillWaits(Waiting& waiting, std::optional<DependencyUse::Threads>& threads
 
 }  // namespace
 
-size_t SweepWaiting() {
+size_t SweepWaiting(bool needed_alone) {
   std::vector<Waiting> mine;
   {
     const std::lock_guard lock(TheWaiting().mutex);
     auto& all = TheWaiting().images;
     mine.reserve(all.size());  // the rest must not fail: to drop a handle would unmap its image
     for (Waiting& each : all) {
-      if (each.thread == 0 || each.thread == ThisThread()) mine.push_back(std::move(each));
+      const bool is_mine = each.thread == 0 || each.thread == ThisThread();
+      if (is_mine && (!needed_alone || each.is_needed)) mine.push_back(std::move(each));
     }
     std::erase_if(all, [](const Waiting& each) { return each.image == nullptr; });
   }
@@ -420,6 +427,71 @@ bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source) {
   return std::any_of(images.begin(), images.end(), [&](const auto& each) {
     return each->loader_name == loader_name && each->origin.source == source;
   });
+}
+
+bool StaysOpen(const std::string& loader_name) {
+  const std::lock_guard lock(TheList().mutex);
+  const auto& images = TheList().images;
+  return std::any_of(images.begin(), images.end(), [&](const auto& each) {
+    if (each->loader_name != loader_name) return false;
+    return each->retained.empty() || each->retained.front().code != "needed-by";
+  });
+}
+
+namespace {
+
+// Whether the path of the image leads to other bytes by now. A file that was written with the same
+// bytes again has the same build id. A file that is gone can replace nothing.
+bool IsReplaced(const ImageOrigin& origin) {
+  const FileDescriptor file = TryOpenForReading(origin.path);
+  if (!file.valid()) return false;
+  try {
+    FileIdentity now = Identify(file.get(), origin.path);
+    now.ctime_ns = origin.source.ctime_ns;
+    if (now == origin.source) return false;
+    now.mtime_ns = origin.source.mtime_ns;
+    if (now != origin.source || !origin.build_id) return true;
+    return DependencyFile::Read(origin.path)->facts().build_id != origin.build_id;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+}  // namespace
+
+std::vector<StaleImage> StaleImages(const std::vector<std::string>& loader_names) {
+  struct Found {
+    ImageOrigin origin;
+    StaleImage image;
+    bool is_followed = false;  // its handle runs another image
+  };
+  std::vector<Found> all;
+  {
+    const std::lock_guard lock(TheList().mutex);
+    const auto& images = TheList().images;
+    for (const std::string& name : loader_names) {
+      const auto found = std::find_if(images.begin(), images.end(),
+                                      [&](const auto& each) { return each->loader_name == name; });
+      if (found == images.end()) continue;
+      const ImageOrigin& origin = (*found)->origin;
+      const bool given_up = !(*found)->retained.empty();
+      const bool is_followed =
+          given_up && std::any_of(images.begin(), images.end(), [&](const auto& each) {
+            return each->retained.empty() && each->origin.path == origin.path;
+          });
+      all.push_back({origin, {name, origin.path, origin.generation, given_up, {}}, is_followed});
+    }
+  }
+  std::erase_if(all,
+                [](const Found& each) { return !each.is_followed && !IsReplaced(each.origin); });
+  if (all.empty()) return {};
+  auto needing = ObjectsByNeed();
+  std::vector<StaleImage> stale;
+  for (Found& each : all) {
+    each.image.needed_by = std::move(needing[each.image.loader_name]);
+    stale.push_back(std::move(each.image));
+  }
+  return stale;
 }
 
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons) {

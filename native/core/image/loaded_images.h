@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/copy/snapshot.h"
+#include "core/image/dependency_states.h"
 #include "core/image/dependency_use.h"
 #include "core/image/known_image.h"
 #include "core/loader/dl.h"
@@ -65,6 +66,7 @@ struct LoadedImage {
   CallCount calls;
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   DependencyUse dependencies;
+  DependencyStates states;
   bool is_global = false;              // other objects may be bound to its symbols
   std::vector<RetainReason> retained;  // empty: live
   uint64_t written = 0;                // bytes of its own pages, when they were last counted
@@ -101,6 +103,23 @@ bool IsShared(const LoadedImage& image);
 size_t HoldersOf(const std::string& loader_name);
 // Whether a live image of this file, in this state, goes by this loader name.
 bool IsLiveImageOf(const std::string& loader_name, const FileIdentity& source);
+// Whether an image of this loader name is open, or stays mapped for another reason than that others
+// need it.
+bool StaysOpen(const std::string& loader_name);
+
+// An image of another handle that a library is, or would be, bound to, although the handle runs
+// another one by now, or its file is another one.
+struct StaleImage {
+  std::string loader_name;
+  std::string path;
+  uint32_t generation = 0;
+  bool given_up = false;               // its handle does not run it any more
+  std::vector<std::string> needed_by;  // other objects, in words for users
+};
+
+// Those among these loaded objects.
+std::vector<StaleImage> StaleImages(const std::vector<std::string>& loader_names);
+
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);
 
 // Closes the handle of an image, unless code of the image may still run: then the image waits, with
@@ -111,8 +130,9 @@ std::vector<RetainReason> CloseOrWait(const std::shared_ptr<LoadedImage>& image,
 // Why code of a loaded image may still run, beside what is due on this thread.
 std::vector<RetainReason> WhyInUse(const LoadedImage& image);
 // Tries the waiting images again whose handles belong to this thread, or to none any more.
-// Returns how many images wait.
-size_t SweepWaiting();
+// `needed_alone`: those that wait only because other objects needed them. Returns how many images
+// wait.
+size_t SweepWaiting(bool needed_alone = false);
 // The handles of this thread are gone: any thread may close its waiting images.
 void OrphanWaiting();
 // Takes the handle of a waiting image back; null if there is none of this loader name.

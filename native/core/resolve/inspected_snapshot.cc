@@ -95,8 +95,7 @@ bool StillInFile(const InspectedSnapshot& taken, const std::string& path, const 
 
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements) {
   return Resolve(taken, requirements,
-                 Resolution(taken.path, taken.elf.facts(), requirements.closing_image,
-                            requirements.closes_all));
+                 Resolution(taken.path, taken.elf.facts(), requirements.closing));
 }
 
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements,

@@ -52,9 +52,8 @@ struct RequestedSymbols {
 // What an image of a snapshot must provide, and what will be closed before it is opened.
 struct Requirements {
   std::shared_ptr<const RequestedSymbols> symbols;
-  bool bind_now;              // every symbol that the library imports must be defined
-  std::string closing_image;  // the loader's name of the image that is closed first; empty for none
-  bool closes_all = false;    // its dependencies too, those that are kept otherwise
+  bool bind_now;    // every symbol that the library imports must be defined
+  Closing closing;  // first
 };
 
 // What the library and its dependencies provide.
@@ -67,7 +66,7 @@ struct Resolved {
 // Checks the requirements without loading anything. Any thread. Throws Error if a dependency is
 // missing.
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements);
-// With a resolution of the library, which heeds `closing_image`.
+// With a resolution of the library, which heeds `closing`.
 Resolved Resolve(const InspectedSnapshot& taken, const Requirements& requirements,
                  const Resolution& resolution);
 

@@ -130,15 +130,23 @@ class Resolution::Walk final {
   std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that are resolved
 };
 
-Resolution::Resolution(const std::string& path, const ElfFacts& facts,
-                       const std::string& closing_image, bool all)
+LoadedObjects::Objects Closing::TakeOutOf(LoadedObjects& loaded) const {
+  LoadedObjects::Objects taken;
+  for (const std::string& image : images) {
+    const auto more = loaded.TakeOut(image, [&](const auto& object) {
+      const std::string& name = object->name;
+      if (std::find(images.begin(), images.end(), name) != images.end()) return false;
+      return IsKept(name) || (is_held && is_held(name)) || (!all && RunsByItself(object));
+    });
+    taken.insert(taken.end(), more.begin(), more.end());
+  }
+  return taken;
+}
+
+Resolution::Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
   LoadedObjects loaded = LoadedObjects::List();
-  if (!closing_image.empty()) {
-    closing_ = loaded.TakeOut(closing_image, [&](const auto& object) {
-      return IsKept(object->name) || (!all && RunsByItself(object));
-    });
-  }
+  closing_ = closing.TakeOutOf(loaded);
   Walk(*this, std::move(loaded)).Run(path, facts);
   loaded_dependencies_ = LoadedDependencies();
 }

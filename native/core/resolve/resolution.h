@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +37,18 @@ struct UndefinedSymbol {
   std::string needed_by;  // the file that imports it
 };
 
+// What is closed before a library is loaded.
+struct Closing {
+  // Loader names. What only these images need does not count as loaded.
+  std::vector<std::string> images;
+  bool all = false;  // also dependencies that are kept otherwise
+  // Whether something that the loader does not show holds the object of this name; null: nothing.
+  std::function<bool(const std::string&)> is_held;
+
+  // Removes from `loaded` what goes, and returns it.
+  LoadedObjects::Objects TakeOutOf(LoadedObjects& loaded) const;
+};
+
 // How dlopen(3) would resolve the dependencies of a library, determined without loading anything:
 // from the files of those that are not loaded, and from the loader for the others. A forecast:
 // files may change before the library is loaded, and DT_AUXILIARY, DT_FILTER and the older hardware
@@ -45,11 +58,8 @@ struct UndefinedSymbol {
 // one at a time.
 class Resolution final {
  public:
-  // `path` is the path of the library, which gives $ORIGIN. `closing_image` is the loader's name of
-  // an image that will be closed first: what only that image needs does not count as loaded, except
-  // dependencies that are kept then. With `all` none is kept.
-  Resolution(const std::string& path, const ElfFacts& facts, const std::string& closing_image = {},
-             bool all = false);
+  // `path` is the path of the library, which gives $ORIGIN.
+  Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing = {});
 
   Resolution(const Resolution&) = delete;
   Resolution& operator=(const Resolution&) = delete;
@@ -114,7 +124,7 @@ class Resolution final {
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
   // in the process as long as the caller: glibc takes that for a dependency.
   LoaderHandle global_;
-  LoadedObjects::Objects closing_;    // the objects that closing the image unmaps
+  LoadedObjects::Objects closing_;    // the objects that go before
   std::vector<LoaderHandle> loaded_;  // dependencies that are in the process
   std::vector<std::shared_ptr<const DependencyFile>> files_;  // dependencies that are not
   std::vector<FoundDependency> found_;

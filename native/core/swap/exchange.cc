@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/error.h"
+#include "core/image/loaded_images.h"
 
 namespace soswap {
 namespace {
@@ -36,6 +37,8 @@ void ClosePrevious(ExchangePart& part) {
   part.detached = true;
   part.slots.Detach(SlotTable::State::kUnloaded);
   part.result.closed = plan.previous->Close(plan.force);
+  // The loader would bind the next images to an old image that only this one needed.
+  SweepWaiting(true);
   if (!part.result.closed->empty() && plan.to_open &&
       plan.to_open->mapping == ImageRequest::Mapping::kFile) {
     // lib/internal/errors.ts has the text for people, with the reasons.

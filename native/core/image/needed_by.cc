@@ -1,0 +1,31 @@
+#include "core/image/needed_by.h"
+
+#include <set>
+#include <utility>
+
+#include "core/image/known_image.h"
+#include "core/loader/loaded_objects.h"
+
+namespace soswap {
+
+std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
+  const LoadedObjects objects = LoadedObjects::List();
+  std::map<std::string, std::vector<std::string>> needing;
+  for (const auto& object : objects.all()) {
+    std::set<std::string> counted;  // two names may mean one object
+    for (const std::string& needed : object->needed) {
+      const LoadedObject* found = objects.Find(needed);
+      if (found == nullptr || !counted.insert(found->name).second) continue;
+      needing[found->name].push_back(object->name.empty() ? "the program"
+                                                          : PathOfObject(object->name));
+    }
+  }
+  return needing;
+}
+
+std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
+  auto needing = ObjectsByNeed();
+  return std::move(needing[loader_name]);
+}
+
+}  // namespace soswap
