@@ -237,7 +237,7 @@ function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {
 
 /** Throws what the loader would find wrong. */
 export function assertResolved(path: string, resolution: Resolution): void {
-  const { undefined: absent, replaced } = resolution;
+  const { undefined: absent, stale, replaced } = resolution;
   if (absent.length > 0) throw undefinedSymbols(path, absent);
   if (stale.length > 0) throw staleImage(path, stale[0] as StaleImage);
   if (replaced.length > 0) throw replacedDependencies(path, replaced);

@@ -37,7 +37,11 @@ export function* loadFirst<D extends Definitions>(
   const takeBack: TakeBack = [() => candidate.release()];
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));
-    if (plan.quarantine !== undefined) yield* quarantine(candidate, plan.quarantine);
+    if (plan.quarantine !== undefined) {
+      const { unload } = source;
+      const rehearsal = { candidate, running: undefined, order: 'close-first', unload } as const;
+      yield* quarantine(rehearsal, plan.quarantine);
+    }
     const spare =
       plan.verify && (yield* verify(candidate, definitions, plan.verify, forCode(plan)));
     if (spare !== undefined) takeBack.push(() => candidate.giveUp(spare));

@@ -32,8 +32,8 @@ const processes = () => process.getBuiltinModule('node:child_process');
 /** What a quarantine rehearses. */
 export interface Rehearsal {
   readonly candidate: Candidate;
-  /** What runs. */
-  readonly running: Generation;
+  /** What the candidate is to replace, if anything. */
+  readonly running: Generation | undefined;
   readonly order: SwapOrder;
   readonly unload: UnloadPolicy;
 }
@@ -50,15 +50,15 @@ export function* quarantine(rehearsal: Rehearsal, how: Quarantine): Steps<void> 
   assertMayQuarantine(candidate.path);
   const why = how.execPath === undefined ? whyNotNode() : undefined;
   if (why !== undefined) throw noChild(candidate, `${why}; ${anotherNode}`);
-  const both = rehearsal.running.image.isOpen;
-  if (both && (yield* tryOnce(rehearsal, how, true)) === 'tried') return;
-  yield* tryOnce(rehearsal, how, false);
+  const both = rehearsal.running?.image.isOpen === true;
+  if (both && (yield* tryOnce(rehearsal, how)) === 'tried') return;
+  yield* tryOnce({ ...rehearsal, running: undefined }, how);
 }
 
 type Verdict = 'tried' | 'not-tried';
 
-function tryOnce(rehearsal: Rehearsal, how: Quarantine, both: boolean): Steps<Verdict> {
-  const files = () => new ChildFiles(rehearsal, both);
+function tryOnce(rehearsal: Rehearsal, how: Quarantine): Steps<Verdict> {
+  const files = () => new ChildFiles(rehearsal);
   return step(
     () => {
       using opened = files();
@@ -150,7 +150,7 @@ function judge(
   }
   const cameToCandidate = text.startsWith(runningIsLoaded, 1);
   const report = text.slice(cameToCandidate ? 2 : 1);
-  if (!cameToCandidate && report === '' && !hung && files.both) return 'not-tried';
+  if (!cameToCandidate && report === '' && !hung && files.running !== 'ignore') return 'not-tried';
   if (report === 'loaded' && signal === null) return 'tried';
   const why = hung
     ? `it hung there for ${how.timeout} ms`
@@ -184,7 +184,7 @@ function lastWords(errors: number): string {
 }
 
 function refusal(candidate: Candidate, why: string): SoError {
-  return refused(candidate, `a child process rehearsed the swap: ${why}`);
+  return refused(candidate, `a child process rehearsed it: ${why}`);
 }
 
 function noChild(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
@@ -240,11 +240,7 @@ class ChildFiles {
   readonly #rehearsal: Rehearsal;
   readonly #opened: number[] = [];
 
-  constructor(
-    rehearsal: Rehearsal,
-    /** Whether the child loads the running image first. */
-    readonly both: boolean,
-  ) {
+  constructor(rehearsal: Rehearsal) {
     this.#rehearsal = rehearsal;
     const open = (descriptor: number) => {
       this.#opened.push(descriptor);
@@ -253,7 +249,7 @@ class ChildFiles {
     const { candidate, running } = rehearsal;
     try {
       this.copy = open(native.reopenReadOnly(candidate.facts.descriptor));
-      this.running = both
+      this.running = running
         ? open(native.reopenReadOnly(running.candidate.facts.descriptor))
         : 'ignore';
       this.report = open(native.openMemoryFile());
@@ -267,7 +263,6 @@ class ChildFiles {
   /** Of the executable. */
   argumentsFor({ timeout, execArgv }: Quarantine): string[] {
     const { candidate, running, order, unload } = this.#rehearsal;
-    const { image } = running;
     const trial: Trial = {
       path: candidate.path,
       mode: candidate.mode,
@@ -277,10 +272,10 @@ class ChildFiles {
       seconds: Math.min(Math.ceil(timeout / 1000) + 1, longestTimer),
       order,
       unload,
-      running: this.both
+      running: running
         ? {
             mode: running.candidate.mode,
-            staying: image.stayingDependencies(unload === 'always'),
+            staying: running.image.stayingDependencies(unload === 'always'),
           }
         : null,
     };
