@@ -48,6 +48,7 @@ function describe(info: SoInfo): string {
     ['needs', list(info.dependencies.map(dependency))],
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
+    ...registryFields(info),
     ['program', programLines(info)],
     ['SoHandle', verdictLines(info.unload)],
     ['dlclose(3)', verdictLines(info.plain)],
@@ -57,6 +58,14 @@ function describe(info: SoInfo): string {
     ...further.map((line) => ' '.repeat(12) + line),
   ]);
   return `${bold(info.path)}\n${lines.map((line) => `  ${line}\n`).join('')}`;
+}
+
+/** Most libraries have none. */
+function registryFields({ registries }: SoInfo): [name: string, lines: readonly string[]][] {
+  return registries.map(({ name, effect, cure }) => [
+    'registry',
+    [`${name}: ${effect}`, `${dim('cure:')} ${cure}`],
+  ]);
 }
 
 const list = (lines: readonly string[]) => (lines.length > 0 ? lines : [dim('none')]);
