@@ -33,6 +33,7 @@ export {
 } from './facts/inspect.js';
 export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
+export type { SoRegistry } from './facts/registries.js';
 export { install } from './files/install.js';
 export type { HandleEvents } from './handle/events.js';
 export type { OpenAsyncOptions, OpenOptions } from './handle/open-options.js';

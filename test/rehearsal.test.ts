@@ -1,9 +1,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, renameSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type OpenOptions, SoHandle, type SwapOptions } from 'soswap';
+import { inspect, type OpenOptions, SoHandle, type SwapOptions } from 'soswap';
 import t, { type Test } from 'tap';
 import { compile, copyBuilds, twoBuilds } from '../fixtures/build.js';
+import { runSoswap } from '../fixtures/child.js';
 import { beginning, children } from '../fixtures/quarantine.js';
 
 // A quarantine rehearses the swap: it loads the running image, then the candidate, as the swap would.
@@ -92,6 +93,16 @@ t.test('a registry that goes with the library forgets it', async (t) => {
   t.equal(so.functions.version(), 2);
 });
 
+t.test('a library with a registry of its own is swapped in any order', async (t) => {
+  const own = [fileURLToPath(new URL('../fixtures/registry/registry.c', import.meta.url))];
+  const macros = ['-DNAME="price"', '-DVERSION=1', '-DEND='];
+  const path = compile('registry/registered.c', `${t.testdir()}/so.so`, ...macros, ...own);
+  t.same(inspect(path).registries, []);
+  using so = SoHandle.open(path, definitions);
+  t.equal((await so.swap({ quarantine, order: 'open-first' })).generation, 2);
+  t.equal(so.swapSync({ quarantine }).generation, 3);
+});
+
 t.test('a registry stays while another library needs it', async (t) => {
   const files = new Registered(t.testdir(), '');
   using so = files.open();
@@ -145,6 +156,14 @@ t.test('a message of Protocol Buffers', { skip: !hasProtoc && 'needs protoc' }, 
   const sources = fileURLToPath(new URL('../fixtures/registry', import.meta.url));
   execFileSync('protoc', [`--cpp_out=${cwd}`, `--proto_path=${sources}`, 'message.proto']);
   const path = compile('registry/message.cc', `${cwd}/price.so`, `-I${cwd}`, '-lprotobuf');
+  const registry = {
+    name: 'Protocol Buffers',
+    symbol: /AddDescriptors/,
+    effect: /ends the process/,
+  };
+  t.match(inspect(path).registries, [registry]);
+  const text = await runSoswap(['inspect', path], { cwd });
+  t.match(text.stdout, /registry +Protocol Buffers: .*\n +cure: rehearse each swap/);
   using so = SoHandle.open(path, definitions); // and the same again: it registers the same name
   await isRefused(t, so, /SIGABRT; the last line it wrote to standard error: .*CHECK failed/);
 });

@@ -49,6 +49,7 @@ function describe(info: SoInfo): string {
     ['needs', list(info.dependencies.map(dependency))],
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
+    ...registryFields(info),
     ['program', programLines(info)],
     ...(info.addonSymbol === null ? [] : [addonField(info.addonSymbol)]),
     ['SoHandle', verdictLines(info.unload)],
@@ -62,6 +63,14 @@ function describe(info: SoInfo): string {
 }
 
 const addonField = (symbol: string): [string, string[]] => ['addon', [yellow(addonAdvice(symbol))]];
+/** Most libraries have none. */
+function registryFields({ registries }: SoInfo): [name: string, lines: readonly string[]][] {
+  return registries.map(({ name, effect, cure }) => [
+    'registry',
+    [`${name}: ${effect}`, `${dim('cure:')} ${cure}`],
+  ]);
+}
+
 const list = (lines: readonly string[]) => (lines.length > 0 ? lines : [dim('none')]);
 const number = (value: number) => value.toLocaleString('en');
 

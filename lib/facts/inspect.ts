@@ -11,6 +11,7 @@ import type {
   SoExport,
   SoImport,
 } from '../native/types.js';
+import { registriesOf, type SoRegistry } from './registries.js';
 
 /** The fate of an image of a library when it is closed. */
 export interface UnloadVerdict {
@@ -84,6 +85,11 @@ export interface SoInfo {
   readonly exports: readonly SoExport[];
   /** The symbols that the library needs from others. */
   readonly imports: readonly SoImport[];
+  /**
+   * The registries of other shared libraries that the library registers itself in when it is loaded. A swap can end the
+   * process there; `docs/registries.md` says why. Found by the imports of the library; that of Protocol Buffers is known.
+   */
+  readonly registries: readonly SoRegistry[];
   /** The names that the program exports too. */
   readonly programNames: ProgramNames;
   /**
@@ -144,6 +150,7 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
+      registries: isOfCLibrary ? [] : registriesOf(imports),
       programNames,
       addonSymbol,
       refusal,

@@ -109,10 +109,10 @@ TEST_CASE("requirements are checked without loading anything") {
   const auto taken = TakeSnapshot(path, path, {});
   const auto symbols = std::make_shared<const RequestedSymbols>(
       RequestedSymbols{{"answer", "gone", "spare", "malloc"}, {false, false, true, false}});
-  const auto lazy = Resolve(*taken, {symbols, false, ""});
+  const auto lazy = Resolve(*taken, {symbols, false, {}});
   CHECK(lazy.missing == std::vector<std::string>{"gone"});
   CHECK(lazy.undefined.empty());
-  const auto now = Resolve(*taken, {symbols, true, ""});
+  const auto now = Resolve(*taken, {symbols, true, {}});
   REQUIRE(now.undefined.size() == 1);
   CHECK(now.undefined[0].name == "absent");
 }

@@ -43,7 +43,7 @@ struct Closing {
   std::vector<std::string> images;
   bool all = false;  // also dependencies that are kept otherwise
   // Whether something that the loader does not show holds the object of this name; null: nothing.
-  std::function<bool(const std::string&)> is_held;
+  std::function<bool(const std::string&)> is_held = nullptr;
 
   // Removes from `loaded` what goes, and returns it.
   LoadedObjects::Objects TakeOutOf(LoadedObjects& loaded) const;
