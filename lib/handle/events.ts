@@ -13,6 +13,8 @@ export interface HandleEvents {
   swap: [report: SwapReport];
   /** A retained image of an earlier generation was unmapped after all: its threads have ended, say. */
   unmapped: [image: ImageInfo];
+  /** A watch of the handle has found no file at its path, once each time that the file goes. The image runs on. */
+  missing: [path: string];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }
