@@ -48,6 +48,11 @@ export type { SwapTrace } from './internal/tracing.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
 export { type SwapOnSignalOptions, swapOnSignal } from './reload/signals.js';
 export { type SwapResult, swapChanged } from './reload/swap-changed.js';
+export {
+  type DirectoryOptions,
+  type DirectoryWatch,
+  watchDirectory,
+} from './reload/watch-directory.js';
 export type { ChangedSwapOptions, QuarantineOptions, SwapOptions, Verify } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';
