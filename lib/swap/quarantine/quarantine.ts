@@ -117,7 +117,7 @@ function judge(
     throw noChild(candidate, `${executableOf(how)} did not run its program; ${anotherNode}`);
   }
   if (hung) throw refusal(candidate, `it hung there for ${how.timeout} ms`);
-  if (signal !== null) throw refusal(candidate, `it died there of ${signal}`);
+  if (signal !== null) throw died(candidate, signal);
   if (text === '+loaded') return;
   throw refusal(candidate, text.slice(1) || `it ended the process there, with code ${status}`);
 }
@@ -132,8 +132,13 @@ function textOf(report: number): string {
   return text.toString();
 }
 
-function refusal(candidate: Candidate, why: string): SoError {
-  return refused(candidate, `a child process tried to load it: ${why}`);
+function refusal(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
+  return refused(candidate, `a child process tried to load it: ${why}`, options);
+}
+
+function died(candidate: Candidate, signal: NodeJS.Signals): SoError {
+  const cause = Object.assign(new Error(`the child process died of ${signal}`), { signal });
+  return refusal(candidate, `it died there of ${signal}`, { cause });
 }
 
 function noChild(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
