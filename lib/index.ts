@@ -50,8 +50,15 @@ export type {
 } from './image/image-info.js';
 export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
+export type { SwapTrace } from './internal/tracing.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
+export { type SwapOnSignalOptions, swapOnSignal } from './reload/signals.js';
+export { type SwapResult, swapChanged } from './reload/swap-changed.js';
+export {
+  type DirectoryOptions,
+  type DirectoryWatch,
+  watchDirectory,
+} from './reload/watch-directory.js';
 export type { ChangedSwapOptions, QuarantineOptions, SwapOptions, Verify } from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
-export { swapOnSignal } from './triggers/signals.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

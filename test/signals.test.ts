@@ -85,6 +85,7 @@ t.test('disposing of it restores what the signal did before', async (t) => {
   copyBuilds(builds, cwd);
   const program = `${begin}
     const subscription = swapOnSignal('SIGHUP');
+    copyFileSync('so2.so', 'so.so');
     signal();
     await told(1);
     process.send(events);
@@ -102,20 +103,25 @@ t.test('disposing of it restores what the signal did before', async (t) => {
   });
 });
 
-t.test('all open handles are swapped, or those that were chosen', async (t) => {
+t.test('all open handles that have changed are swapped, or those that were chosen', async (t) => {
   const cwd = t.testdir();
   copyBuilds(builds, cwd);
   const program = `${begin}
-    const other = SoHandle.open('./so1.so');
-    const closed = SoHandle.open('./so1.so');
-    for (const each of [other, closed]) count(each);
+    copyFileSync('so1.so', 'other.so');
+    const other = SoHandle.open('./other.so');
+    const closed = SoHandle.open('./other.so');
+    const unchanged = SoHandle.open('./so1.so');
+    for (const each of [other, closed, unchanged]) count(each);
     swapOnSignal('SIGHUP');
     swapOnSignal('SIGUSR2', new Set([other, closed]));
-    const late = SoHandle.open('./so1.so');
+    const late = SoHandle.open('./other.so');
     closed.close();
+    copyFileSync('so2.so', 'so.so');
+    copyFileSync('so2.so', 'other.so');
     signal();
-    const generations = () => [so, other, late].map(({ generation }) => generation).join();
-    await until('all of them are swapped', () => generations() === '2,2,2');
+    const generations = () => [so, other, late, unchanged].map(({ generation }) => generation).join();
+    await until('all of them are swapped', () => generations() === '2,2,2,1');
+    copyFileSync('so1.so', 'other.so');
     signal('SIGUSR2');
     await until('the one that was chosen is swapped', () => other.generation === 3);
     await begun();
@@ -125,7 +131,7 @@ t.test('all open handles are swapped, or those that were chosen', async (t) => {
   const ended = await runProgram(program, { cwd });
   t.match(ended, exitedCleanly);
   // One by each signal that was for it, and one by hand; nobody listens to the late one.
-  t.same(ended.messages, [['3,4,3', [2, 2, 3, 3, 4]]]);
+  t.same(ended.messages, [['3,4,3,1', [2, 2, 3, 3, 4]]]);
 });
 
 t.test('a refused candidate emits the event, and the next signal tries again', async (t) => {
@@ -171,6 +177,65 @@ t.test('in a worker, which no signal reaches, it is refused', async (t) => {
     ...exitedCleanly,
     messages: ['ERR_WORKER_UNSUPPORTED_OPERATION'],
   });
+});
+
+t.test(
+  'what has not changed keeps its state, and one list tells what became of each',
+  async (t) => {
+    const cwd = t.testdir();
+    copyBuilds(builds, cwd);
+    const program = `${begin}
+    import { renameSync, writeFileSync } from 'node:fs';
+    for (const name of ['bad', 'same']) copyFileSync('so1.so', name + '.so');
+    const [bad, same] = ['bad', 'same'].map((name) =>
+      SoHandle.open('./' + name + '.so', { count: { return: 'int32' } }));
+    same.functions.count();
+    const rounds = [];
+    let thrown = 0;
+    process.on('uncaughtException', () => thrown++);
+    const swap = { order: 'open-first' };
+    const subscription = swapOnSignal('SIGHUP', {
+      swap,
+      handles: [so, bad, same],
+      onDone: (results) => {
+        rounds.push(results.map(({ status, handle, report, error }) =>
+          [status, handle.generation, report?.order ?? error?.code]));
+        throw new Error('of onDone');
+      },
+    });
+    swap.order = 'rubbish'; // too late
+    copyFileSync('so2.so', 'so.so');
+    writeFileSync('bad.so', 'rubbish');
+    renameSync('so1.so', 'same.so'); // another inode
+    signal();
+    await until('it is acknowledged', () => rounds.length === 1);
+    signal();
+    await until('it is acknowledged again', () => rounds.length === 2 && thrown === 2);
+    process.send([...rounds, same.functions.count(), events]);
+  `;
+    const ended = await runProgram(program, { cwd });
+    t.match(ended, exitedCleanly);
+    const bad = ['refused', 1, 'ERR_SOSWAP_NOT_ELF'];
+    const [same, swapped] = [
+      ['current', 1, null],
+      ['swapped', 2, 'open-first'],
+    ];
+    const next = ['current', 2, null];
+    t.same(ended.messages, [[[swapped, bad, same], [next, bad, same], 2, [2]]]);
+  },
+);
+
+t.test('wrong options are refused at once', async (t) => {
+  const wrong = (options: unknown) => () => swapOnSignal('SIGHUP', options as object);
+  const before = process.listenerCount('SIGHUP');
+  t.throws(wrong({ ondone: () => {} }), { code: 'ERR_INVALID_ARG_VALUE', message: /'onDone'/ });
+  t.throws(wrong({ swap: { odrer: 1 } }), { message: /options\.swap\.odrer.*'order'/ });
+  t.throws(wrong({ swap: { order: 'last' } }), { code: 'ERR_INVALID_ARG_VALUE' });
+  t.throws(wrong({ onDone: 1 }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(wrong({ handles: 1 }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(wrong([{}]), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(wrong('text'), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.equal(process.listenerCount('SIGHUP'), before);
 });
 
 t.test('names that are no signals are refused', async (t) => {

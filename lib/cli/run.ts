@@ -2,8 +2,8 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { SoHandle } from '../handle/so-handle.js';
 import { SoError } from '../internal/errors.js';
 import { withJson } from '../internal/json.js';
+import { swapOnSignal } from '../reload/signals.js';
 import type { SwapReport } from '../swap/report.js';
-import { swapOnSignal } from '../triggers/signals.js';
 import { libraryOperand, readArguments, wholeNumber } from './arguments.js';
 import { parseSignature, parseValues } from './call-arguments.js';
 import { green, red, yellow } from './colors.js';

@@ -51,6 +51,7 @@ export class FileWatch {
   readonly #settle: number;
   readonly #persistent: boolean;
   readonly #settled: () => Promise<void>;
+  readonly #missing: () => void;
   readonly #directories = new Map<string, WatchedDirectory>();
   readonly #interval: number | undefined;
   #seen: Identity | undefined;
@@ -60,19 +61,27 @@ export class FileWatch {
   #retryDelay = 0;
   #isCalling = false;
   #callAgain = false;
+  #isMissing = false;
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
 
   /**
    * @param settled Called once after each change, if the file exists. Changes during a call lead to one more call after
    * it. A rejection is an unhandled rejection of the process.
+   * @param missing Called once each time that the file has been absent for the settle time.
    */
-  constructor(path: string, options: FileWatchOptions, settled: () => Promise<void>) {
+  constructor(
+    path: string,
+    options: FileWatchOptions,
+    settled: () => Promise<void>,
+    missing: () => void = () => {},
+  ) {
     this.#path = path;
     this.#settle = options.settle ?? 50;
     this.#persistent = options.persistent ?? false;
     this.#interval = options.poll === true ? pollInterval : options.poll;
     this.#settled = settled;
+    this.#missing = missing;
     this.#isSilent = isSilent(path, pathHops(path).keys());
     this.#follow();
     this.#seen = identity(path);
@@ -213,7 +222,9 @@ export class FileWatch {
   async #callSettled(): Promise<void> {
     this.#timer = undefined;
     if (this.#hasChanged() === 'other') return this.#schedule(this.#settle); // it is still changing
-    if (this.#seen === undefined) return;
+    const wasMissing = this.#isMissing;
+    this.#isMissing = this.#seen === undefined;
+    if (this.#isMissing) return wasMissing ? undefined : this.#missing();
     if (isUnfinished(this.#path) && this.retryWhenDone()) return;
     this.#callAgain = true;
     if (this.#isCalling) return;

@@ -15,6 +15,8 @@ export interface HandleEvents {
   unmapped: [image: ImageInfo];
   /** The handle was closed. */
   close: [result: CloseResult];
+  /** A watch of the handle has found no file at its path, once each time that the file goes. The image runs on. */
+  missing: [path: string];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }

@@ -1,9 +1,11 @@
 import { EventEmitter } from 'node:events';
+import type { InspectOptions } from 'node:util';
 import { copyDefinitions } from '../call/signature.js';
 import type { SymbolReference, SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { BoundFunctions, Definition, Definitions, FunctionFor } from '../call/types.js';
 import { type FileStatus, orOverwritten } from '../image/file-status.js';
 import type { CloseResult, ImageInfo } from '../image/image-info.js';
+import { SoError } from '../internal/errors.js';
 import {
   emitFailure,
   emitOutcome,
@@ -15,10 +17,16 @@ import {
 } from '../internal/events.js';
 import { defaultTimeout, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
+import { traced } from '../internal/tracing.js';
 import { reserveStack } from '../native/stack.js';
 import { drainAndClose } from '../swap/drain.js';
 import { loadFirst } from '../swap/first.js';
-import { planSwap, type SwapOptions } from '../swap/plan.js';
+import {
+  type ChangedSwapOptions,
+  planChangedSwap,
+  planSwap,
+  type SwapOptions,
+} from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
@@ -112,7 +120,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.path = target.path;
     this.functions = target.table.functions;
     this.#target = target;
-    this.#turns = new Turns(target);
+    this.#turns = new Turns(target, this);
     addHandle(this, this.#turns as Turns);
     target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
@@ -245,19 +253,23 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * on another thread too, makes it take all calls at once, and closes the old image when its last call has returned.
    * Swaps of one handle line up.
    *
-   * @returns What the swap did. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed,
+   * @returns What the swap did; with `ifChanged` `null` if the file is `current`. Rejects as {@link swapSync} throws; with `ERR_SOSWAP_BUSY` after `timeout` has passed,
    * and with the reason of `signal` when that is aborted.
    *
    * @example
    * const report = await price.swap({ quarantine: true, verify: ({ quote }) => quote(100, 2) > 0 });
    * console.log(report.generation, report.unmapped); // 2 true
+   * console.log(await price.swap({ ifChanged: true })); // null
    */
-  async swap(options: SwapOptions<D> = {}): Promise<SwapReport> {
+  swap(options?: SwapOptions<D> & { readonly ifChanged?: false }): Promise<SwapReport>;
+  swap(options: ChangedSwapOptions<D>): Promise<SwapReport | null>;
+  async swap(options: ChangedSwapOptions<D> = {}): Promise<SwapReport | null> {
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
-    const plan = planSwap<D>(options, this.#target.defaults, 'swap');
-    const swap = () => this.#turns.lineUp(() => this.#turns.swap(plan, began), plan.signal);
-    return emitOutcomeAsync(this, swap);
+    const { plan, ifChanged } = planChangedSwap<D>(options, this.#target.defaults);
+    const swap = (): Promise<SwapReport | null> =>
+      ifChanged ? this.#turns.swapIfChanged(plan, began, 'swap') : this.#turns.swap(plan, began);
+    return emitOutcomeAsync(this, () => this.#turns.lineUp(swap, plan.signal));
   }
 
   /**
@@ -276,15 +288,17 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack((error) => emitRefused(this, error));
     const began = process.hrtime.bigint();
     const plan = planSwap<D>(options, this.#target.defaults, 'swap');
-    const prepare = () => this.#turns.lineUp(() => this.#turns.prepare(plan, began), plan.signal);
-    return new PreparedSwap(this, this.#turns as Turns, await emitFailure(this, prepare));
+    const prepare = async () =>
+      new PreparedSwap(this, this.#turns as Turns, await this.#turns.prepare(plan, began));
+    const lineUp = () => this.#turns.lineUp(() => traced('prepare', [this], prepare), plan.signal);
+    return emitFailure(this, lineUp);
   }
 
   /**
    * Swaps whenever the file at {@link path} has been replaced and is complete, whatever replaced it: once for each
    * replacement. The events `swap` and `refused` report each swap; a refusal that nobody listens to is a warning of the
-   * process. The watch waits for a file that somebody is still writing, and tries a refused file again when it has
-   * changed. It does not keep the process alive, and ends with {@link close}.
+   * process; the event `missing` says that the file has gone. The same bytes in another file are no replacement. The watch
+   * waits for a file that somebody is still writing, and tries a refused file again when it has changed. It does not keep the process alive, and ends with {@link close}.
    *
    * @throws {SoError} `ERR_SOSWAP_CLOSED`; `ERR_SOSWAP_UNREADABLE`: the permission model of Node.js hides the file.
    * @throws {TypeError | RangeError} A wrong option: `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`.
@@ -297,9 +311,14 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const plan = planSwap<D>(swap, this.#target.defaults, 'swap', 'options.swap');
     this.#target.running; // throws if it is closed
     const watch = watchFile(this.path, settings, {
-      swapIfReplaced: () => this.#turns.lineUp(() => this.#turns.swapIfReplaced(plan)),
+      take: async () => {
+        const began = process.hrtime.bigint();
+        const swap = () => this.#turns.swapIfChanged(plan, began, 'watch');
+        const report = await this.#turns.lineUp(swap, plan.signal);
+        if (report !== null) emitSwap(this, report);
+      },
+      missing: () => throwLater(() => this.emit('missing', this.path)),
       dependencies: () => this.#target.current?.image.dependencyPaths ?? [],
-      swapped: (report) => emitSwap(this, report),
       refused: (error) => {
         warnIfUnheard(this, error);
         emitRefused(this, error);
@@ -356,6 +375,25 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.closeAsync();
+  }
+
+  /** What console.log() prints. It reads no library, so the status may be open. */
+  [Symbol.for('nodejs.util.inspect.custom')](
+    _depth: number,
+    options: InspectOptions,
+    inspect: (value: unknown, options: InspectOptions) => string,
+  ): string {
+    const { path, generation } = this;
+    return `SoHandle ${inspect({ path, generation, status: this.#statusUnread() }, options)}`;
+  }
+
+  #statusUnread(): string {
+    try {
+      if (this.closed) return 'closed';
+      return this.#target.running.candidate.file.statusUnread() ?? 'not compared';
+    } catch (error) {
+      return error instanceof SoError ? error.code : String(error);
+    }
   }
 
   /**

@@ -55,7 +55,8 @@ export async function swapAll(
   }
 }
 
-function checkHandles(handles: unknown): [SoHandle, Turns][] {
+/** Checks that `handles` are handles of this thread, each once. */
+export function checkHandles(handles: unknown): [SoHandle, Turns][] {
   if (typeof handles !== 'object' || handles === null || !(Symbol.iterator in handles)) {
     throw argumentTypeError('handles', 'an iterable of SoHandle', handles);
   }

@@ -1,5 +1,5 @@
 import type { NameHints, StaleImage, UndefinedSymbol } from '../native/types.js';
-import { inspect } from './node-util.js';
+import { inspect, systemErrors } from './node-util.js';
 
 /**
  * The state of a handle after a failed swap.
@@ -14,7 +14,8 @@ export type SwapOutcome = 'unchanged' | 'rolled-back' | 'not-loaded';
 
 /**
  * A failure of soswap. `code` is stable; `message` is text for people and may change; `cause` is the underlying error,
- * if there is one. A wrong argument throws a `TypeError` or `RangeError` with a code of Node.js instead.
+ * if there is one: with `errno` and `code` (`ENOENT`) if a system call failed, with `signal` if a child process died of one.
+ * A wrong argument throws a `TypeError` or `RangeError` with a code of Node.js instead.
  *
  * @example
  * try {
@@ -42,9 +43,9 @@ export class SoError extends Error {
     message: string,
     path: string,
     symbol?: string,
-    options: ErrorOptions & { outcome?: SwapOutcome } = {},
+    options: ErrorOptions & { outcome?: SwapOutcome; errno?: number } = {},
   ) {
-    super(message, options);
+    super(message, options.errno === undefined ? options : { cause: systemError(options.errno) });
     this.code = code;
     this.path = path;
     if (symbol !== undefined) this.symbol = symbol;
@@ -168,6 +169,12 @@ export const SoErrorCode = {
 } as const;
 
 export type SoErrorCode = (typeof SoErrorCode)[keyof typeof SoErrorCode];
+
+/** Creates the error of a system call, as Node.js does; `errno` is negative. */
+function systemError(errno: number): Error {
+  const [code, text] = systemErrors().get(errno) ?? [`errno ${-errno}`, 'unknown error'];
+  return Object.assign(new Error(`${code}: ${text}`), { errno, code });
+}
 
 /** Creates the error of an argument of the wrong type, with the code and the text of Node.js. */
 export function argumentTypeError(name: string, expected: string, value: unknown): TypeError {

@@ -39,13 +39,13 @@ export function emitOutcome<Report extends object>(
   return report;
 }
 
-/** The same of a swap that is waited for. */
-export async function emitOutcomeAsync<Report extends object>(
+/** The same of a swap that is waited for; `null`: there was nothing to swap. */
+export async function emitOutcomeAsync<Report extends object | null>(
   handle: EventEmitter & { path: string },
   swap: () => Promise<Report>,
 ): Promise<Report> {
   const report = await emitFailure(handle, swap);
-  emitSwap(handle, report);
+  if (report !== null) emitSwap(handle, report);
   return report;
 }
 

@@ -12,6 +12,8 @@ const util = () => process.getBuiltinModule('node:util');
 export const inspect = (value: unknown, options: { readonly depth: number }): string =>
   util().inspect(value, options);
 
+export const systemErrors = (): Map<number, [string, string]> => util().getSystemErrorMap();
+
 export const stripVTControlCharacters = (text: string): string =>
   util().stripVTControlCharacters(text);
 

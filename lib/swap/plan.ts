@@ -72,7 +72,7 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   readonly loadOn?: 'thread' | 'main';
 }
 
-/** The options of `SoHandle.swap()` and `SoHandle.swapSync()`. */
+/** The options of `SoHandle.swap()`. */
 export interface ChangedSwapOptions<D extends Definitions = Definitions> extends SwapOptions<D> {
   /**
    * A swap only if {@link SoHandle.status} is not `current`: the running image keeps its state where the file has the same
@@ -161,15 +161,21 @@ export function planSwap<D extends Definitions>(
   };
 }
 
-/** The same of a call that may have `ifChanged` too. */
+/** The same of a swap that may have `ifChanged` too. */
 export function planChangedSwap<D extends Definitions>(
   options: unknown,
   defaults: SwapDefaults<D>,
-  form: 'swap' | 'swapSync',
 ): { readonly plan: SwapPlan<D>; readonly ifChanged: boolean } {
   const { ifChanged, ...own } = readOptions('options', options, changedSwapKeys);
-  const plan = planSwap(own, defaults, form);
+  const plan = planSwap(own, defaults, 'swap');
   return { plan, ifChanged: flag('options.ifChanged', ifChanged) };
+}
+
+/** The same where no handle is known yet. Returns a copy. */
+export function checkSwapOptions(name: string, options: unknown): SwapOptions {
+  const own = present(readOptions<SwapOptions>(name, options, swapKeys));
+  planSwap(own, { order: 'open-first' }, 'swap', name); // which takes every option
+  return own as SwapOptions;
 }
 
 /** Checks the options that a handle is opened with for its swaps. */

@@ -2,6 +2,7 @@ import type { Definitions } from '../call/types.js';
 import { SoError } from '../internal/errors.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { traceOf } from '../internal/trace.js';
+import { type Traced, traced, tracedSync } from '../internal/tracing.js';
 import { abortedBy } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
@@ -12,7 +13,10 @@ import { commit, type Prepared, prepare, transaction } from './transaction.js';
 export class Turns<D extends Definitions = Definitions> {
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(readonly target: SwapTarget<D>) {}
+  constructor(
+    readonly target: SwapTarget<D>,
+    readonly handle: Traced,
+  ) {}
 
   /** Runs `work` when what was lined up before is over; {@link lineUpAll}. */
   lineUp<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -67,9 +71,15 @@ export class Turns<D extends Definitions = Definitions> {
   }
 
   /** Swaps while the event loop goes on. The caller has lined up. */
-  async swap(plan: SwapPlan<D>, began: bigint): Promise<SwapReport> {
-    const [report] = await runAsync(this.#swap(plan, began));
-    return report as SwapReport;
+  swap(
+    plan: SwapPlan<D>,
+    began: bigint,
+    operation: 'swap' | 'watch' = 'swap',
+  ): Promise<SwapReport> {
+    return traced(operation, [this.handle], async () => {
+      const [report] = await runAsync(this.#swap(plan, began));
+      return report as SwapReport;
+    });
   }
 
   /** The first half of a swap. The caller has lined up. */
@@ -88,8 +98,10 @@ export class Turns<D extends Definitions = Definitions> {
     const { target } = this;
     if (target.prepared !== prepared) throw stale(target.path);
     target.prepared = undefined; // from here on its commit owns it
-    const [report] = await runAsync(underWay([target], commit([prepared])));
-    return report as SwapReport;
+    return traced('commit', [this.handle], async () => {
+      const [report] = await runAsync(underWay([target], commit([prepared])));
+      return report as SwapReport;
+    });
   }
 
   /** Takes a prepared swap back, unless its commit has begun or it is over. */
@@ -109,15 +121,19 @@ export class Turns<D extends Definitions = Definitions> {
         partners.filter((other) => other !== own),
       ),
     );
-    return runAsync(underWay(targets, transaction(prepares)));
+    const handles = all.map(({ turns }) => turns.handle);
+    return traced('swapAll', handles, () => runAsync(underWay(targets, transaction(prepares))));
   }
 
-  /** The same unless the file is the one that runs. */
-  async swapIfReplaced(plan: SwapPlan<D>): Promise<SwapReport | undefined> {
-    const began = process.hrtime.bigint();
+  /** Swaps unless the file has the bytes of the one that runs: returns `null` then. The caller has lined up. */
+  async swapIfChanged(
+    plan: SwapPlan<D>,
+    began: bigint,
+    operation: 'swap' | 'watch',
+  ): Promise<SwapReport | null> {
     const isCurrent = await this.#isCurrent(plan);
-    traceOf(this.target.path, began)(isCurrent ? 'watch: no new file' : 'watch: a new file');
-    return isCurrent ? undefined : this.swap(plan, began);
+    traceOf(this.target.path, began)(`${operation}: ${isCurrent ? 'no new file' : 'a new file'}`);
+    return isCurrent ? null : this.swap(plan, began, operation);
   }
 
   /** @throws {SoError} `ERR_SOSWAP_BEING_WRITTEN`, and what {@link fileStatus} throws. */
@@ -139,8 +155,10 @@ export class Turns<D extends Definitions = Definitions> {
     const { target } = this;
     target.assertIdle();
     if (target.swapping) throw target.busy('a swap is under way');
-    const [report] = runSync(this.#swap(plan, began));
-    return report as SwapReport;
+    return tracedSync('swapSync', [this.handle], () => {
+      const [report] = runSync(this.#swap(plan, began));
+      return report as SwapReport;
+    });
   }
 
   #swap(plan: SwapPlan<D>, began: bigint): Steps<SwapReport[]> {

@@ -5,7 +5,6 @@ import { onCommit } from '../internal/commits.js';
 import { argumentTypeError, SoError } from '../internal/errors.js';
 import { flag, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import type { SwapOptions } from '../swap/plan.js';
-import type { SwapReport } from '../swap/report.js';
 import { DependencyWatches } from './dependency-watches.js';
 
 /**
@@ -32,19 +31,17 @@ export interface Watch extends Disposable {
   close(): void;
 }
 
-/** The part of a handle that a watch uses. */
+/** What a watch does with its file. */
 export interface Watched {
-  /**
-   * Swaps without an event. Resolves with `undefined` if the file is still the current one when the swap would begin.
-   */
-  swapIfReplaced(): Promise<SwapReport | undefined>;
+  /** Takes the file that is there, complete; it may be the one that was taken before. */
+  take(): Promise<void>;
+  /** The file has gone. */
+  missing(): void;
   /** Returns the paths of the dependencies of the running image. */
   dependencies(): readonly string[];
-  /** Emits the event of a swap. */
-  swapped(report: SwapReport): void;
-  /** Emits the event of a refusal. */
+  /** It could not be taken. */
   refused(error: SoError): void;
-  /** Removes the closed watch from the handle. */
+  /** The watch is closed. */
   ended(watch: Watch): void;
 }
 
@@ -72,25 +69,25 @@ function interval(poll: unknown): number | true {
 }
 
 /**
- * Swaps after each complete replacement of the file.
+ * Takes the file that is there, and each complete replacement of it.
  *
  * @throws {SoError} `ERR_SOSWAP_UNREADABLE`: the permission model of Node.js hides the file from this process for good.
  */
-export function watchFile(path: string, options: FileWatchOptions, handle: Watched): Watch {
+export function watchFile(path: string, options: FileWatchOptions, watched: Watched): Watch {
   assertPermitted(path);
   const dependencies = new DependencyWatches(options, () => files.wake());
-  const follow = () => dependencies.follow(handle.dependencies());
-  const files = new FileWatch(path, options, async () => {
+  const follow = () => dependencies.follow(watched.dependencies());
+  const take = async () => {
     try {
-      const report = await handle.swapIfReplaced();
-      if (report !== undefined) handle.swapped(report);
+      await watched.take();
     } catch (thrown) {
-      const error = SoError.of(thrown, `cannot swap '${path}'`, path);
+      const error = SoError.of(thrown, `cannot take '${path}'`, path);
       if (isTemporary(error)) files.retry();
       else if (error.code === 'ERR_SOSWAP_TRUNCATED' && files.retryWhenDone()) return;
-      else if (error.code !== 'ERR_SOSWAP_CLOSED') handle.refused(error); // refused until the file changes
+      else if (error.code !== 'ERR_SOSWAP_CLOSED') watched.refused(error); // refused until the file changes
     }
-  });
+  };
+  const files = new FileWatch(path, options, take, watched.missing);
   follow();
   files.retry(); // the file may have been replaced since the handle was opened
   const stopListening = onCommit((committed) => {
@@ -102,7 +99,7 @@ export function watchFile(path: string, options: FileWatchOptions, handle: Watch
       stopListening();
       dependencies.follow([]);
       files.close();
-      handle.ended(watch);
+      watched.ended(watch);
     },
     [Symbol.dispose]: () => watch.close(),
   };

@@ -48,16 +48,19 @@ void SetErrorClass(Napi::Env env, Napi::Function so_error) {
 }
 
 Napi::Value MakeSoError(Napi::Env env, const char* code, const std::string& message,
-                        const std::string& path, const std::string& symbol) {
+                        const std::string& path, const std::string& symbol, int error_number) {
   const Napi::Value symbol_value =
       symbol.empty() ? env.Undefined() : Napi::String::New(env, symbol).As<Napi::Value>();
+  Napi::Object options = Napi::Object::New(env);
+  if (error_number != 0) options.Set("errno", -error_number);
   return env.GetInstanceData<AddonData>()->so_error.New(
       {Napi::String::New(env, code), Napi::String::New(env, message), Napi::String::New(env, path),
-       symbol_value});
+       symbol_value, options});
 }
 
 Napi::Value MakeSoError(Napi::Env env, const Error& error) {
-  return MakeSoError(env, CodeOf(error.fault()), error.what(), error.subject());
+  return MakeSoError(env, CodeOf(error.fault()), error.what(), error.subject(), "",
+                     error.error_number());
 }
 
 void ThrowSoError(napi_env env, const char* code, const std::string& message,

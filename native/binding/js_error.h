@@ -12,9 +12,11 @@ namespace soswap {
 // Sets the class of the errors of this environment: SoError of lib/internal/errors.ts.
 void SetErrorClass(Napi::Env env, Napi::Function so_error);
 
-// Makes `new SoError(code, message, path, symbol)`; an empty symbol stays undefined.
+// Makes `new SoError(code, message, path, symbol, { errno })`; an empty symbol and an errno of 0
+// stay undefined.
 Napi::Value MakeSoError(Napi::Env env, const char* code, const std::string& message,
-                        const std::string& path, const std::string& symbol = "");
+                        const std::string& path, const std::string& symbol = "",
+                        int error_number = 0);
 Napi::Value MakeSoError(Napi::Env env, const Error& error);
 
 // The same, thrown. Leaves an exception that is pending already as it is.

@@ -152,12 +152,11 @@ function judge(
   const report = text.slice(cameToCandidate ? 2 : 1);
   if (!cameToCandidate && report === '' && !hung && files.running !== 'ignore') return 'not-tried';
   if (report === 'loaded' && signal === null) return 'tried';
-  const why = hung
-    ? `it hung there for ${how.timeout} ms`
-    : signal !== null
-      ? `it died there of ${signal}`
-      : report || `it ended the process there, with code ${status}`;
-  throw refusal(candidate, `${why}${lastWords(files.errors)}`);
+  const words = lastWords(files.errors);
+  if (hung) throw refusal(candidate, `it hung there for ${how.timeout} ms${words}`);
+  if (signal !== null) throw died(candidate, signal, words);
+  const why = report || `it ended the process there, with code ${status}`;
+  throw refusal(candidate, `${why}${words}`);
 }
 
 /** Milliseconds within which a Node.js has begun, even on a busy machine. */
@@ -183,8 +182,13 @@ function lastWords(errors: number): string {
   return line === '' ? '' : `; the last line it wrote to standard error: ${line.slice(0, 300)}`;
 }
 
-function refusal(candidate: Candidate, why: string): SoError {
-  return refused(candidate, `a child process rehearsed it: ${why}`);
+function refusal(candidate: Candidate, why: string, options?: ErrorOptions): SoError {
+  return refused(candidate, `a child process rehearsed it: ${why}`, options);
+}
+
+function died(candidate: Candidate, signal: NodeJS.Signals, words: string): SoError {
+  const cause = Object.assign(new Error(`the child process died of ${signal}`), { signal });
+  return refusal(candidate, `it died there of ${signal}${words}`, { cause });
 }
 
 function noChild(candidate: Candidate, why: string, options?: ErrorOptions): SoError {

@@ -29,12 +29,16 @@ enum class Fault {
 // The one exception type of the core: the operation that failed, its subject, and the reason.
 class Error final : public std::runtime_error {
  public:
-  Error(Fault fault, const std::string& operation, std::string subject, const std::string& reason)
+  // `error_number` is the errno that caused it; 0 if none did.
+  Error(Fault fault, const std::string& operation, std::string subject, const std::string& reason,
+        int error_number = 0)
       : std::runtime_error("cannot " + operation + " '" + Shortened(subject) + "': " + reason),
         fault_(fault),
+        error_number_(error_number),
         subject_(std::move(subject)) {}
 
   Fault fault() const noexcept { return fault_; }
+  int error_number() const noexcept { return error_number_; }
   const std::string& subject() const noexcept { return subject_; }
 
  private:
@@ -44,6 +48,7 @@ class Error final : public std::runtime_error {
   }
 
   Fault fault_;
+  int error_number_;
   std::string subject_;
 };
 

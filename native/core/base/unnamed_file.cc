@@ -129,7 +129,7 @@ FileDescriptor ReopenForReading(int descriptor) {
   if (file.valid()) return file;
   const int error_number = errno;
   throw Error(Fault::kSystem, "open again", "/proc/self/fd/" + std::to_string(descriptor),
-              DescribeWithLimit(error_number));
+              DescribeWithLimit(error_number), error_number);
 }
 
 }  // namespace soswap

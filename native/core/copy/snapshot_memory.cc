@@ -44,7 +44,7 @@ Pool& ThePool() {
 
 [[noreturn]] void ThrowSystemError(const std::string& path, const char* what, int error_number) {
   throw Error(Fault::kSystem, "take a snapshot of", path,
-              std::string(what) + ": " + DescribeWithLimit(error_number));
+              std::string(what) + ": " + DescribeWithLimit(error_number), error_number);
 }
 
 // The next version may be larger. Pages that nobody writes take no memory.

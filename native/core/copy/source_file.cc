@@ -26,16 +26,17 @@ constexpr int64_t kTimeStampStep = 20'000'000;
 [[noreturn]] void ThrowFileError(const std::string& path, int error_number) {
   // open(2) with O_NONBLOCK fails so while a process has a write lease on the file, fcntl(2).
   if (error_number == EWOULDBLOCK) {
-    throw Error(Fault::kChangedWhileRead, "read", path, "a process has it open for writing");
+    throw Error(Fault::kChangedWhileRead, "read", path, "a process has it open for writing",
+                error_number);
   }
   if (error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM) {
-    throw Error(Fault::kSystem, "read", path, DescribeWithLimit(error_number));
+    throw Error(Fault::kSystem, "read", path, DescribeWithLimit(error_number), error_number);
   }
   // ENXIO: a socket, or a device without hardware.
   const Fault fault = error_number == ENOENT || error_number == ENOTDIR ? Fault::kNotFound
                       : error_number == ENXIO                           ? Fault::kNotAFile
                                                                         : Fault::kUnreadable;
-  throw Error(fault, "read", path, std::strerror(error_number));
+  throw Error(fault, "read", path, std::strerror(error_number), error_number);
 }
 
 int64_t Nanoseconds(const timespec& time) {

@@ -149,10 +149,10 @@ FileDescriptor Store(const std::vector<std::byte>& bytes) {
   constexpr const char* kName = "soswap-dependencies";
   FileDescriptor file = CreateUnnamedFile(kName, Storage::kMemory, FileUse::kData);
   if (!MayHaveFileOf(bytes.size())) {
-    throw Error(Fault::kSystem, "write", kName, DescribeWithLimit(EFBIG));
+    throw Error(Fault::kSystem, "write", kName, DescribeWithLimit(EFBIG), EFBIG);
   }
   if (write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-    throw Error(Fault::kSystem, "write", kName, std::strerror(errno));
+    throw Error(Fault::kSystem, "write", kName, std::strerror(errno), errno);
   }
   return file;
 }

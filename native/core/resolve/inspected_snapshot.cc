@@ -51,7 +51,7 @@ void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
   };
   const std::array<FileDescriptor, 3> spare{another(), another(), another()};
   if (!spare.back().valid())
-    throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
+    throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE), EMFILE);
 }
 
 }  // namespace
