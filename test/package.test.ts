@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import ts from 'typescript';
 import { twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 
@@ -40,6 +41,19 @@ t.test('a program may import and require() it at once', async (t) => {
   `;
   const ended = await runProgram(program, { cwd: root }, '--no-warnings');
   t.match(ended, { ...exitedCleanly, messages: [true] });
+});
+
+t.test('a CommonJS program in TypeScript may import it with `module: node16`', async (t) => {
+  const program = ts.createProgram([join(root, 'test/package/programs/typed.cts')], {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.Node16,
+    types: ['node'],
+    strict: true,
+    skipLibCheck: true, // test/package/run does without
+    noEmit: true,
+  });
+  const complaints = ts.getPreEmitDiagnostics(program).map(({ messageText }) => messageText);
+  t.same(complaints, []);
 });
 
 t.test('the package has its version', async (t) => {

@@ -55,7 +55,7 @@ function load(path: () => string): [addon: Addon, path: string] {
   } catch (cause) {
     throw new SoError('ERR_SOSWAP_ADDON', loadFailure(cause), packageRoot, undefined, { cause });
   }
-  addon.initialize(SoError);
+  addon.initialize(SoError, Error, TypeError);
   return [addon, file];
 }
 

@@ -383,8 +383,12 @@ export type BoundFunction = (...args: unknown[]) => unknown;
 
 /** The exports of the addon. */
 export interface Addon {
-  /** Sets the class of the errors that the addon throws. */
-  initialize(soError: new (...details: never[]) => Error): void;
+  /** Sets the classes of the errors that the addon throws. */
+  initialize(
+    soError: new (...details: never[]) => Error,
+    error: ErrorConstructor,
+    typeError: TypeErrorConstructor,
+  ): void;
   Library: new (path: string, options: SnapshotOptions) => NativeLibrary;
   Slots: new (path: string, library: NativeLibrary) => NativeSlots;
   /**

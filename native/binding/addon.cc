@@ -11,9 +11,12 @@
 
 namespace {
 
-// initialize(SoError): must come before any other call.
+// initialize(SoError, Error, TypeError): must come before any other call.
 void Initialize(const Napi::CallbackInfo& info) {
-  soswap::SetErrorClass(info.Env(), info[0].As<Napi::Function>());
+  auto& data = *info.Env().GetInstanceData<soswap::AddonData>();
+  data.so_error = Napi::Persistent(info[0].As<Napi::Function>());
+  data.error = Napi::Persistent(info[1].As<Napi::Function>());
+  data.type_error = Napi::Persistent(info[2].As<Napi::Function>());
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {

@@ -43,10 +43,6 @@ const char* CodeOf(Fault fault) {
 
 }  // namespace
 
-void SetErrorClass(Napi::Env env, Napi::Function so_error) {
-  env.GetInstanceData<AddonData>()->so_error = Napi::Persistent(so_error);
-}
-
 Napi::Value MakeSoError(Napi::Env env, const char* code, const std::string& message,
                         const std::string& path, const std::string& symbol, int error_number) {
   const Napi::Value symbol_value =
@@ -70,6 +66,14 @@ void ThrowSoError(napi_env env, const char* code, const std::string& message,
   if (pending) return;
   const Napi::HandleScope scope(env);
   napi_throw(env, MakeSoError(env, code, message, path, symbol));
+}
+
+void ThrowCoded(napi_env env, const Napi::FunctionReference& error_class, const char* code,
+                const std::string& message) {
+  const Napi::HandleScope scope(env);
+  Napi::Object error = error_class.New({Napi::String::New(env, message)});
+  error["code"] = code;
+  napi_throw(env, error);
 }
 
 }  // namespace soswap

@@ -9,9 +9,6 @@
 
 namespace soswap {
 
-// Sets the class of the errors of this environment: SoError of lib/internal/errors.ts.
-void SetErrorClass(Napi::Env env, Napi::Function so_error);
-
 // Makes `new SoError(code, message, path, symbol, { errno })`; an empty symbol and an errno of 0
 // stay undefined.
 Napi::Value MakeSoError(Napi::Env env, const char* code, const std::string& message,
@@ -22,6 +19,10 @@ Napi::Value MakeSoError(Napi::Env env, const Error& error);
 // The same, thrown. Leaves an exception that is pending already as it is.
 void ThrowSoError(napi_env env, const char* code, const std::string& message,
                   const std::string& path, const std::string& symbol = "");
+
+// Throws an error of this class with a code.
+void ThrowCoded(napi_env env, const Napi::FunctionReference& error_class, const char* code,
+                const std::string& message);
 
 // Runs `body` and throws what the core throws as a JavaScript error.
 template <typename Body>

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "binding/addon_data.h"
 #include "binding/call/convert.h"
 #include "binding/js_error.h"
 
@@ -156,15 +157,27 @@ std::string Wanted(napi_env env, Type type, napi_value value) {
   return "a value";
 }
 
-// Throws an SoError, which is made in JavaScript. If that fails, throws why: a full stack. In an
+// Throws an error, which is made in JavaScript. If that fails, throws why: a full stack. In an
 // environment that is being torn down nothing can be thrown, and nobody is left to see it.
-template <typename... Details>
-void ThrowMade(napi_env env, const Details&... details) {
+template <typename Throw>
+void ThrowMade(const Throw& throw_it) {
   try {
-    ThrowSoError(env, details...);
+    throw_it();
   } catch (const Napi::Error& error) {
     error.ThrowAsJavaScriptException();
   }
+}
+
+template <typename... Details>
+void ThrowMade(napi_env env, const Details&... details) {
+  ThrowMade([&] { ThrowSoError(env, details...); });
+}
+
+void ThrowTypeError(napi_env env, const std::string& message) {
+  ThrowMade([&] {
+    const auto& data = *Napi::Env(env).GetInstanceData<AddonData>();
+    ThrowCoded(env, data.type_error, "ERR_INVALID_ARG_VALUE", message);
+  });
 }
 
 }  // namespace
@@ -191,7 +204,7 @@ void ThrowArgumentCount(napi_env env, const Slot& slot, size_t got) {
   const std::string message =
       "cannot call " + slot.symbol + "(): it takes " + std::to_string(expected) +
       (expected == 1 ? " argument" : " arguments") + ", not " + std::to_string(got);
-  napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", message.c_str());
+  ThrowTypeError(env, message);
 }
 
 void ThrowRefusal(napi_env env, const Slot& slot, size_t argument_count) {
@@ -208,7 +221,7 @@ void ThrowArgument(napi_env env, const Slot& slot, size_t index, napi_value valu
                               std::to_string(index + 1) + " of " + std::to_string(types.size()) +
                               " (" + TypeName(types[index]) + ") must be " +
                               Wanted(env, types[index], value) + ", not " + Describe(env, value);
-  napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", message.c_str());
+  ThrowTypeError(env, message);
 }
 
 void ThrowNativeException(napi_env env, const Slot& slot, const char* what) {
@@ -224,7 +237,11 @@ void ThrowOutOfMemory(napi_env env, const Slot& slot) {
 }
 
 void ThrowStringTooLong(napi_env env) {
-  napi_throw_error(env, "ERR_STRING_TOO_LONG", "the returned string is too long for JavaScript");
+  ThrowMade([&] {
+    const auto& data = *Napi::Env(env).GetInstanceData<AddonData>();
+    ThrowCoded(env, data.error, "ERR_STRING_TOO_LONG",
+               "the returned string is too long for JavaScript");
+  });
 }
 
 }  // namespace soswap
