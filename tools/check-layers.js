@@ -8,7 +8,9 @@ import ts from 'typescript';
 
 const layers = {
   'native/core': 'base elf copy loader tracking resolve image bind call swap'.split(' '),
-  lib: 'internal native call image files facts swap triggers handle dl.ts index.ts cli'.split(' '),
+  lib: 'internal native call image files facts swap triggers handle koffi koffi.ts dl.ts index.ts cli'.split(
+    ' ',
+  ),
 };
 
 /** The registry is a list of whatever is open, and knows no SoHandle. */

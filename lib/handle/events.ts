@@ -15,6 +15,8 @@ export interface HandleEvents {
   unmapped: [image: ImageInfo];
   /** The handle was closed. */
   close: [result: CloseResult];
+  /** A callback that `soswap/koffi` registered threw outside of a blocking call. An uncaught exception if nobody listens. */
+  error: [error: unknown];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }
