@@ -105,9 +105,8 @@ function koffiFunction(name: string, reference: SymbolReference, { type, errno }
   const { async, info }: Native = koffi.decode(1n, type); // nobody calls it
   const types = info.arguments.map((argument) => argument.type);
   // A variadic function takes a type and a value for each further argument.
-  const counts = [0, 2, 4, 6, 8]
-    .slice(0, async === undefined ? 5 : 1)
-    .map((more) => types.length + more);
+  const further = async === undefined ? [0, 2, 4] : [0];
+  const counts = further.map((more) => types.length + more);
   const call = reference.bind((address) => {
     const counted = countedCall(made(address), counts);
     return errno ? withErrno(counted) : counted;
