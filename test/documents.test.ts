@@ -1,10 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as soswap from 'soswap';
 import * as dl from 'soswap/dl';
+import * as soswapKoffi from 'soswap/koffi';
 import t from 'tap';
-import { exitedCleanly, runNode } from '../fixtures/child.js';
+import { exitedCleanly, root, runNode } from '../fixtures/child.js';
 import { compileC, compilePrograms, missingLines, promisedOutput } from '../fixtures/document.js';
 import { MarkdownFile } from '../fixtures/markdown.js';
 
@@ -28,7 +36,7 @@ t.test('every block of code is in a language that is tested here', async (t) => 
   for (const { name, blocks } of documents) {
     for (const { language, line } of blocks) {
       // test/campaigns/test-runners.js is about those in JavaScript.
-      t.match(language, /^(ts|c|console|js)$/, `${name}:${line}`);
+      t.match(language, /^(ts|c|console|js( bun| deno| node-26)?)$/, `${name}:${line}`);
     }
   }
 });
@@ -47,7 +55,8 @@ for (const { name, blocks } of written) {
         if (/^(cc|gdb|perf|NODE_OPTIONS=.* npx) /.test(command)) continue;
         for (const part of command.split(' && ')) {
           const [, script] = /^npm (?:run )?(\w\S*)( soswap)?$/.exec(part) ?? [];
-          t.ok(script === 'install' || script! in scripts, part);
+          const installs = script === 'install' || part === 'npm install koffi';
+          t.ok(installs || script! in scripts, part);
         }
       }
     });
@@ -77,6 +86,35 @@ for (const { name, blocks } of written) {
   });
 }
 
+const runtimes = join(root, 'build/runtimes/node_modules');
+const commandsOf: Record<string, [file: string, ...args: string[]]> = {
+  bun: [join(runtimes, 'bun/bin/bun')],
+  deno: [join(runtimes, 'deno/deno'), 'run', '--allow-all', '--quiet'],
+  'node-26': [join(runtimes, 'node-26/bin/node'), '--experimental-ffi', '--no-warnings'],
+};
+for (const { name, blocks } of written) {
+  for (const { language, text, line } of blocks) {
+    const [, runtime] = language.split(' ');
+    if (runtime === undefined) continue;
+    const [file, ...args] = commandsOf[runtime]!;
+    const skip = existsSync(file) ? false : 'needs tools/runtimes';
+    t.test(`${name}:${line} does what it says, in ${runtime}`, { skip }, async (t) => {
+      const directory = t.testdir({ 'program.mjs': text, node_modules: {} });
+      symlinkSync(root, join(directory, 'node_modules/soswap'));
+      const source = blocks.find((block) => block.language === 'c')?.text ?? '';
+      const compilation = blocks.find((block) => /^cc /m.test(block.text))?.text ?? '';
+      compileC(source, compilation.trim(), directory);
+      const env = { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1' };
+      const stdout = execFileSync(file, [...args, 'program.mjs'], {
+        cwd: directory,
+        encoding: 'utf8',
+        env,
+      });
+      t.same(missingLines(stdout, promisedOutput(text)), [], stdout);
+    });
+  }
+}
+
 t.test('every function and method in the reference has an example', async (t) => {
   let count = 0;
   for (const { name } of reference) {
@@ -101,6 +139,8 @@ t.test('the examples of the reference compile, and do what they say', async (t) 
   const prelude = `
     import { ${Object.keys(soswap).join(', ')} } from 'soswap';
     import { ${Object.keys(dl).join(', ')} } from 'soswap/dl';
+    import koffi from 'koffi';
+    import { ${Object.keys(soswapKoffi).join(', ')} } from 'soswap/koffi';
     const price = SoHandle.open('./libprice.so', {
       quote: { arguments: ['float64', 'uint32'], return: 'float64' },
     });

@@ -8,6 +8,7 @@ import ts from 'typescript';
 const programs = [
   'index',
   'dl',
+  'koffi',
   'cli/main',
   'cli/demo/raw-loop',
   'cli/demo/handle-loop',

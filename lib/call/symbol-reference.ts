@@ -1,7 +1,10 @@
 import { argumentTypeError } from '../internal/errors.js';
 import { isThenable } from '../internal/thenable.js';
 import type { NativeNumber } from '../native/types.js';
+import { compiled } from './compiled.js';
 import type { References } from './references.js';
+
+type Call = (...values: unknown[]) => unknown;
 
 /** The options of `symbolReference()`. */
 export interface SymbolReferenceOptions {
@@ -59,6 +62,7 @@ export class SymbolReference {
    * Returns a function that follows swaps: it calls what `make` made of the current address, and counts each call as in
    * flight until it returns. `make` runs at the first call of each image, not at each call. The cheapest way to call.
    *
+   * @typeParam F The type of the function.
    * @param make Makes a function of an address that blocks until the C function has returned.
    * @returns The function. It throws as {@link address} does.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE`: `make` is no function, or returns none; the latter from the call.
@@ -70,36 +74,36 @@ export class SymbolReference {
    * );
    * console.log(quote(101.5, 2)); // 203
    */
-  bind<F extends (...values: never[]) => unknown>(make: (address: bigint) => F): F {
+  bind<F extends (...values: never[]) => unknown>(make: (address: bigint) => F): F;
+  /**
+   * @internal
+   * @param counts How many arguments a call usually has; such a call costs less.
+   */
+  bind(make: (address: bigint) => Call, counts?: readonly number[]): Call;
+  bind(make: (address: bigint) => Call, counts?: readonly number[]): Call {
     if (typeof make !== 'function') throw argumentTypeError('make', 'a function', make);
     const references = this.#references;
     const { changes } = references;
-    let version = -1;
-    let target: (...values: unknown[]) => unknown;
-    let calls: NativeNumber;
-    const renew = () => {
-      let seen: number;
-      do {
-        seen = changes[0];
+    /** Returns what is good as long as `changes` is the first of it. */
+    const renew = (): [version: number, target: Call, calls: NativeNumber] => {
+      for (;;) {
+        const version = changes[0];
         const { address } = this;
-        calls = references.calls;
-        const made: unknown = make(address); // may swap
-        if (typeof made !== 'function') throw argumentTypeError('make()', 'a function', made);
-        target = made as typeof target;
-      } while (changes[0] !== seen);
-      version = seen;
-    };
-    const follow = (...values: unknown[]): unknown => {
-      if (changes[0] !== version) renew();
-      const counted = calls;
-      counted[0]++;
-      try {
-        return target(...values);
-      } finally {
-        counted[0]--;
+        const { calls } = references;
+        const target: unknown = make(address); // may swap
+        if (typeof target !== 'function') throw argumentTypeError('make()', 'a function', target);
+        if (version === changes[0]) return [version, target as Call, calls];
       }
     };
-    return follow as unknown as F;
+    const text = (parameters: string, call: string) => `
+      let version = -1, target, calls;
+      return function (${parameters}) {
+        if (changes[0] !== version) [version, target, calls] = renew();
+        const counted = calls;
+        counted[0]++;
+        try { ${call} } finally { counted[0]--; }
+      };`;
+    return (counts && compiled(counts, text, { changes, renew })) ?? following(changes, renew);
   }
 
   /**
@@ -272,6 +276,26 @@ export class EnteredCall {
   [Symbol.dispose](): void {
     if (!this.#left) this.leave();
   }
+}
+
+/** The same function as in the text above, for any number of arguments. */
+function following(
+  changes: NativeNumber,
+  renew: () => [version: number, target: Call, calls: NativeNumber],
+): Call {
+  let version = -1;
+  let target: Call;
+  let calls: NativeNumber;
+  return (...values) => {
+    if (changes[0] !== version) [version, target, calls] = renew();
+    const counted = calls;
+    counted[0]++;
+    try {
+      return target(...values);
+    } finally {
+      counted[0]--;
+    }
+  };
 }
 
 function notEntered(symbol: string): Error {

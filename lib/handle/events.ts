@@ -17,6 +17,8 @@ export interface HandleEvents {
   close: [result: CloseResult];
   /** A watch of the handle has found no file at its path, once each time that the file goes. The image runs on. */
   missing: [path: string];
+  /** A callback that `soswap/koffi` registered threw outside of a blocking call. An uncaught exception if nobody listens. */
+  error: [error: unknown];
   /** A swap failed; `outcome` of the error says what it left behind. */
   refused: [error: SoError];
 }
