@@ -104,7 +104,8 @@ for (const { name, blocks } of written) {
       const source = blocks.find((block) => block.language === 'c')?.text ?? '';
       const compilation = blocks.find((block) => /^cc /m.test(block.text))?.text ?? '';
       compileC(source, compilation.trim(), directory);
-      const env = { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1' };
+      const { FORCE_COLOR: _, ...inherited } = process.env;
+      const env = { ...inherited, NODE_OPTIONS: '', NO_COLOR: '1' };
       const stdout = execFileSync(file, [...args, 'program.mjs'], {
         cwd: directory,
         encoding: 'utf8',

@@ -1,7 +1,8 @@
 import koffi, { type TypeObject } from 'koffi';
 import { checkSymbolName } from '../call/signature.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
-import { flag } from '../internal/options.js';
+import { flag, type Keys, readOptions } from '../internal/options.js';
+import type { KoffiDefinition } from './types.js';
 
 /** One function as its prototype describes it. */
 export interface Described {
@@ -11,7 +12,12 @@ export interface Described {
   readonly errno: boolean;
 }
 
-const definitionKeys = ['prototype', 'symbol', 'optional', 'errno'];
+const definitionKeys: Keys<KoffiDefinition> = {
+  prototype: true,
+  symbol: true,
+  optional: true,
+  errno: true,
+};
 
 /** koffi keeps every type for ever: one for each text. */
 const anonymous = new Map<string, TypeObject>();
@@ -26,12 +32,7 @@ export function describe(name: string, value: unknown): Described {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw argumentTypeError(name, 'a prototype: a string, koffi.proto() or an object', value);
   }
-  for (const key of Object.keys(value)) {
-    if (definitionKeys.includes(key)) continue;
-    const hint = `is not a key of a definition; use ${definitionKeys.join(', ')}`;
-    throw argumentValueError(`${name}.${key}`, hint, value[key as keyof typeof value]);
-  }
-  const { prototype, symbol, optional, errno } = value as Record<string, unknown>;
+  const { prototype, symbol, optional, errno } = readOptions(name, value, definitionKeys);
   const [type, own] = typeOf(`${name}.prototype`, prototype);
   const found = symbol ?? own ?? name;
   checkSymbolName(found);
