@@ -12,9 +12,6 @@ const util = () => process.getBuiltinModule('node:util');
 export const inspect = (value: unknown, options: { readonly depth: number }): string =>
   util().inspect(value, options);
 
-export const stripVTControlCharacters = (text: string): string =>
-  util().stripVTControlCharacters(text);
-
 export const promisify = ((call: Call): Call =>
   (...values) => {
     const promising: Call = util().promisify(call);
