@@ -62,7 +62,7 @@ const noTerminal = spawnSync('script', ['--version']).error !== undefined && 'ne
 t.test('colour is for a terminal, and not with NO_COLOR', { skip: noTerminal }, async (t) => {
   // script(1) gives it a terminal.
   const seen = (setting: string) => {
-    const command = `env -u NODE_OPTIONS ${setting} '${process.execPath}' '${main}' inspect ./so1.so`;
+    const command = `env -u NODE_OPTIONS -u FORCE_COLOR ${setting} '${process.execPath}' '${main}' inspect ./so1.so`;
     return spawnSync('script', ['-qec', command, '/dev/null'], {
       cwd: directory,
       env: { ...process.env, TERM: 'xterm' },
@@ -73,4 +73,9 @@ t.test('colour is for a terminal, and not with NO_COLOR', { skip: noTerminal }, 
   const plain = seen('NO_COLOR=1');
   t.match(plain, /SoHandle +unmaps cleanly/);
   t.notMatch(plain, '\x1b[');
+  const forced = await runSoswap(['inspect', './so1.so'], {
+    cwd: directory,
+    env: { FORCE_COLOR: '1' },
+  });
+  t.match(forced.stdout, '\x1b[32munmaps cleanly', 'and in a pipe with FORCE_COLOR');
 });

@@ -84,6 +84,15 @@ t.test('a table shows these facts to people', async (t) => {
     ],
   );
   t.equal(loadedTable([]).split('\n').length, 3, 'a head and a rule');
+  const wide = { ...loaded()[0]!, generation: 1 };
+  t.match(
+    loadedTable([
+      { ...wide, path: '/價格.so' },
+      { ...wide, path: '/price.so' },
+    ]),
+    /^\/價格\.so {3}1 .*\n\/price\.so {2}1 /m,
+    'columns are as wide as characters are on a terminal',
+  );
   gate.open();
   await call;
   dl.dlclose(handle);

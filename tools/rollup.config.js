@@ -1,7 +1,9 @@
 // Makes the JavaScript of dist/ from lib/: few files instead of one for each idea, because each of them costs whoever imports
 // the package half a millisecond. The types come from tsc, with tsconfig.build.json.
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 /** What a user imports, and what is a process of its own. */
@@ -18,6 +20,9 @@ const programs = [
 /** Files that are no programs and do not belong to the command line. */
 const places = { soswap: 'soswap.js', trial: 'swap/quarantine/trial.js' };
 
+/** Packages that the JavaScript contains, so that its import reads no more files. Their licence goes with it. */
+const contained = ['fast-string-width', 'fast-string-truncated-width'];
+
 const source = (name) => join(import.meta.dirname, '../lib', `${name}.ts`);
 
 const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
@@ -32,19 +37,35 @@ const compilerOptions = {
 const typescript = {
   name: 'typescript',
   resolveId: (name, importer) =>
-    name.startsWith('.') ? join(importer, '..', name.replace(/\.js$/, '.ts')) : undefined,
+    name.startsWith('.') && importer.endsWith('.ts')
+      ? join(importer, '..', name.replace(/\.js$/, '.ts'))
+      : undefined,
   transform(text, fileName) {
+    if (!fileName.endsWith('.ts')) return null;
     const { outputText, sourceMapText } = ts.transpileModule(text, { fileName, compilerOptions });
     // Rollup adds a line of its own that names the map.
     return { code: outputText.replace(/^\/\/# sourceMappingURL=.*/m, ''), map: sourceMapText };
   },
 };
 
+const containing = {
+  name: 'containing',
+  resolveId: (name) =>
+    contained.includes(name) ? fileURLToPath(import.meta.resolve(name)) : undefined,
+  buildStart() {
+    const licences = contained.map((name) => {
+      const licence = join(import.meta.dirname, '../node_modules', name, 'license');
+      return `${name}\n\n${readFileSync(licence, 'utf8')}`;
+    });
+    this.emitFile({ type: 'asset', fileName: 'licences.txt', source: licences.join('\n') });
+  },
+};
+
 export default {
   input: Object.fromEntries(programs.map((name) => [name, source(name)])),
-  external: /^[^./]/, // packages, and modules of Node.js
+  external: (name) => /^[^./]/.test(name) && !contained.includes(name),
   context: 'globalThis', // `this` in the helpers that the compiler adds for `using`
-  plugins: [typescript],
+  plugins: [containing, typescript],
   onwarn({ message }) {
     throw new Error(message);
   },

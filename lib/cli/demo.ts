@@ -1,8 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { styleText } from 'node:util';
 import { packageRoot } from '../native/addon.js';
 import { readArguments } from './arguments.js';
-import { bold, green, red, yellow } from './colors.js';
 import { Loop } from './demo/loop.js';
 import { type Outcome, replace } from './demo/replace.js';
 import { run as execute } from './demo/shell.js';
@@ -40,7 +40,9 @@ export async function run(args: string[]): Promise<void> {
   process.stdout.write(introduction);
   const outcomes = await replaceInEveryWay(directory);
   process.stdout.write(summary(outcomes));
-  process.stdout.write(`\n${bold('A real library: SQLite becomes SQLCipher in this process')}\n\n`);
+  process.stdout.write(
+    `\n${styleText('bold', 'A real library: SQLite becomes SQLCipher in this process')}\n\n`,
+  );
   await showSqlite(directory);
 }
 
@@ -67,7 +69,8 @@ function summary(outcomes: readonly Outcome[]): string {
   const rows = outcomes.map(({ way, raw, soswap, swapped }) => [
     way.name,
     rawCell(raw),
-    green(`${soswap.before} → ${soswap.after}`) + (swapped.sameBuild ? ', same build' : ''),
+    styleText('green', `${soswap.before} → ${soswap.after}`) +
+      (swapped.sameBuild ? ', same build' : ''),
     swapped.inodes.join(' → '),
     microseconds(swapped.microseconds),
   ]);
@@ -82,7 +85,7 @@ soswap loop: one process handled all ${outcomes.length} replacements and exited 
 }
 
 function rawCell({ before, after, failure, stale }: Outcome['raw']): string {
-  if (failure !== undefined) return red(`${before} → ${failure}`);
+  if (failure !== undefined) return styleText('red', `${before} → ${failure}`);
   const text = `${before} → ${after}`;
-  return stale ? yellow(`${text}, stale`) : text;
+  return stale ? styleText('yellow', `${text}, stale`) : text;
 }

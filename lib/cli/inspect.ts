@@ -1,9 +1,11 @@
+import { statSync } from 'node:fs';
+import { styleText } from 'node:util';
 import { inspect, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
 import { addonAdvice } from '../internal/errors.js';
 import { pad } from '../internal/table.js';
 import type { SoDependency } from '../native/types.js';
 import { libraryOperand, readArguments } from './arguments.js';
-import { bold, dim, green, red, yellow } from './colors.js';
+import { progress } from './progress.js';
 import { table } from './table.js';
 
 const usage = `usage: soswap inspect LIB [--json] [--symbols]
@@ -29,7 +31,7 @@ export async function run(args: string[]): Promise<void> {
     symbols: { type: 'boolean' },
   });
   if (parsed === undefined) return;
-  const info = inspect(libraryOperand(parsed.operands[0]));
+  const info = inspectVisibly(libraryOperand(parsed.operands[0]));
   const { json, symbols } = parsed.values;
   process.stdout.write(json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
   if (symbols && !json) process.stdout.write(symbolTables(info));
@@ -37,12 +39,21 @@ export async function run(args: string[]): Promise<void> {
   else if (info.unload.outcome !== 'clean') process.exitCode = 3;
 }
 
+/** A library of this size takes about a second to read, in bytes. */
+const large = 64 * 2 ** 20;
+
+function inspectVisibly(path: string): SoInfo {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  using _shown = size < large ? undefined : progress(`reading ${number(size)} bytes`, 0);
+  return inspect(path);
+}
+
 function describe(info: SoInfo): string {
   const { machine, soname, buildId, size, memorySize, runpath, rpath, flags } = info;
   const fields: [name: string, lines: readonly string[]][] = [
     ['machine', [machine]],
-    ['soname', [soname ?? dim('none')]],
-    ['build id', [buildId ?? dim('none')]],
+    ['soname', [soname ?? styleText('dim', 'none')]],
+    ['build id', [buildId ?? styleText('dim', 'none')]],
     ['size', [`${number(size)} bytes, ${number(memorySize)} in memory`]],
     ['runpath', list([runpath, rpath].filter((each) => each !== null))],
     ['flags', list([flags.join(', ')].filter(Boolean))],
@@ -56,31 +67,35 @@ function describe(info: SoInfo): string {
     ['dlclose(3)', verdictLines(info.plain)],
   ];
   const lines = fields.flatMap(([name, [first = '', ...further]]) => [
-    `${pad(dim(name), 12)}${first}`,
+    `${pad(styleText('dim', name), 12)}${first}`,
     ...further.map((line) => ' '.repeat(12) + line),
   ]);
-  return `${bold(info.path)}\n${lines.map((line) => `  ${line}\n`).join('')}`;
+  return `${styleText('bold', info.path)}\n${lines.map((line) => `  ${line}\n`).join('')}`;
 }
 
-const addonField = (symbol: string): [string, string[]] => ['addon', [yellow(addonAdvice(symbol))]];
+const addonField = (symbol: string): [string, string[]] => [
+  'addon',
+  [styleText('yellow', addonAdvice(symbol))],
+];
+
 /** Most libraries have none. */
 function registryFields({ registries }: SoInfo): [name: string, lines: readonly string[]][] {
   return registries.map(({ name, effect, cure }) => [
     'registry',
-    [`${name}: ${effect}`, `${dim('cure:')} ${cure}`],
+    [`${name}: ${effect}`, `${styleText('dim', 'cure:')} ${cure}`],
   ]);
 }
 
-const list = (lines: readonly string[]) => (lines.length > 0 ? lines : [dim('none')]);
+const list = (lines: readonly string[]) => (lines.length > 0 ? lines : [styleText('dim', 'none')]);
 const number = (value: number) => value.toLocaleString('en');
 
 function dependency({ name, path, loaded, lookedIn = [], defect }: SoDependency): string {
   if (path === null) {
     const where = lookedIn.length > 0 ? `; searched ${lookedIn.join(', ')}` : '';
-    return `${name} ${red('is not found')}${where}`;
+    return `${name} ${styleText('red', 'is not found')}${where}`;
   }
-  const wrong = defect === undefined ? '' : ` ${red(defect)}`;
-  return `${name} ${dim('=>')} ${path}${loaded ? dim(' (already loaded)') : ''}${wrong}`;
+  const wrong = defect === undefined ? '' : ` ${styleText('red', defect)}`;
+  return `${name} ${styleText('dim', '=>')} ${path}${loaded ? styleText('dim', ' (already loaded)') : ''}${wrong}`;
 }
 
 function exportsLine({ exports }: SoInfo): string {
@@ -101,29 +116,30 @@ function importsLine({ imports }: SoInfo): string {
 function programLines({ programNames }: SoInfo): readonly string[] {
   const { exports, imports, dependencies, obstacle } = programNames;
   const shared = exports.length + imports.length + dependencies.length;
-  if (shared === 0) return [dim('no name of it is exported by Node.js too')];
+  if (shared === 0) return [styleText('dim', 'no name of it is exported by Node.js too')];
   const lines = [
     `exports too ${exports.length} of its exports and ${imports.length} of its imports`,
   ];
   if (dependencies.length > 0) {
     lines.push(`shares names with ${dependencies.length} dependencies: ${dependencies.join(', ')}`);
   }
-  if (obstacle !== null) lines.push(`${yellow('comes before the dependencies')}: ${obstacle}`);
+  if (obstacle !== null)
+    lines.push(`${styleText('yellow', 'comes before the dependencies')}: ${obstacle}`);
   return lines;
 }
 
 const effects = {
-  'stays-mapped': yellow('stays mapped'),
-  'may-crash': red('unmapping may crash'),
+  'stays-mapped': styleText('yellow', 'stays mapped'),
+  'may-crash': styleText('red', 'unmapping may crash'),
 };
 
 /** One line for each reason, and one for its cure. */
 function verdictLines({ outcome, verdict, reasons }: UnloadVerdict): string[] {
-  if (outcome === 'refused') return [red(verdict)];
-  if (reasons.length === 0) return [green(verdict)];
+  if (outcome === 'refused') return [styleText('red', verdict)];
+  if (reasons.length === 0) return [styleText('green', verdict)];
   return reasons.flatMap(({ code, detail, effect, cure }) => [
-    `${effects[effect]} because ${detail} ${dim(`(${code})`)}`,
-    ...(cure === undefined ? [] : [dim(`  cure: ${cure}`)]),
+    `${effects[effect]} because ${detail} ${styleText('dim', `(${code})`)}`,
+    ...(cure === undefined ? [] : [styleText('dim', `  cure: ${cure}`)]),
   ]);
 }
 

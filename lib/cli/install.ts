@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { install } from '../files/install.js';
 import { readArguments } from './arguments.js';
+import { progress } from './progress.js';
 
 const usage = `usage: soswap install SOURCE DEST
 
@@ -19,6 +20,7 @@ export async function run(args: string[]): Promise<void> {
   const parsed = readArguments(args, usage, ['SOURCE', 'DEST'], {});
   if (parsed === undefined) return;
   const [source = '', destination = ''] = parsed.operands;
+  using _shown = progress(`installing ${source}`, 1000);
   await install(source, destination);
   process.stdout.write(`installed ${resolve(destination)}\n`);
 }

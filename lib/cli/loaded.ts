@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
+import { styleText } from 'node:util';
 import { Candidate } from '../image/candidate.js';
 import { plainSource } from '../image/source.js';
 import { withJson } from '../internal/json.js';
 import { readArguments, wholeNumber } from './arguments.js';
-import { yellow } from './colors.js';
 import { table } from './table.js';
 import { UsageError } from './usage-error.js';
 
@@ -59,7 +59,7 @@ function describe(pid: number, libraries: readonly MappedLibrary[]): string {
   }
   const rows = libraries.map(({ name, kind, path, inode, buildId, base, memorySize }) => [
     path ?? name,
-    kind === 'copy' ? 'snapshot' : yellow('file replaced or removed'),
+    kind === 'copy' ? 'snapshot' : styleText('yellow', 'file replaced or removed'),
     `${inode}`,
     buildId?.slice(0, 8) ?? '',
     `0x${base.toString(16)}`,

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command `soswap`. A new command is a file in this directory that exports `run`, and an entry below.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { UsageError } from './usage-error.js';
 
 interface Command {
@@ -80,13 +80,6 @@ function fail(message: string, exitCode: number): void {
   process.exitCode = exitCode;
 }
 
-/** A bare name is searched for as dlopen(3) does. Hints at a file of that name in the current directory. */
-function pathHint(error: unknown): string {
-  const { code, path = '' } = error as NodeJS.ErrnoException;
-  const here = code === 'ERR_SOSWAP_NOT_FOUND' && !path.includes('/') && existsSync(path);
-  return here ? `; for the file in this directory, write ./${path}` : '';
-}
-
 // The reader of the output may close it early: `soswap demo | head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') fail(`cannot write the output: ${error.message}`, 1);
@@ -98,6 +91,6 @@ process.stderr.on('error', () => {}); // no place is left to report an error
 main(process.argv.slice(2)).catch((error: unknown) => {
   const { code = '', message } = error as NodeJS.ErrnoException;
   const wrongUsage = error instanceof UsageError || /^ERR_(PARSE_ARGS|INVALID_ARG)_/.test(code);
-  fail(`${message ?? String(error)}${pathHint(error)}`, wrongUsage ? 2 : 1);
+  fail(`${message ?? String(error)}`, wrongUsage ? 2 : 1);
   process.exit(); // ends watches and timers of the command
 });

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { styleText } from 'node:util';
 import { SoHandle } from '../handle/so-handle.js';
 import { SoError } from '../internal/errors.js';
 import { withJson } from '../internal/json.js';
@@ -6,7 +7,6 @@ import { swapOnSignal } from '../reload/signals.js';
 import type { SwapReport } from '../swap/report.js';
 import { libraryOperand, readArguments, wholeNumber } from './arguments.js';
 import { parseSignature, parseValues } from './call-arguments.js';
-import { green, red, yellow } from './colors.js';
 import { exitOnSignal } from './exit-on-signal.js';
 import { microseconds } from './table.js';
 import { UsageError } from './usage-error.js';
@@ -106,9 +106,9 @@ function printText(event: Event): void {
 
 function eventText(event: Event): string {
   if ('value' in event) return String(event.value);
-  if ('swap' in event) return green(swapText(event.swap));
-  if ('refused' in event) return yellow(`refused: ${errorText(event.refused)}`);
-  return red(`failed: ${errorText(event.error)}`);
+  if ('swap' in event) return styleText('green', swapText(event.swap));
+  if ('refused' in event) return styleText('yellow', `refused: ${errorText(event.refused)}`);
+  return styleText('red', `failed: ${errorText(event.error)}`);
 }
 
 function swapText({ generation, previous, current, totalMicroseconds, retained }: SwapReport) {

@@ -1,10 +1,12 @@
+import { styleText } from 'node:util';
 import { tableLines } from '../internal/table.js';
-import { bold, dim } from './colors.js';
 
 /** Formats a table with a bold head and a dim rule. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const [titles, rule, ...lines] = tableLines(head, rows);
-  return [bold(titles), dim(rule), ...lines].map((line) => `${line}\n`).join('');
+  return [styleText('bold', titles), styleText('dim', rule), ...lines]
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 /** Formats microseconds: `1,234 µs`. */

@@ -14,9 +14,6 @@ export const inspect = (value: unknown, options: { readonly depth: number }): st
 
 export const systemErrors = (): Map<number, [string, string]> => util().getSystemErrorMap();
 
-export const stripVTControlCharacters = (text: string): string =>
-  util().stripVTControlCharacters(text);
-
 export const promisify = ((call: Call): Call =>
   (...values) => {
     const promising: Call = util().promisify(call);

@@ -1,4 +1,4 @@
-import { stripVTControlCharacters } from './node-util.js';
+import width from 'fast-string-width';
 
 const gap = '  ';
 
@@ -8,7 +8,7 @@ export function tableLines(
   rows: readonly (readonly string[])[],
 ): [head: string, rule: string, ...rows: string[]] {
   const widths = head.map((title, column) =>
-    Math.max(...[title, ...rows.map((row) => row[column] ?? '')].map(width)),
+    Math.max(...[title, ...rows.map((row) => row[column] ?? '')].map((cell) => width(cell))),
   );
   const line = (cells: readonly string[]) =>
     cells
@@ -22,8 +22,4 @@ export function tableLines(
 /** Pads text with spaces to a width of `size` columns. Colour sequences have no width. */
 export function pad(text: string, size: number): string {
   return text + ' '.repeat(Math.max(0, size - width(text)));
-}
-
-function width(text: string): number {
-  return stripVTControlCharacters(text).length;
 }

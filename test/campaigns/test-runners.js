@@ -38,7 +38,10 @@ const imports = (callee) => (text) =>
   text.replace(/^ *import (\{.*\}) from ('.*');$/gm, `const $1 = ${callee}($2);`);
 const inside = forJest
   .replace(/^import .*\n/gm, '')
-  .replace(/async \(\) => \{\n/, (begin) => begin + forJest.match(/^import .*$/gm).join('\n'));
+  .replace(
+    /async \(\) => \{\n/,
+    (begin) => `${begin}${forJest.match(/^import .*$/gm).join('\n')}\n`,
+  );
 writeFileSync(join(place, 'price.test.js'), test);
 writeFileSync(join(place, 'module.jest.mjs'), forJest);
 writeFileSync(join(place, 'required.jest.cjs'), imports('require')(forJest));

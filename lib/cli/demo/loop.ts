@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { styleText } from 'node:util';
 import { packageRoot } from '../../native/addon.js';
-import { red } from '../colors.js';
 
 /** Calls per step of the demo. */
 const rounds = 3;
@@ -55,7 +55,7 @@ export class Loop {
     while (this.failure === undefined && seen.length < rounds) {
       const line = await this.request('call');
       this.last = line ?? this.last;
-      seen.push(line ?? red(`crashed: ${this.failure}`));
+      seen.push(line ?? styleText('red', `crashed: ${this.failure}`));
     }
     return seen.join(' ');
   }

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { styleText } from 'node:util';
 import { pad } from '../../internal/table.js';
-import { bold, dim, yellow } from '../colors.js';
 import { microseconds } from '../table.js';
 import type { SwapAnswer, Swapped } from './handle-loop.js';
 import { Loop } from './loop.js';
@@ -35,24 +35,32 @@ export async function replace(way: Way, builds: string, soswap: Loop): Promise<O
   const raw = new Loop('raw-loop.js', path);
   soswap.send(`open ${path}`);
 
-  row(bold(way.name), dim('dlopen loop'), dim('soswap loop'));
+  row(
+    styleText('bold', way.name),
+    styleText('dim', 'dlopen loop'),
+    styleText('dim', 'soswap loop'),
+  );
   row('before', await raw.callAction(), await soswap.callAction());
   const before = { raw: raw.last, soswap: soswap.last };
 
   let swapped: Swapped | undefined;
   for (const command of way.commands) {
     shell(directory, command);
-    row(dim(`$ ${command}`), await raw.callAction(), await soswap.callAction());
+    row(styleText('dim', `$ ${command}`), await raw.callAction(), await soswap.callAction());
     const answer = await swap(soswap);
-    if ('refused' in answer) row('swap()', '', yellow(`refused: ${answer.refused}`));
+    if ('refused' in answer) row('swap()', '', styleText('yellow', `refused: ${answer.refused}`));
     else swapped = answer;
   }
   if (swapped === undefined) throw new Error(`no swap succeeded after ${way.name}`);
 
   const [rawLines, lines] = [await raw.callAction(), await soswap.callAction()];
   const stale = raw.failure === undefined && raw.last !== soswap.last;
-  const time = dim(microseconds(swapped.microseconds));
-  row('swap()', stale ? `${rawLines} ${yellow('stale')}` : rawLines, `${lines}  ${time}`);
+  const time = styleText('dim', microseconds(swapped.microseconds));
+  row(
+    'swap()',
+    stale ? `${rawLines} ${styleText('yellow', 'stale')}` : rawLines,
+    `${lines}  ${time}`,
+  );
   process.stdout.write('\n');
   await raw.end();
   return {

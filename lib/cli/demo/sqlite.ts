@@ -1,8 +1,8 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { styleText } from 'node:util';
 import { SoHandle } from '../../handle/so-handle.js';
 import { SoError } from '../../internal/errors.js';
-import { dim } from '../colors.js';
 import { microseconds, table } from '../table.js';
 
 const definitions = {
@@ -50,7 +50,7 @@ export async function showSqlite(directory: string): Promise<void> {
   const before = query(so.functions, database);
 
   copyFileSync(sqlcipher, library);
-  process.stdout.write(dim(`  $ cp ${sqlcipher} ${library}\n\n`));
+  process.stdout.write(styleText('dim', `  $ cp ${sqlcipher} ${library}\n\n`));
   const copied = query(so.functions, database);
 
   const { totalMicroseconds, unmapped, retained } = await so.swap();
