@@ -6,17 +6,30 @@ import { abortedBy } from '../swap/limit.js';
 import { checkSwapOptions, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 
-/**
- * What became of one handle.
- *
- * - `swapped`: the file had other bytes, and runs now
- * - `current`: the file has the bytes that run, which keep their state
- * - `refused`: the file was not taken; `outcome` of the error says what runs
- */
+/** What became of one handle. */
 export type SwapResult =
-  | { readonly status: 'swapped'; readonly handle: SoHandle; readonly report: SwapReport }
-  | { readonly status: 'current'; readonly handle: SoHandle }
-  | { readonly status: 'refused'; readonly handle: SoHandle; readonly error: SoError };
+  | {
+      /** The file had other bytes, and runs now. */
+      readonly status: 'swapped';
+      /** The handle. */
+      readonly handle: SoHandle;
+      /** What the swap did. */
+      readonly report: SwapReport;
+    }
+  | {
+      /** The file has the bytes that run, which keep their state. */
+      readonly status: 'current';
+      /** The handle. */
+      readonly handle: SoHandle;
+    }
+  | {
+      /** The file was not taken. */
+      readonly status: 'refused';
+      /** The handle. */
+      readonly handle: SoHandle;
+      /** Why; its `outcome` says what runs. */
+      readonly error: SoError;
+    };
 
 /**
  * Swaps the handles whose file has other bytes than the image that runs, each by itself. The others keep their state. Each

@@ -15,13 +15,11 @@ import {
 import type { Quarantine } from './quarantine/quarantine.js';
 import type { SwapOrder } from './report.js';
 
-/** A judgement of a candidate's functions: nothing or `true` takes the candidate. */
+/** A judgement of a candidate's functions: `true` or nothing takes the candidate. */
 export type Verify<D extends Definitions = Definitions> = (
   functions: BoundFunctions<D>,
-) => Verdict | PromiseLike<Verdict>;
-
-// biome-ignore lint/suspicious/noConfusingVoidType: a function without `return` is the usual one
-type Verdict = boolean | void;
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function without `return` is the usual one
+) => boolean | void | PromiseLike<boolean | void>;
 
 /** The options of a swap. */
 export interface SwapOptions<D extends Definitions = Definitions> {
