@@ -198,11 +198,16 @@ TEST_CASE("without memory the loaded objects are not listed, and later they are"
 TEST_CASE("without memory no stub object is made, and nothing is left") {
   const Libraries libraries;
   CheckOperation([&] {
-    const StubObject stub({.needed = {"libdep.so"}, .search_path = libraries.workshop.path()},
+    const StubObject stub({.needed = {"libdep.so"},
+                           .soname = {},
+                           .filter = {},
+                           .search_path = libraries.workshop.path()},
                           RTLD_NOW);
   });
   CheckOperation([&] {
-    const StubObject stub({.needed = {"libsoswap-absent.so"}, .search_path = ""}, RTLD_NOW);
+    const StubObject stub(
+        {.needed = {"libsoswap-absent.so"}, .soname = {}, .filter = {}, .search_path = ""},
+        RTLD_NOW);
   });
 }
 

@@ -77,6 +77,7 @@ class ElfFile final {
 
   const elf::Symbols& symbols() const noexcept { return symbols_; }
   // For edits.
+  const elf::Memory& memory() const noexcept { return memory_; }
   const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
   std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
   std::uint64_t dynamic_offset() const noexcept { return dynamic_offset_; }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/base/this_thread.h"
+#include "core/image/needed_by.h"
 #include "core/tracking/thread_record.h"
 
 namespace soswap {
@@ -111,7 +112,8 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   if (IsShared(image)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  auto reasons = WhyStillMapped(image.origin.unload, ObjectsThatNeed(image.loader_name),
+                                !image.origin.from_file);
   if (reasons.front().code == "unknown" && HasOpenedItself(image.loader_name.c_str())) {
     reasons.front().detail = "it opened itself with dlopen(3), and may not have closed that handle";
   }

@@ -14,10 +14,10 @@ namespace soswap {
 struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
-  std::vector<std::string> needed;
-  uintptr_t start = 0;            // where its first segment is mapped
-  uintptr_t end = 0;              // where its last segment ends
-  const void* headers = nullptr;  // its program headers; different for every object
+  std::vector<std::string> needed;  // DT_NEEDED and DT_FILTER
+  uintptr_t start = 0;              // where its first segment is mapped
+  uintptr_t end = 0;                // where its last segment ends
+  const void* headers = nullptr;    // its program headers; different for every object
   uintptr_t base = 0;
   const ElfW(Dyn) * dynamic = nullptr;
 };

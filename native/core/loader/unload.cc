@@ -6,11 +6,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <set>
 #include <string_view>
 #include <utility>
-
-#include "core/loader/loaded_objects.h"
 
 namespace soswap {
 namespace {
@@ -54,25 +51,6 @@ std::string Join(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
-  const LoadedObjects objects = LoadedObjects::List();
-  std::map<std::string, std::vector<std::string>> needing;
-  for (const auto& object : objects.all()) {
-    std::set<std::string> counted;  // two names may mean one object
-    for (const std::string& needed : object->needed) {
-      const LoadedObject* found = objects.Find(needed);
-      if (found == nullptr || !counted.insert(found->name).second) continue;
-      needing[found->name].push_back(object->name.empty() ? "the program" : object->name);
-    }
-  }
-  return needing;
-}
-
-std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
-  auto needing = ObjectsByNeed();
-  return std::move(needing[loader_name]);
-}
-
 UnloadFacts UnloadFactsOf(const ElfFile& elf,
                           const std::function<bool(std::string_view)>& is_seen) {
   UnloadFacts facts;
@@ -103,7 +81,8 @@ std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
            "its code may still run on a thread: it uses " + Join(facts.thread_functions)}};
 }
 
-std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts,
+                                         const std::vector<std::string>& needing,
                                          bool private_name) {
 #ifndef __GLIBC__
   return {{"libc-never-unmaps", "dlclose(3) of this C library never unmaps anything"}};
@@ -123,7 +102,7 @@ std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::st
     reasons.push_back({"thread-local-destructor",
                        "a thread has yet to destroy one of its thread_local variables"});
   }
-  if (const auto needing = ObjectsThatNeed(loader_name); !needing.empty()) {
+  if (!needing.empty()) {
     reasons.push_back({"needed-by", "other objects need it: " + Join(needing)});
   }
   if (reasons.empty()) {
