@@ -70,6 +70,16 @@ t.test('a provider is needed by the library, not by a private copy', async (t) =
   });
 });
 
+t.test('a copy that another process took is bound by the names in it', async (t) => {
+  t.same(await resultOf('adopted'), { answer: 2222, closed: [[], []] });
+});
+
+t.test('a provider comes before the program, where both have a name', async (t) => {
+  compile('providers/zlib.c', at('libzlib.so'), '-Wl,-soname,libzlib.so');
+  compile('providers/zlib-user.c', at('zlib-user.so'), at('libzlib.so'));
+  t.match(await resultOf('contested'), { answer: 7, ownFirst: true });
+});
+
 t.test('what cannot be bound is refused', async (t) => {
   const path = at('plugin.so');
   t.match(await resultOf('refusals'), {

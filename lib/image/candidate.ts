@@ -75,9 +75,7 @@ export class Candidate {
   static *take(source: Source, requirements?: Requirements): Steps<Candidate> {
     const { path, library } = source;
     const offered = requirements?.providers ?? [];
-    const provided = offered.map(
-      ({ name, candidate: { source, facts } }): Provision => [name, source.library, facts.id],
-    );
+    const provided = provisions(offered);
     const needs = needsOf(source, requirements);
     const facts = yield* step(
       () => library.takeSnapshot(path, provided, ...needs),
@@ -96,9 +94,13 @@ export class Candidate {
     return candidate;
   }
 
-  /** Takes the copy of the source's file that another process made. */
-  static adopt(source: Source, copy: string): Candidate {
-    return new Candidate(source, source.library.takeSnapshot(copy, []));
+  /**
+   * Takes the copy of the source's file that another process made.
+   *
+   * @param offered Each by its name in {@link SnapshotLinks.providedAs} there.
+   */
+  static adopt(source: Source, copy: string, offered: readonly Provider[] = []): Candidate {
+    return new Candidate(source, source.library.takeSnapshot(copy, provisions(offered)), offered);
   }
 
   get path(): string {
@@ -230,6 +232,10 @@ export class Candidate {
   fileStatus(): Steps<FileStatus> {
     return fileStatus(this.source, this.facts);
   }
+}
+
+function provisions(offered: readonly Provider[]): Provision[] {
+  return offered.map(({ name, candidate: { source, facts } }) => [name, source.library, facts.id]);
 }
 
 function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {

@@ -156,6 +156,8 @@ export interface SnapshotLinks {
   readonly needed: readonly string[];
   /** The needed names that other images provide, in the order of DT_NEEDED, each once. */
   readonly provided: readonly string[];
+  /** The names that these have in the copy. Another process that adopts the copy provides them by these. */
+  readonly providedAs: readonly string[];
 }
 
 /** The requirements of a resolution. */

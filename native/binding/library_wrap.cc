@@ -245,11 +245,16 @@ Napi::Value LibraryWrap::Links(const Napi::CallbackInfo& info) {
   const auto taken = objects_->snapshots.Get(info[0]);
   const auto& soname = taken->elf.facts().soname;
   std::vector<std::string> provided;
-  for (const Provided& each : taken->provided) provided.push_back(each.name);
+  std::vector<std::string> provided_as;
+  for (const Provided& each : taken->provided) {
+    provided.push_back(each.name);
+    provided_as.push_back(each.as->text());
+  }
   Napi::Object links = Napi::Object::New(env);
   links["soname"] = soname ? Napi::String::New(env, *soname) : env.Null();
   links["needed"] = ToArray(env, NeededInFile(*taken));
   links["provided"] = ToArray(env, provided);
+  links["providedAs"] = ToArray(env, provided_as);
   return links;
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -146,7 +147,7 @@ class Renaming final {
 
   bool IsFree(std::uint64_t place) const {
     const std::uint64_t end = place + name_.size();
-    if (end >= used_.size()) return false;
+    if (end >= used_.size() || end > std::numeric_limits<std::uint32_t>::max()) return false;
     for (std::uint64_t at = place; at < end; ++at) {
       if (used_[at]) return false;
     }
@@ -178,8 +179,13 @@ void RenameNeeded(const ElfFile& file, std::span<std::byte> copy, std::string_vi
   if (name.size() != replacement.size()) throw std::invalid_argument("the lengths differ");
   // The name may lie in the very bytes that are overwritten.
   const std::string kept(name);
-  const Renaming renaming(file, kept);
-  if (renaming.IsNeeded()) renaming.Write(copy, replacement);
+  try {
+    const Renaming renaming(file, kept);
+    if (renaming.IsNeeded()) renaming.Write(copy, replacement);
+  } catch (const elf::Defect& defect) {
+    // An edit before this one changed a table that overlaps another.
+    throw Error(defect.fault(), "bind", file.subject(), defect.what());
+  }
 }
 
 }  // namespace soswap

@@ -145,13 +145,14 @@ std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
       return OpenLoaded(std::move(origin), std::move(inspected), closed.mode_);
     return Open(std::move(origin), std::move(inspected), closed.mode_, closed.providers_);
   }
+  std::vector<std::string> providers = closed.providers_;
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   TakeWaiting(closed.loader_name());  // it has another handle now
   KnownImage known(closed.loader_name(), ImageIdentity::Of(origin.path, inspected->elf.facts()));
   std::shared_ptr<Image> image(new Image(std::move(origin), std::move(handle), std::move(inspected),
                                          closed.mode_, std::move(known)));
-  image->set_providers(closed.providers_);
+  image->set_providers(std::move(providers));
   return image;
 }
 
