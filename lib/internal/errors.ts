@@ -136,8 +136,8 @@ export const SoErrorCode = {
   /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
-   * The library cannot be bound to the image of another handle: the bytes of its name in the library's string table are part
-   * of another string too. The message says how to link it.
+   * The library cannot be bound to the image of another handle: in the library's string table, the name of that dependency
+   * shares its bytes with another string. The message says how to link it.
    */
   ERR_SOSWAP_SHARED_NAME: 'ERR_SOSWAP_SHARED_NAME',
   /**

@@ -2,11 +2,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -168,6 +171,29 @@ TEST_CASE("a library is bound to the image that it is given, whatever else has t
   CHECK(Objects() == objects);
 }
 
+TEST_CASE("threads bind libraries to different images at the same time") {
+  const Workshop workshop;
+  const auto plugin = CompilePlugin(workshop, CompileCore(workshop, 1, kSoname));
+  const std::vector<Taken> cores{Take(workshop / "v1/libcore.so"),
+                                 Take(CompileCore(workshop, 2, kSoname))};
+  const std::vector<Opened> images{Open(cores[0]), Open(cores[1])};
+  const size_t objects = Objects();
+  std::atomic<int> right{0};
+  std::vector<std::thread> threads;
+  for (size_t which = 0; which < 2; ++which) {
+    threads.emplace_back([&, which] {
+      for (int turn = 0; turn < 20; ++turn) {
+        const auto image = Open(Take(plugin, {{"libcore.so", cores[which]}}), {images[which]});
+        right += Call(image) == (which == 0 ? 1111 : 2222) ? 1 : 0;
+        image->Close();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(right == 40);
+  CHECK(Objects() == objects);
+}
+
 TEST_CASE("a library in the global scope is bound to the image that it is given") {
   const Workshop workshop;
   const auto core = Take(CompileCore(workshop, 2, kSoname));
@@ -269,8 +295,9 @@ TEST_CASE("a C++ exception of a provided dependency is caught in the library") {
             " return typeid(failure) == typeid(Failure) ? failure.code : -1; } return 0; }");
   const auto compile = [&](const std::string& source, const std::string& output,
                            const std::string& flags) {
-    REQUIRE(Run("c++ -shared -fPIC -o " + Quoted(workshop / output) + " " +
-                Quoted(workshop / source) + " " + flags) == 0);
+    const char* compiler = std::getenv("CXX");
+    REQUIRE(Run(std::string(compiler != nullptr ? compiler : "c++") + " -shared -fPIC -o " +
+                Quoted(workshop / output) + " " + Quoted(workshop / source) + " " + flags) == 0);
     return workshop / output;
   };
   compile("core.cc", "libcore.so", "-DVERSION=1 " + kSoname);
