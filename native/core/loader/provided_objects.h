@@ -41,8 +41,8 @@ class ProvidedObjects final {
  private:
   std::vector<LoaderHandle> handles_;
   std::vector<StubFile> files_;
-  // Needs the stubs. glibc before 2.36 must not open a filter by itself: its filtee would be the
-  // first of its dependencies, where the loader expects the object.
+  // Needs the stubs. A filter is not opened by itself: its filtee would lead its own search list,
+  // where the loader expects the filter.
   std::optional<StubObject> stubs_;
 };
 
