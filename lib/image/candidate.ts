@@ -8,7 +8,14 @@ import {
 } from '../internal/errors.js';
 import { type Steps, step } from '../internal/steps.js';
 import { native } from '../native/addon.js';
-import type { ImageRequest, Needs, Resolution, SnapshotFacts } from '../native/types.js';
+import type {
+  ImageRequest,
+  Needs,
+  Provision,
+  Resolution,
+  SnapshotFacts,
+  SnapshotLinks,
+} from '../native/types.js';
 import { type FileStatus, fileStatus } from './file-status.js';
 import { Image } from './image.js';
 import type { RetainReason, UnloadPolicy } from './image-info.js';
@@ -24,6 +31,15 @@ const byCalls: readonly RetainReason[] = [
   },
 ];
 
+/** An image of another handle that a library is bound to. */
+export interface Provider {
+  /** The dependency that the image is, as DT_NEEDED of the library has it. */
+  readonly name: string;
+  readonly candidate: Candidate;
+  /** An image of the candidate, open before one of the library is. */
+  readonly image: Image;
+}
+
 /** What binding the candidate must find. */
 export interface Requirements {
   /** Its functions, but for the optional ones. */
@@ -32,19 +48,29 @@ export interface Requirements {
   readonly closingImage?: string | undefined;
   /** Whether its dependencies are closed too that are kept otherwise. */
   readonly closesAll?: boolean;
+  /** Images that it is bound to, if it needs them. */
+  readonly providers?: readonly Provider[] | undefined;
 }
 
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
   /** Why unmapping an image of it could crash the process, whatever it does. */
   readonly hazards: readonly RetainReason[];
+  /** The images of other handles that it is bound to, in the order of DT_NEEDED. */
+  readonly providers: readonly Provider[] = [];
 
   private constructor(
     /** Where it was taken from. */
     readonly source: Source,
     readonly facts: SnapshotFacts,
+    /** Those that were offered, in any order. */
+    offered: readonly Provider[] = [],
   ) {
     this.hazards = this.mapping === loadedMapping ? none : facts.unmapHazards; // that is not unmapped
+    if (offered.length === 0) return;
+    this.providers = this.links.provided.map(
+      (name) => offered.find((each) => each.name === name) as Provider,
+    );
   }
 
   /**
@@ -53,12 +79,14 @@ export class Candidate {
    */
   static *take(source: Source, requirements?: Requirements): Steps<Candidate> {
     const { path, library } = source;
+    const offered = requirements?.providers ?? [];
+    const provided = provisions(offered);
     const needs = needsOf(source, requirements);
     const facts = yield* step(
-      () => library.takeSnapshot(path, ...needs),
-      () => library.takeSnapshotAsync(path, ...needs),
+      () => library.takeSnapshot(path, provided, ...needs),
+      () => library.takeSnapshotAsync(path, provided, ...needs),
     );
-    const candidate = new Candidate(source, facts);
+    const candidate = new Candidate(source, facts, offered);
     try {
       if (requirements !== undefined && facts.cLibrary === 'foreign') {
         throw cLibrary(path, 'load', 'a process cannot run two; open it by its bare name');
@@ -71,13 +99,22 @@ export class Candidate {
     return candidate;
   }
 
-  /** Takes the copy of the source's file that another process made. */
-  static adopt(source: Source, copy: string): Candidate {
-    return new Candidate(source, source.library.takeSnapshot(copy));
+  /**
+   * Takes the copy of the source's file that another process made.
+   *
+   * @param offered Each by its name in {@link SnapshotLinks.providedAs} there.
+   */
+  static adopt(source: Source, copy: string, offered: readonly Provider[] = []): Candidate {
+    return new Candidate(source, source.library.takeSnapshot(copy, provisions(offered)), offered);
   }
 
   get path(): string {
     return this.source.path;
+  }
+
+  /** The names by which the loader links it. */
+  get links(): SnapshotLinks {
+    return this.source.library.links(this.facts.id);
   }
 
   /** The flags of dlopen(3) that it is loaded with. */
@@ -98,7 +135,8 @@ export class Candidate {
   /** How the addon loads it, by default as its source wants it. */
   request(generation: number, mapping = this.mapping.name, mode = this.mode): ImageRequest {
     const mayUnmap = this.reasonsToKeep(this.source.unload).length === 0;
-    return [this.facts.id, mapping, mode, generation, mayUnmap];
+    const providers = this.providers.map(({ image }) => image.facts.loaderName);
+    return [this.facts.id, mapping, mode, generation, mayUnmap, providers];
   }
 
   /** Loads it as `image`, beside the image that runs. */
@@ -205,6 +243,10 @@ export class Candidate {
   fileStatus(): Steps<FileStatus> {
     return fileStatus(this.source, this.facts);
   }
+}
+
+function provisions(offered: readonly Provider[]): Provision[] {
+  return offered.map(({ name, candidate: { source, facts } }) => [name, source.library, facts.id]);
 }
 
 function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {

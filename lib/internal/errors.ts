@@ -150,6 +150,11 @@ export const SoErrorCode = {
   /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
+   * The library cannot be bound to the image of another handle: in the library's string table, the name of that dependency
+   * shares its bytes with another string. The message says how to link it.
+   */
+  ERR_SOSWAP_SHARED_NAME: 'ERR_SOSWAP_SHARED_NAME',
+  /**
    * The file of a dependency was replaced while the old one is loaded, and the loader would use the old one. Other code
    * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image.
    */

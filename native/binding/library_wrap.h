@@ -34,6 +34,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
  private:
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
+  Napi::Value Links(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
   Napi::Value StillInFile(const Napi::CallbackInfo& info);
   Napi::Value StillInFileAsync(const Napi::CallbackInfo& info);
@@ -41,6 +42,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
 
   void OpenImage(const Napi::CallbackInfo& info);
   Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
+  void SetProviders(const Napi::CallbackInfo& info);
   Napi::Value IsOpen(const Napi::CallbackInfo& info);
   Napi::Value ImageFacts(const Napi::CallbackInfo& info);
   Napi::Value InUse(const Napi::CallbackInfo& info);

@@ -10,6 +10,7 @@
 #include "binding/addon_data.h"
 #include "binding/convert_js.h"
 #include "core/image/loaded_images.h"
+#include "core/image/needed_by.h"
 #include "core/tracking/thread_record.h"
 #include "core/tracking/tracking.h"
 

@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/image/known_image.h"
 #include "core/loader/kept_objects.h"
 #include "core/loader/object_references.h"
 #include "core/tracking/thread_starts.h"
@@ -50,7 +51,9 @@ DependencyUse::DependencyUse(const std::string& loader_name,
     if (!closure.contains(object.get()) || object->name == loader_name) continue;
     if (objects.IsOfProgram(*object)) continue;
     objects_.push_back(object);
-    if (RunsByItself(object)) running_.push_back(object);
+    // An image of soswap is tracked itself, and goes when nobody needs it.
+    const bool is_image = FindKnownImage(object->name.c_str()) != nullptr;
+    if (!is_image && RunsByItself(object)) running_.push_back(object);
   }
   if (running_.empty()) objects_.clear();
 }

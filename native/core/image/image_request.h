@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/image/image.h"
 #include "core/resolve/inspected_snapshot.h"
@@ -20,6 +22,7 @@ struct ImageRequest {
   Mapping mapping;
   int mode;  // of dlopen(3)
   ImageOrigin origin;
+  std::vector<std::string> providers;  // see Image::Open(); only with kSnapshot
 
   // Any thread. Throws Error.
   std::shared_ptr<Image> Open() const {
@@ -31,7 +34,7 @@ struct ImageRequest {
       case Mapping::kSnapshot:
         break;
     }
-    return Image::Open(origin, inspected, mode);
+    return Image::Open(origin, inspected, mode, providers);
   }
 };
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/base/this_thread.h"
+#include "core/image/needed_by.h"
 #include "core/image/written_memory.h"
 #include "core/loader/loader_turn.h"
 #include "core/tracking/thread_record.h"
@@ -199,7 +200,8 @@ std::vector<RetainReason> WhyStillThere(const LoadedImage& image) {
   if (IsShared(image)) {
     return {{"opened-elsewhere", "another handle of soswap has the same image"}};
   }
-  auto reasons = WhyStillMapped(image.origin.unload, image.loader_name, !image.origin.from_file);
+  auto reasons = WhyStillMapped(image.origin.unload, ObjectsThatNeed(image.loader_name),
+                                !image.origin.from_file);
   if (reasons.front().code == "unknown") {
     if (auto bound = WhyBound(image, true); !bound.empty()) return bound;
   }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string_view>
@@ -63,25 +64,6 @@ std::string Join(const std::vector<std::string>& names) {
   }
   if (names.size() > kMost) list += " and " + std::to_string(names.size() - kMost) + " more";
   return list;
-}
-
-std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
-  const LoadedObjects objects = LoadedObjects::List();
-  std::map<std::string, std::vector<std::string>> needing;
-  for (const auto& object : objects.all()) {
-    std::set<std::string> counted;  // two names may mean one object
-    for (const std::string& needed : object->needed) {
-      const LoadedObject* found = objects.Find(needed);
-      if (found == nullptr || !counted.insert(found->name).second) continue;
-      needing[found->name].push_back(object->name.empty() ? "the program" : object->name);
-    }
-  }
-  return needing;
-}
-
-std::vector<std::string> ObjectsThatNeed(const std::string& loader_name) {
-  auto needing = ObjectsByNeed();
-  return std::move(needing[loader_name]);
 }
 
 std::vector<std::string> ObjectsBoundTo(const std::string& loader_name, uintptr_t start,
@@ -155,7 +137,8 @@ std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts) {
            "its code may still run on a thread: it uses " + Join(facts.thread_functions)}};
 }
 
-std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts,
+                                         const std::vector<std::string>& needing,
                                          bool private_name) {
 #ifndef __GLIBC__
   return {{"libc-never-unmaps", "dlclose(3) of this C library never unmaps anything"}};
@@ -175,7 +158,7 @@ std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::st
     reasons.push_back({"thread-local-destructor",
                        "a thread has yet to destroy one of its thread_local variables"});
   }
-  if (const auto needing = ObjectsThatNeed(loader_name); !needing.empty()) {
+  if (!needing.empty()) {
     reasons.push_back({"needed-by", "other objects need it: " + Join(needing)});
   }
   if (reasons.empty()) {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,12 +18,6 @@ struct RetainReason {
   std::string code;
   std::string detail;
 };
-
-// The loaded objects that need the one of this name. Any thread.
-std::vector<std::string> ObjectsThatNeed(const std::string& loader_name);
-
-// The same for all objects that any other one needs, by loader name.
-std::map<std::string, std::vector<std::string>> ObjectsByNeed();
 
 // The facts of a file that decide whether its image can be unmapped.
 struct UnloadFacts {
@@ -64,9 +57,11 @@ bool StaysMapped(const UnloadFacts& facts);
 // Why unmapping the image could crash the process: its code may run later, on another thread.
 std::vector<RetainReason> UnmapHazards(const UnloadFacts& facts);
 
-// Why a closed image is still mapped, as far as the file and the other loaded objects show. Never
-// empty. `private_name`: no other code can have opened the image by its name.
-std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts, const std::string& loader_name,
+// Why a closed image is still mapped, as far as its file and `needing`, the names of the objects
+// that need it, show. Never empty. `private_name`: no other code can have opened the image by its
+// name.
+std::vector<RetainReason> WhyStillMapped(const UnloadFacts& facts,
+                                         const std::vector<std::string>& needing,
                                          bool private_name);
 
 }  // namespace soswap

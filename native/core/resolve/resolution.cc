@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <unordered_set>
@@ -12,6 +13,7 @@
 
 #include "core/base/error.h"
 #include "core/loader/kept_objects.h"
+#include "core/resolve/inspected_snapshot.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/search_path.h"
 
@@ -47,7 +49,8 @@ class Resolution::Walk final {
  public:
   Walk(Resolution& into, LoadedObjects loaded) : into_(into), loaded_(std::move(loaded)) {}
 
-  void Run(const std::string& path, const ElfFacts& facts) {
+  void Run(const std::string& path, const ElfFacts& facts, std::span<const Provided> provided) {
+    for (const Provided& each : provided) seen_.insert(each.as->text());
     Enqueue(path, facts, GetLoaderPaths().program_rpath);
     if (facts.soname) seen_.insert(*facts.soname);
     for (; !queue_.empty(); queue_.pop_front()) {
@@ -130,8 +133,15 @@ class Resolution::Walk final {
   std::unordered_set<std::string> seen_;  // names, SONAMEs and paths that are resolved
 };
 
+// An image of another library, and its own dependencies.
+struct Resolution::Image {
+  std::shared_ptr<const InspectedSnapshot> snapshot;
+  std::unique_ptr<const Resolution> dependencies;
+};
+
 Resolution::Resolution(const std::string& path, const ElfFacts& facts,
-                       const std::string& closing_image, bool all)
+                       const std::string& closing_image, bool all,
+                       std::span<const Provided> provided)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
   LoadedObjects loaded = LoadedObjects::List();
   if (!closing_image.empty()) {
@@ -139,7 +149,12 @@ Resolution::Resolution(const std::string& path, const ElfFacts& facts,
       return IsKept(object->name) || (!all && RunsByItself(object));
     });
   }
-  Walk(*this, std::move(loaded)).Run(path, facts);
+  Walk(*this, std::move(loaded)).Run(path, facts, provided);
+  for (const Provided& each : provided) {
+    const InspectedSnapshot& by = *each.by;
+    images_.push_back({each.by, std::make_unique<const Resolution>(
+                                    by.path, by.elf.facts(), closing_image, all, by.provided)});
+  }
   loaded_dependencies_ = LoadedDependencies();
 }
 
@@ -232,9 +247,7 @@ void Resolution::ThrowIfMissing() const {
 }
 
 bool Resolution::Provides(const std::string& symbol) const {
-  return ProvidedByLoaded({.name = symbol, .weak = false, .version = {}}) ||
-         std::any_of(files_.begin(), files_.end(),
-                     [&](const auto& file) { return file->symbols().Find(symbol); });
+  return ProvidesImport({.name = symbol, .weak = false, .version = {}});
 }
 
 bool Resolution::ProvidesImport(const elf::Import& import) const {
@@ -242,7 +255,14 @@ bool Resolution::ProvidesImport(const elf::Import& import) const {
                      [&](const auto& file) {
                        return file->symbols().Find(import.name, import.version).has_value();
                      }) ||
-         ProvidedByLoaded(import);
+         ProvidedByLoaded(import) || ProvidedByImages(import);
+}
+
+bool Resolution::ProvidedByImages(const elf::Import& import) const {
+  return std::any_of(images_.begin(), images_.end(), [&](const Image& image) {
+    return image.snapshot->elf.symbols().Find(import.name, import.version) ||
+           image.dependencies->ProvidesImport(import);
+  });
 }
 
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {

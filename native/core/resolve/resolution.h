@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "core/loader/loaded_objects.h"
 #include "core/loader/unload.h"
 #include "core/resolve/dependency_file.h"
+#include "core/resolve/provided.h"
 
 namespace soswap {
 
@@ -47,9 +49,11 @@ class Resolution final {
  public:
   // `path` is the path of the library, which gives $ORIGIN. `closing_image` is the loader's name of
   // an image that will be closed first: what only that image needs does not count as loaded, except
-  // dependencies that are kept then. With `all` none is kept.
+  // dependencies that are kept then. With `all` none is kept. `provided`: the dependencies that are
+  // images of other libraries. They are neither found nor missing here, because they are judged
+  // where those images are opened.
   Resolution(const std::string& path, const ElfFacts& facts, const std::string& closing_image = {},
-             bool all = false);
+             bool all = false, std::span<const Provided> provided = {});
 
   Resolution(const Resolution&) = delete;
   Resolution& operator=(const Resolution&) = delete;
@@ -109,6 +113,7 @@ class Resolution final {
 
   bool ProvidedGlobally(const elf::Import& import) const;
   bool ProvidedByLoaded(const elf::Import& import) const;
+  bool ProvidedByImages(const elf::Import& import) const;
 
   std::string path_;
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
@@ -119,6 +124,8 @@ class Resolution final {
   std::vector<std::shared_ptr<const DependencyFile>> files_;  // dependencies that are not
   std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
+  struct Image;
+  std::vector<Image> images_;  // of other libraries
   // Paths of loaded dependencies, direct or not, that the main program does not need.
   std::vector<std::string> loaded_dependencies_;
 };
