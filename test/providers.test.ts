@@ -41,12 +41,22 @@ t.test('a library runs with the image that it is given, 100 times to and fro', a
   });
 });
 
-t.test('an exchange binds to its providers, and one that fails to those before', async (t) => {
+t.test('an exchange binds its parts to each other, and restores them so', async (t) => {
+  const refused = [
+    { missing: [], restored: true },
+    { missing: ['answer'], restored: true },
+  ];
   t.same(await resultOf('exchange'), {
-    results: [1111, 2222, 2222, 1111],
-    missing: [['answer'], ['answer']],
-    restored: [true, true],
-    closed: [[], [], []],
+    results: [
+      [1, 1111],
+      [1, 1111],
+      [1, 1111],
+      [2, 2222],
+    ],
+    refused,
+    refusedAgain: refused,
+    taken: true,
+    closed: [[], []],
     left: 0,
   });
 });

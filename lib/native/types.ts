@@ -185,7 +185,10 @@ export type ImageRequest = [
   generation: number,
   /** Whether the addon may unmap an image that nobody closed: its handle was collected, or its thread ended. */
   mayUnmap: boolean,
-  /** The loader names of the open images that provide dependencies, one for each of {@link SnapshotLinks.provided}. */
+  /**
+   * The loader names of the open images that provide dependencies, one for each of {@link SnapshotLinks.provided}. In an
+   * exchange, an empty name is that of the image which another part opens from the providing snapshot.
+   */
   providers: readonly string[],
 ];
 
@@ -274,11 +277,6 @@ export interface NativeLibrary {
   openImage(image: number, ...request: ImageRequest): void;
   /** Opens an image on another thread, which also looks up the symbols for the commit. */
   openImageAsync(image: number, ...request: [...ImageRequest, slots: NativeSlots]): Promise<void>;
-  /**
-   * Binds an open image to these providers if an exchange has to open it again; by default to those that it was opened
-   * with.
-   */
-  setProviders(image: number, providers: readonly string[]): void;
   isOpen(image: number): boolean;
   imageFacts(image: number): ImageFacts;
   /** Returns why code of the image may still run, apart from what is due at the end of this thread. */

@@ -199,7 +199,6 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&LibraryWrap::ReleaseSnapshot>("releaseSnapshot"),
        InstanceMethod<&LibraryWrap::OpenImage>("openImage"),
        InstanceMethod<&LibraryWrap::OpenImageAsync>("openImageAsync"),
-       InstanceMethod<&LibraryWrap::SetProviders>("setProviders"),
        InstanceMethod<&LibraryWrap::IsOpen>("isOpen"),
        InstanceMethod<&LibraryWrap::ImageFacts>("imageFacts"),
        InstanceMethod<&LibraryWrap::InUse>("inUse"), InstanceMethod<&LibraryWrap::Symbol>("symbol"),
@@ -317,12 +316,6 @@ Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
         objects->images.Put(id, std::move(image));
         return env.Undefined();
       });
-}
-
-// setProviders(image, providers): an exchange that opens the image again binds it to these.
-void LibraryWrap::SetProviders(const Napi::CallbackInfo& info) {
-  const auto image = objects_->images.Get(info[0]);
-  image->set_providers(ToProviders(info[1], *image->inspected()));
 }
 
 // isOpen(image)

@@ -42,7 +42,6 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
 
   void OpenImage(const Napi::CallbackInfo& info);
   Napi::Value OpenImageAsync(const Napi::CallbackInfo& info);
-  void SetProviders(const Napi::CallbackInfo& info);
   Napi::Value IsOpen(const Napi::CallbackInfo& info);
   Napi::Value ImageFacts(const Napi::CallbackInfo& info);
   Napi::Value InUse(const Napi::CallbackInfo& info);

@@ -393,11 +393,11 @@ TEST_CASE("an image is loaded again with the providers that it had, or with new 
   const auto image_3 = Open(core_3);
   const auto image = Open(taken, {image_2});
   REQUIRE(image->Close().empty());
-  auto again = Image::OpenAgain(*image, taken, false);
+  CHECK(image->providers() == std::vector<std::string>{image_2->loader_name()});
+  auto again = Image::OpenAgain(*image, taken, image->providers(), false);
   CHECK(Call(again) == 2222);
   REQUIRE(again->Close().empty());
-  again->set_providers({image_3->loader_name()});
-  again = Image::OpenAgain(*again, taken, false);
+  again = Image::OpenAgain(*again, taken, {image_3->loader_name()}, false);
   CHECK(Call(again) == 3333);
 
   SUBCASE("while it is still mapped, it is taken as it is") {
@@ -405,11 +405,11 @@ TEST_CASE("an image is loaded again with the providers that it had, or with new 
     void* held = dlopen(again->loader_name().c_str(), RTLD_NOW | RTLD_NOLOAD);
     REQUIRE(held != nullptr);
     CHECK_FALSE(again->Close().empty());
-    again->set_providers({image_2->loader_name()});
-    const auto error = ErrorOf([&] { Image::OpenAgain(*again, taken, false); });
+    const std::vector<std::string> others = {image_2->loader_name()};
+    const auto error = ErrorOf([&] { Image::OpenAgain(*again, taken, others, false); });
     REQUIRE(error);
     CHECK(error->fault() == Fault::kStillLoaded);
-    const auto same = Image::OpenAgain(*again, taken, true);
+    const auto same = Image::OpenAgain(*again, taken, again->providers(), true);
     CHECK(Call(same) == 3333);
     dlclose(held);
     CHECK(same->Close().empty());
@@ -417,7 +417,7 @@ TEST_CASE("an image is loaded again with the providers that it had, or with new 
   SUBCASE("but not once they are gone") {
     REQUIRE(again->Close().empty());
     REQUIRE(image_3->Close().empty());
-    const auto error = ErrorOf([&] { Image::OpenAgain(*again, taken, false); });
+    const auto error = ErrorOf([&] { Image::OpenAgain(*again, taken, again->providers(), false); });
     REQUIRE(error);
     CHECK(error->fault() == Fault::kLoader);
     CHECK(error->subject() == taken->path);

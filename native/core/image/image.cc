@@ -136,7 +136,7 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
   origin.from_file = false;
   std::shared_ptr<Image> image(new Image(std::move(origin), std::move(handle), std::move(inspected),
                                          mode, std::move(known)));
-  image->set_providers(std::move(providers));
+  image->providers_ = std::move(providers);
   return image;
 }
 
@@ -174,22 +174,21 @@ std::shared_ptr<Image> Image::OpenLoaded(ImageOrigin origin,
 
 std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
                                         std::shared_ptr<InspectedSnapshot> inspected,
-                                        bool stayed_mapped) {
+                                        std::vector<std::string> providers, bool stayed_mapped) {
   ImageOrigin origin = closed.record_->origin;
   if (!stayed_mapped) {
     if (origin.of_c_library)
       return OpenLoaded(std::move(origin), std::move(inspected), closed.mode_);
-    return Open(std::move(origin), std::move(inspected), closed.mode_, closed.providers_);
+    return Open(std::move(origin), std::move(inspected), closed.mode_, std::move(providers));
   }
   const LoaderTurn turn;
-  std::vector<std::string> providers = closed.providers_;
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   TakeWaiting(closed.loader_name());  // it has another handle now
   KnownImage known(closed.loader_name(), ImageIdentity::Of(origin.path, inspected->elf.facts()));
   std::shared_ptr<Image> image(new Image(std::move(origin), std::move(handle), std::move(inspected),
                                          closed.mode_, std::move(known)));
-  image->set_providers(std::move(providers));
+  image->providers_ = std::move(providers);
   return image;
 }
 

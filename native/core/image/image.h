@@ -40,11 +40,11 @@ class Image final {
   static std::shared_ptr<Image> OpenLoaded(ImageOrigin origin,
                                            std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Loads an image again that was closed, from this copy of its file and with its providers. If it
-  // stayed mapped then, takes it as it is, bound as it is. Throws Error.
+  // Loads an image again that was closed, from this copy of its file and with these providers, as
+  // Open() has them. If it stayed mapped then, takes it as it is, bound as it is. Throws Error.
   static std::shared_ptr<Image> OpenAgain(const Image& closed,
                                           std::shared_ptr<InspectedSnapshot> inspected,
-                                          bool stayed_mapped);
+                                          std::vector<std::string> providers, bool stayed_mapped);
 
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -83,9 +83,6 @@ class Image final {
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
   void Keep(std::vector<RetainReason> reasons);
 
-  // From now on, OpenAgain() binds it to these.
-  void set_providers(std::vector<std::string> providers) { providers_ = std::move(providers); }
-
   bool open() const noexcept { return handle_ != nullptr; }
   // The copy of its file; null once the image is closed.
   const std::shared_ptr<InspectedSnapshot>& inspected() const noexcept { return inspected_; }
@@ -95,6 +92,8 @@ class Image final {
   uintptr_t base() const noexcept { return record_->base; }
   uint64_t copy_size() const noexcept { return record_->origin.copy_size; }
   CallCount& calls() noexcept { return record_->calls; }
+  // The loader names of the images that were its provided dependencies when it was opened.
+  const std::vector<std::string>& providers() const noexcept { return providers_; }
 
  private:
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,

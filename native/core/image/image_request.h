@@ -22,7 +22,9 @@ struct ImageRequest {
   Mapping mapping;
   int mode;  // of dlopen(3)
   ImageOrigin origin;
-  std::vector<std::string> providers;  // see Image::Open(); only with kSnapshot
+  // See Image::Open(); only with kSnapshot. In an exchange, an empty name means the image that
+  // another part opens from the copy that provides the dependency.
+  std::vector<std::string> providers;
 
   // Any thread. Throws Error.
   std::shared_ptr<Image> Open() const {
