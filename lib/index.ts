@@ -29,6 +29,12 @@ export {
 export { type LoadedImage, loaded } from './facts/loaded.js';
 export { loadedTable } from './facts/loaded-table.js';
 export { install } from './files/install.js';
+export {
+  type GroupOptions,
+  type GroupSwapOptions,
+  type GroupWatchOptions,
+  SoGroup,
+} from './group/so-group.js';
 export type { HandleEvents } from './handle/events.js';
 export type { OpenAsyncOptions, OpenOptions } from './handle/open-options.js';
 export type { PreparedSwap } from './handle/prepared-swap.js';

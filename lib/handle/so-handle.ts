@@ -72,7 +72,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack();
     const copy = copyDefinitions(definitions);
     const plan = { onThread: false, timeout: 0 };
-    return new SoHandle(runSync(loadFirst(sourceOf(path, options), copy, plan)));
+    return new SoHandle(new Turns(runSync(loadFirst(sourceOf(path, options), copy, plan))));
   }
 
   /**
@@ -93,15 +93,17 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     reserveStack();
     const copy = copyDefinitions(definitions);
     const plan = loadPlan(options);
-    return new SoHandle(await runAsync(loadFirst(sourceOf(path, options), copy, plan)));
+    return new SoHandle(new Turns(await runAsync(loadFirst(sourceOf(path, options), copy, plan))));
   }
 
-  private constructor(target: SwapTarget<D>) {
+  /** @internal */
+  constructor(turns: Turns<D>) {
     super();
+    const { target } = turns;
     this.path = target.path;
     this.functions = target.table.functions;
     this.#target = target;
-    this.#turns = new Turns(target);
+    this.#turns = turns;
     addHandle(this, this.#turns as Turns);
     const self = new WeakRef(this); // the count of its images may outlive it
     target.source.retained.onUnmapped = (info) =>
@@ -281,7 +283,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   close(): CloseResult {
     if (this.closed) return this.#target.closeResult;
     reserveStack();
-    this.#target.assertIdle();
+    this.#turns.assertClosable();
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
     return this.#target.close();

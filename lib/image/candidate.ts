@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { FunctionTable } from '../call/function-table.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import {
@@ -36,7 +37,7 @@ export interface Provider {
   /** The dependency that the image is, as DT_NEEDED of the library has it. */
   readonly name: string;
   readonly candidate: Candidate;
-  /** An image of the candidate, open before one of the library is. */
+  /** An image of the candidate, which the same exchange opens if it is not open. */
   readonly image: Image;
 }
 
@@ -48,8 +49,16 @@ export interface Requirements {
   readonly closingImage?: string | undefined;
   /** Whether its dependencies are closed too that are kept otherwise. */
   readonly closesAll?: boolean;
-  /** Images that it is bound to, if it needs them. */
-  readonly providers?: readonly Provider[] | undefined;
+  /** How it is bound to images of other handles. */
+  readonly binding?: Binding | undefined;
+}
+
+/** How a library is bound to images of other handles. */
+export interface Binding {
+  /** What it is bound to, if it needs it. Asked for when the file is copied. */
+  offered(): readonly Provider[];
+  /** Throws what is wrong about those that it needs. */
+  check(candidate: Candidate): void;
 }
 
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
@@ -68,9 +77,11 @@ export class Candidate {
   ) {
     this.hazards = this.mapping === loadedMapping ? none : facts.unmapHazards; // that is not unmapped
     if (offered.length === 0) return;
-    this.providers = this.links.provided.map(
-      (name) => offered.find((each) => each.name === name) as Provider,
-    );
+    const { provided } = this.links;
+    this.providers = provided.map((needed) => {
+      const found = offered.find(({ name }) => answers(name, needed)) as Provider;
+      return { ...found, name: needed };
+    });
   }
 
   /**
@@ -79,7 +90,8 @@ export class Candidate {
    */
   static *take(source: Source, requirements?: Requirements): Steps<Candidate> {
     const { path, library } = source;
-    const offered = requirements?.providers ?? [];
+    const binding = requirements?.binding;
+    const offered = binding?.offered() ?? [];
     const provided = provisions(offered);
     const needs = needsOf(source, requirements);
     const facts = yield* step(
@@ -91,6 +103,7 @@ export class Candidate {
       if (requirements !== undefined && facts.cLibrary === 'foreign') {
         throw cLibrary(path, 'load', 'a process cannot run two; open it by its bare name');
       }
+      binding?.check(candidate);
       if (facts.resolution !== null) assertResolved(path, facts.resolution);
     } catch (error) {
       candidate.release();
@@ -133,9 +146,17 @@ export class Candidate {
   }
 
   /** How the addon loads it, by default as its source wants it. */
-  request(generation: number, mapping = this.mapping.name, mode = this.mode): ImageRequest {
+  request(
+    generation: number,
+    mapping = this.mapping.name,
+    mode = this.mode,
+    standIns?: ReadonlyMap<Candidate, Image>,
+  ): ImageRequest {
     const mayUnmap = this.reasonsToKeep(this.source.unload).length === 0;
-    const providers = this.providers.map(({ image }) => image.facts.loaderName);
+    const providers = this.providers.map(({ candidate, image }) => {
+      const provider = standIns?.get(candidate) ?? image;
+      return provider.isOpen ? provider.facts.loaderName : '';
+    });
     return [this.facts.id, mapping, mode, generation, mayUnmap, providers];
   }
 
@@ -144,12 +165,20 @@ export class Candidate {
     this.#load(image, this.request(generation));
   }
 
-  /** Loads its private copy beside the image that runs, with symbols that no other library can find. */
-  openTrial(): Image {
+  /**
+   * Loads its private copy beside the image that runs, with symbols that no other library can find.
+   *
+   * @param standIns Takes the images that are loaded only for it to be bound to, in order.
+   */
+  openTrial(standIns = new Map<Candidate, Image>()): Image {
+    for (const { candidate, image } of this.providers) {
+      if (image.isOpen || standIns.has(candidate)) continue;
+      standIns.set(candidate, candidate.openTrial(standIns));
+    }
     const image = this.newImage();
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
     const mapping = this.mapping === loadedMapping ? 'loaded' : 'snapshot';
-    this.#load(image, this.request(0, mapping, local));
+    this.#load(image, this.request(0, mapping, local, standIns));
     return image;
   }
 
@@ -243,6 +272,11 @@ export class Candidate {
   fileStatus(): Steps<FileStatus> {
     return fileStatus(this.source, this.facts);
   }
+}
+
+/** Whether the library of this name is what an entry of DT_NEEDED means; native/core/resolve/inspected_snapshot.cc. */
+export function answers(name: string, needed: string): boolean {
+  return name === needed || (!needed.startsWith('/') && name === basename(needed));
 }
 
 function provisions(offered: readonly Provider[]): Provision[] {

@@ -155,6 +155,15 @@ export const SoErrorCode = {
    */
   ERR_SOSWAP_SHARED_NAME: 'ERR_SOSWAP_SHARED_NAME',
   /**
+   * A library cannot be bound to the member of its group that it needs: two members have the name, the library was opened
+   * first, or the new file of that member no longer has the name.
+   */
+  ERR_SOSWAP_NOT_BOUND: 'ERR_SOSWAP_NOT_BOUND',
+  /** With their new files, members of a group would need each other in a circle. The message names them. */
+  ERR_SOSWAP_DEPENDENCY_CYCLE: 'ERR_SOSWAP_DEPENDENCY_CYCLE',
+  /** Another member of the group is bound to the library of the handle, which stays open. */
+  ERR_SOSWAP_NEEDED: 'ERR_SOSWAP_NEEDED',
+  /**
    * The file of a dependency was replaced while the old one is loaded, and the loader would use the old one. Other code
    * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image.
    */
@@ -172,6 +181,12 @@ export const SoErrorCode = {
 } as const;
 
 export type SoErrorCode = (typeof SoErrorCode)[keyof typeof SoErrorCode];
+
+/** Checks whether a later try may succeed with the same file: a writer closes it, or calls end. */
+export function isTemporary(error: unknown): boolean {
+  const temporary = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
+  return error instanceof SoError && temporary.includes(error.code);
+}
 
 /** Creates the error of an argument of the wrong type, with the code and the text of Node.js. */
 export function argumentTypeError(name: string, expected: string, value: unknown): TypeError {

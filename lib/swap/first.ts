@@ -1,6 +1,6 @@
 import { FunctionTable } from '../call/function-table.js';
 import type { Definitions } from '../call/types.js';
-import { Candidate } from '../image/candidate.js';
+import { type Binding, Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import { assertLoaderFree } from '../image/loading.js';
 import { snapshotMapping } from '../image/mapping.js';
@@ -16,11 +16,12 @@ export function* loadFirst<D extends Definitions>(
   source: Source,
   definitions: D,
   plan: LoadPlan,
+  binding?: Binding,
 ): Steps<SwapTarget<D>> {
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
   const target = new SwapTarget(source, definitions, table);
-  const candidate = yield* Candidate.take(source, { table });
+  const candidate = yield* Candidate.take(source, { table, binding });
   const first = new Generation(1, candidate, candidate.newImage());
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));

@@ -16,6 +16,7 @@
 #include "core/base/file_descriptor.h"
 #include "core/base/limits.h"
 #include "core/base/loader_name.h"
+#include "core/base/path.h"
 #include "core/elf/needed_name.h"
 #include "core/resolve/dependencies.h"
 #include "core/tracking/tracking.h"
@@ -59,16 +60,23 @@ void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
     throw Error(Fault::kSystem, "load", taken.path, DescribeWithLimit(EMFILE));
 }
 
+// Whether the library of this name is what an entry of DT_NEEDED means: a relative path goes by its
+// last part.
+bool Answers(const std::string& name, const std::string& needed) {
+  return name == needed || (needed.front() != '/' && name == LastPart(needed));
+}
+
 // Those of `provided` that the library needs, in the order of DT_NEEDED, with a name in the copy.
 std::vector<Provided> Needed(const ElfFile& elf, const std::vector<Provided>& provided) {
   std::vector<Provided> needed;
-  const auto has = [&](const std::string& name) {
-    return [&name](const Provided& each) { return each.name == name; };
-  };
   for (const std::string& name : elf.facts().needed) {
-    const auto found = std::find_if(provided.begin(), provided.end(), has(name));
-    if (found == provided.end() || std::any_of(needed.begin(), needed.end(), has(name))) continue;
+    const auto found = std::find_if(provided.begin(), provided.end(),
+                                    [&](const Provided& each) { return Answers(each.name, name); });
+    const bool again = std::any_of(needed.begin(), needed.end(),
+                                   [&](const Provided& each) { return each.name == name; });
+    if (name.empty() || found == provided.end() || again) continue;
     Provided& each = needed.emplace_back(*found);
+    each.name = name;
     if (each.as == nullptr)
       each.as = std::make_shared<const ProvidedName>(name.size(), elf.subject());
   }
