@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { answers, type Binding, type Candidate, type Provider } from '../image/candidate.js';
+import { answers, type Binding, Candidate, type Provider } from '../image/candidate.js';
 import type { Generation } from '../image/generation.js';
 import { snapshotMapping } from '../image/mapping.js';
 import { SoError } from '../internal/errors.js';
@@ -88,21 +88,19 @@ export class Bonds implements Company {
   }
 
   *prepare(planned: readonly PlannedSwap[], began: bigint): Steps<Prepared[]> {
-    /** What new files need that is not what the running ones need. */
-    const learned = new Map<Turns, readonly Turns[]>();
     const plans = new Map(planned.map(({ turns, plan }) => [turns, plan]));
+    let needs = new Map([...plans.keys()].map((member) => [member, this.#neededBy(member)]));
     for (;;) {
-      const needs = (member: Turns) => learned.get(member) ?? this.#neededBy(member);
-      const order = sorted([...plans.keys()], needs);
       const round = new Round(this.members, plans);
-      const halves = order.map((member) => round.prepare(member, began));
+      const order = sorted([...plans.keys()], (member) => needs.get(member) ?? []);
       try {
-        return yield* prepareEach(halves);
+        return yield* prepareEach(order.map((member) => round.prepare(member, began)));
       } catch (error) {
-        if (round.outOfOrder === undefined) throw error;
-        const [member, needed] = round.outOfOrder;
-        learned.set(member, needed);
+        if (!round.outOfOrder) throw error;
       }
+      needs = new Map();
+      const look = new Round(this.members, plans);
+      for (const member of plans.keys()) needs.set(member, yield* look.needsInFile(member));
     }
   }
 
@@ -114,8 +112,8 @@ export class Bonds implements Company {
 
 /** One try to prepare swaps of members in an order. */
 class Round {
-  /** A member whose new file needs another one that comes later, and all that it needs. */
-  outOfOrder: [member: Turns, needed: readonly Turns[]] | undefined;
+  /** A new file needs a member that comes later. */
+  outOfOrder = false;
   readonly #next = new Map<Turns, Generation>();
 
   constructor(
@@ -134,19 +132,30 @@ class Round {
     let offers: Offer[] = [];
     return {
       offered: () => {
-        offers = this.members
-          .filter((other) => other !== member)
-          .flatMap((other) => {
-            const { current } = other.target;
-            const namesSoFar = member.target.current?.candidate.providers
-              .filter(({ candidate }) => candidate.source === other.target.source)
-              .map(({ name }) => name);
-            return offersOf(other, this.#next.get(other) ?? current, namesSoFar);
-          });
+        offers = this.#offersFor(member);
         return offers;
       },
       check: (candidate) => this.#check(member, candidate, offers),
     };
+  }
+
+  /** The members that the file of this one needs now. */
+  *needsInFile(member: Turns): Steps<Turns[]> {
+    const offered = () => this.#offersFor(member);
+    const look = yield* Candidate.take(member.target.source, undefined, { offered, check() {} });
+    look.release();
+    return look.providers.map((provider) => (provider as Offer).member);
+  }
+
+  #offersFor(member: Turns): Offer[] {
+    const others = this.members.filter((other) => other !== member);
+    return others.flatMap((other) => {
+      const { source, current } = other.target;
+      const namesSoFar = member.target.current?.candidate.providers
+        .filter(({ candidate }) => candidate.source === source)
+        .map(({ name }) => name);
+      return offersOf(other, this.#next.get(other) ?? current, namesSoFar);
+    });
   }
 
   #check(member: Turns, candidate: Candidate, offers: readonly Offer[]): void {
@@ -154,7 +163,7 @@ class Round {
     const needed = candidate.providers as Offer[];
     const late = needed.find((each) => this.plans.has(each.member) && !this.#next.has(each.member));
     if (late !== undefined) {
-      this.outOfOrder = [member, needed.map((each) => each.member)];
+      this.outOfOrder = true;
       throw notBound(candidate.path, `it needs '${late.candidate.path}', which comes later`);
     }
     for (const { name, candidate: provider, member: other } of needed) {

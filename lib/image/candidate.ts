@@ -49,8 +49,6 @@ export interface Requirements {
   readonly closingImage?: string | undefined;
   /** Whether its dependencies are closed too that are kept otherwise. */
   readonly closesAll?: boolean;
-  /** How it is bound to images of other handles. */
-  readonly binding?: Binding | undefined;
 }
 
 /** How a library is bound to images of other handles. */
@@ -88,9 +86,8 @@ export class Candidate {
    * Copies and inspects the file, and loads nothing. Refuses a file that cannot be loaded; with `requirements` also one
    * that lacks a symbol, a dependency or, where all imports are bound at once, a symbol that it imports.
    */
-  static *take(source: Source, requirements?: Requirements): Steps<Candidate> {
+  static *take(source: Source, requirements?: Requirements, binding?: Binding): Steps<Candidate> {
     const { path, library } = source;
-    const binding = requirements?.binding;
     const offered = binding?.offered() ?? [];
     const provided = provisions(offered);
     const needs = needsOf(source, requirements);

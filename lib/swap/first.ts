@@ -21,7 +21,7 @@ export function* loadFirst<D extends Definitions>(
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
   const target = new SwapTarget(source, definitions, table);
-  const candidate = yield* Candidate.take(source, { table, binding });
+  const candidate = yield* Candidate.take(source, { table }, binding);
   const first = new Generation(1, candidate, candidate.newImage());
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));

@@ -86,8 +86,8 @@ export function* prepare<D extends Definitions>(
     const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
-    const needs = { ...requirements(target, plan, stays), binding };
-    const candidate = yield* Candidate.take(target.source, needs);
+    const needs = requirements(target, plan, stays);
+    const candidate = yield* Candidate.take(target.source, needs, binding);
     takeBack.push(() => candidate.release());
     trace('copied and inspected');
     assertWanted({ target, plan, previous });
