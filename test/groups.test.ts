@@ -1,10 +1,12 @@
 import { copyFileSync, renameSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { loaded, SoGroup, type SoHandle, type SwapOrder, swapAll } from 'soswap';
 import { dlclose, dlopen } from 'soswap/dl';
 import t, { type Test } from 'tap';
 import { compile } from '../fixtures/build.js';
+import { exitedCleanly, root, runNode } from '../fixtures/child.js';
 import { until } from '../fixtures/until.js';
 
 // Libraries that need each other: c needs b and a, b needs a.
@@ -383,4 +385,26 @@ t.test('wrong arguments are refused', async (t) => {
   t.throws(() => group.watch({ swap: { order: 'none' as never } }), value);
   t.throws(() => group.watch({ settle: -1 }), { code: 'ERR_OUT_OF_RANGE' });
   t.same(members.events, []);
+});
+
+// test/campaigns/groups.js does as many as one likes, with any seed.
+const campaign = fileURLToPath(new URL('campaigns/groups.js', import.meta.url));
+
+t.test('random replacements leave one consistent deployment', async (t) => {
+  const args = [campaign, '--replacements', '100', '--seed', '16'];
+  const ended = await runNode(args, { cwd: root });
+  t.match(ended, {
+    ...exitedCleanly,
+    stdout: /^seed 16\n100 replacements, [1-9]\d* swaps refused, nothing wrong\n$/,
+  });
+});
+
+t.test('a wrong answer ends the campaign with 1', async (t) => {
+  const program = `
+    import { SoGroup } from 'soswap';
+    SoGroup.prototype.swap = async () => [];
+    process.argv.push('--replacements', '100', '--seed', '16');
+    await import(${JSON.stringify(campaign)});`;
+  const ended = await runNode(['--input-type=module', '--eval', program], { cwd: root });
+  t.match(ended, { code: 1, signal: null, stderr: /^seed 16: .* instead of/ });
 });
