@@ -325,6 +325,21 @@ t.test('a member is prepared and committed with those that are bound to it', asy
   }
 });
 
+t.test('a quarantine tries a member with those that it is bound to', async (t) => {
+  const members = new Members(t);
+  members.deploy('a', 2);
+  await members.group.swap({ quarantine: true });
+  t.same(members.values, [2, 21, 2211]);
+  members.deploy('c', 'refused');
+  await t.rejects(members.group.swap({ quarantine: true }), {
+    code: 'ERR_SOSWAP_QUARANTINE',
+    path: members.path('c'),
+    message: /static TLS/,
+  });
+  t.same(members.values, [2, 21, 2211]);
+  t.same(members.images, ['a 2', 'b 2', 'c 2']);
+});
+
 t.test('a watch swaps what was replaced, and tries what was refused with the next', async (t) => {
   const members = new Members(t);
   const watch = members.group.watch({ settle: 5, swap: { order: 'open-first' } });

@@ -9,8 +9,7 @@
 import { writeSync } from 'node:fs';
 
 writeSync(4, '+'); // this is a Node.js
-const [path = '', mode = '', parent = '', thread = '', seconds = '', addon = ''] =
-  process.argv.slice(2);
+const [copies = '', parent = '', thread = '', seconds = '', addon = ''] = process.argv.slice(2);
 writeSync(4, await outcome());
 
 async function outcome(): Promise<string> {
@@ -21,7 +20,7 @@ async function outcome(): Promise<string> {
   Object.assign(globalThis, { [Symbol.for('soswap.quarantine')]: addon });
   try {
     const { tryCandidate } = await import('./trial.js'); // loads the addon
-    return tryCandidate(path, Number(mode), Number(parent), Number(thread), Number(seconds));
+    return tryCandidate(JSON.parse(copies), Number(parent), Number(thread), Number(seconds));
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }

@@ -9,6 +9,7 @@ import { type Steps, step } from '../../internal/steps.js';
 import { addonPath, native, packageRoot } from '../../native/addon.js';
 import { assertMayQuarantine, quarantineMark } from '../../native/quarantine-mark.js';
 import { anotherNode, whyNotNode } from './executable.js';
+import { describeCopies, withProviders } from './provided.js';
 
 /** How a candidate is quarantined. */
 export interface Quarantine {
@@ -41,11 +42,11 @@ export function* quarantine(candidate: Candidate, how: Quarantine): Steps<void> 
 }
 
 function quarantineSync(candidate: Candidate, how: Quarantine): void {
-  withFiles(candidate, (copy, report) => {
+  withFiles(candidate, (copies, report) => {
     const { timeout } = how;
     const { status, signal, error, pid } = started(candidate, () =>
       processes().spawnSync(executableOf(how), argumentsFor(candidate, how), {
-        ...optionsFor(copy, report),
+        ...optionsFor(copies, report),
         timeout: Math.max(1, Math.min(timeout, longestTimer)),
         killSignal: 'SIGKILL',
       }),
@@ -58,10 +59,14 @@ function quarantineSync(candidate: Candidate, how: Quarantine): void {
 }
 
 async function quarantineAsync(candidate: Candidate, how: Quarantine): Promise<void> {
-  await withFiles(candidate, async (copy, report) => {
+  await withFiles(candidate, async (copies, report) => {
     endChildrenAtExit();
     const child = started(candidate, () =>
-      processes().spawn(executableOf(how), argumentsFor(candidate, how), optionsFor(copy, report)),
+      processes().spawn(
+        executableOf(how),
+        argumentsFor(candidate, how),
+        optionsFor(copies, report),
+      ),
     );
     const { pid = 0 } = child;
     if (pid > 0) native.endWithThread(pid);
@@ -154,20 +159,21 @@ function refused({ path }: Candidate, why: string, options?: ErrorOptions): SoEr
 
 const executableOf = ({ execPath }: Quarantine) => execPath ?? process.execPath;
 
-function argumentsFor({ path, mode }: Candidate, { timeout, execArgv }: Quarantine): string[] {
+function argumentsFor(candidate: Candidate, { timeout, execArgv }: Quarantine): string[] {
   // The child ends itself, should this process not live to do it.
   const seconds = Math.min(Math.ceil(timeout / 1000) + 1, longestTimer);
-  const numbers = [mode, process.pid, native.threadId(), seconds];
-  return [...execArgv, childProgram, path, ...numbers.map(String), addonPath];
+  const copies = JSON.stringify(describeCopies(withProviders(candidate)));
+  const numbers = [process.pid, native.threadId(), seconds];
+  return [...execArgv, childProgram, copies, ...numbers.map(String), addonPath];
 }
 
-function optionsFor(copy: number, report: number) {
+function optionsFor([copy, ...provided]: readonly number[], report: number) {
   // What the program's own Node options load has no business in the child.
   const { NODE_OPTIONS: _, ...env } = process.env;
   return {
     env: { ...env, [quarantineMark]: String(process.pid) },
     // A file, not a pipe: a process that the library leaves behind would hold the pipe open.
-    stdio: ['ignore', 'ignore', 'ignore', copy, report],
+    stdio: ['ignore', 'ignore', 'ignore', copy, report, 'ignore', ...provided],
     // A process group of its own, so that such a process can be ended too.
     detached: true,
   } satisfies SpawnOptions;
@@ -181,10 +187,13 @@ function killGroup(pid: number | undefined): void {
   }
 }
 
-/** Gives `body` two descriptors: of the copy, which cannot be written, and of a file that the child writes its report into. */
+/**
+ * Gives `body` descriptors of the copies, which cannot be written, that of the candidate first, and of a file that the child
+ * writes its report into.
+ */
 function withFiles<Result>(
-  { facts }: Candidate,
-  body: (copy: number, report: number) => Result,
+  candidate: Candidate,
+  body: (copies: readonly number[], report: number) => Result,
 ): Result {
   const opened: number[] = [];
   const close = () => {
@@ -192,11 +201,14 @@ function withFiles<Result>(
   };
   let result: Result;
   try {
-    const copy = native.reopenReadOnly(facts.descriptor);
-    opened.push(copy);
+    const all = withProviders(candidate);
+    for (const { facts } of [candidate, ...all.slice(0, -1)]) {
+      opened.push(native.reopenReadOnly(facts.descriptor));
+    }
+    const copies = [...opened];
     const report = native.openMemoryFile();
     opened.push(report);
-    result = body(copy, report);
+    result = body(copies, report);
   } catch (error) {
     close();
     throw error;

@@ -1,28 +1,25 @@
-import { Candidate } from '../../image/candidate.js';
-import { neededEdits, plainSource } from '../../image/source.js';
-import { dlopenFlags } from '../../internal/dlopen-flags.js';
+import type { Candidate } from '../../image/candidate.js';
+import type { Image } from '../../image/image.js';
 import { native } from '../../native/addon.js';
+import { adoptCopies, type TriedCopy } from './provided.js';
 
 /**
- * Loads the snapshot behind descriptor 3, unloads it and returns `loaded`. The process ends with the thread `thread` of
- * its parent, and after `seconds`, at the latest.
+ * Loads the snapshot behind descriptor 3 with those that it is bound to, unloads them and returns `loaded`. The process
+ * ends with the thread `thread` of its parent, and after `seconds`, at the latest.
  */
 export function tryCandidate(
-  path: string,
-  mode: number,
+  copies: readonly TriedCopy[],
   parent: number,
   thread: number,
   seconds: number,
 ): string {
   native.dieWithParent(parent, thread, seconds);
   native.leaveNoCore();
-  // The parent has its copy open, and that copy is bound to functions of the parent.
-  const edits = [...neededEdits, 'bind-imports'] as const;
-  const ownFirst = (mode & dlopenFlags.RTLD_DEEPBIND) !== 0;
-  const copy = { allowWriter: true, ownFirst, edits };
-  const source = { ...plainSource(path, copy), mode };
-  const candidate = Candidate.adopt(source, '/proc/self/fd/3');
-  const image = candidate.openTrial();
-  if (candidate.hazards.length === 0) image.close(false);
+  const candidate = adoptCopies(copies, 3);
+  const standIns = new Map<Candidate, Image>();
+  const image = candidate.openTrial(standIns);
+  for (const [opened, each] of [...standIns, [candidate, image] as const].reverse()) {
+    if (opened.hazards.length === 0) each.close(false);
+  }
   return 'loaded';
 }
