@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/elf/edit.h"
 #include "core/elf/file.h"
+#include "core/elf/needed_name.h"
 
 namespace {
 
@@ -45,6 +46,9 @@ void Edit(std::span<const std::byte> bytes) {
   if (!edited.UniqueSymbols().empty()) __builtin_trap();
   soswap::ClearNoDelete(edited, copy);
   try {
+    for (const std::string& name : edited.facts().needed) {
+      soswap::RenameNeeded(edited, copy, name, std::string(name.size(), 'x'));
+    }
     soswap::ShortenNeededFromOrigin(edited, copy);
     soswap::BindSymbolically(edited, copy);
   } catch (const soswap::Error& error) {

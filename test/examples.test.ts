@@ -77,3 +77,20 @@ t.test('the development loop ends if there is nothing to run', async (t) => {
   t.match(ended, { code: 1, signal: null, stderr: '', stdout: /error: .*\n/ });
   t.same(readdirSync(env.TMPDIR), []);
 });
+
+t.test('the plug-in host serves while plug-ins come, change and go', async (t) => {
+  const TMPDIR = t.testdir();
+  const host = new Running([example('plugins/run.js')], { cwd: TMPDIR, env: { TMPDIR } });
+  const ended = await host.end();
+  t.match(ended, { code: 0, signal: null, stderr: '' });
+  const { stdout } = ended;
+  t.match(stdout, /^20 plug-ins run with release 1 of the core$/m);
+  for (const what of ['replaced', 'replaced, and all plug-ins with it', 'added', 'removed']) {
+    t.match(stdout, new RegExp(`^(the core|a plug-in) is ${what}$`, 'm'));
+  }
+  t.match(stdout, /^a core without what the plug-ins need is refused$/m);
+  t.match(stdout, /^calls: [1-9]\d{2,}$/m);
+  t.match(stdout, /^wrong answers: 0$/m);
+  t.match(stdout, /^images that are left: 0$/m);
+  t.same(readdirSync(TMPDIR), [], 'no file is left behind');
+});

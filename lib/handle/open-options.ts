@@ -133,6 +133,20 @@ const openKeys: Keys<OpenAsyncOptions> = {
   timeout: true,
 };
 
+/** The options of a group: those of {@link SoHandle.open} for each member, unless its own say otherwise. */
+export type GroupOptions = Omit<OpenOptions, 'image' | 'verify'>;
+
+const { image: _, verify: __, loadOn: ___, timeout: ____, ...groupKeys } = openKeys;
+
+/**
+ * Reads the options of a group. Their values are checked with those of each member.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`
+ */
+export function readGroupOptions(given: unknown): Unchecked<GroupOptions> {
+  return readOptions<GroupOptions>('options', given, groupKeys);
+}
+
 /** What a handle is opened with. */
 export interface OpenPlan<D extends Definitions> {
   readonly source: Source;

@@ -3,7 +3,7 @@ import type { CandidateInfo } from '../image/image-info.js';
 import { emitOutcomeAsync } from '../internal/events.js';
 import type { SwapReport } from '../swap/report.js';
 import type { Prepared } from '../swap/transaction.js';
-import type { Turns } from '../swap/turns.js';
+import { isStale, type Turns } from '../swap/turns.js';
 
 /**
  * A swap that lacks nothing but its commit. It holds the copy of the file, and with `open-first` the loaded image, until
@@ -19,11 +19,19 @@ export class PreparedSwap {
 
   readonly #handle: EventEmitter & { path: string };
   readonly #turns: Turns;
-  readonly #prepared: Prepared;
+  readonly #signal: AbortSignal | undefined;
+  /** With those that must take effect with it. */
+  readonly #prepared: readonly Prepared[];
 
   /** @internal */
-  constructor(handle: EventEmitter & { path: string }, turns: Turns, prepared: Prepared) {
-    this.candidate = prepared.next.candidateInfo;
+  constructor(
+    handle: EventEmitter & { path: string },
+    turns: Turns,
+    prepared: readonly Prepared[],
+  ) {
+    const own = prepared.find(({ target }) => target === turns.target) as Prepared;
+    this.candidate = own.next.candidateInfo;
+    this.#signal = own.plan.signal;
     this.#handle = handle;
     this.#turns = turns;
     this.#prepared = prepared;
@@ -31,7 +39,7 @@ export class PreparedSwap {
 
   /** Whether it is over: {@link commit} would reject with `ERR_SOSWAP_STALE_PREPARATION`. */
   get stale(): boolean {
-    return this.#turns.target.prepared !== this.#prepared;
+    return isStale(this.#prepared);
   }
 
   /**
@@ -49,8 +57,7 @@ export class PreparedSwap {
    */
   commit(): Promise<SwapReport> {
     const commit = () => this.#turns.commit(this.#prepared);
-    const { signal } = this.#prepared.plan;
-    return emitOutcomeAsync(this.#handle, () => this.#turns.lineUp(commit, signal));
+    return emitOutcomeAsync(this.#handle, () => this.#turns.lineUp(commit, this.#signal));
   }
 
   /**

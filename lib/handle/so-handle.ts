@@ -29,7 +29,7 @@ import {
 } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
-import { Turns } from '../swap/turns.js';
+import { type Company, Turns } from '../swap/turns.js';
 import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
 import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
@@ -115,12 +115,13 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     return new SoHandle(await runAsync(loadFirst(source, copy, first)));
   }
 
-  private constructor(target: SwapTarget<D>) {
+  /** @internal */
+  constructor(target: SwapTarget<D>, company?: Company) {
     super();
     this.path = target.path;
     this.functions = target.table.functions;
     this.#target = target;
-    this.#turns = new Turns(target, this);
+    this.#turns = new Turns(target, this, company);
     addHandle(this, this.#turns as Turns);
     target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
@@ -342,7 +343,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   close(): CloseResult {
     if (this.closed) return this.#target.closeResult;
     reserveStack();
-    this.#target.assertIdle();
+    this.#turns.assertClosable();
     for (const watch of this.#watches) watch.close();
     removeHandle(this);
     return this.#target.close();

@@ -1,9 +1,10 @@
-import { argumentTypeError, argumentValueError, SoError } from '../internal/errors.js';
-import { emitRefused, emitSwap, rejectionOf } from '../internal/events.js';
+import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { rejectionOf } from '../internal/events.js';
 import { reserveStack } from '../native/stack.js';
 import { planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
-import type { SwapTarget } from '../swap/target.js';
+import { Outcome } from '../swap/together.js';
+import type { Reports } from '../swap/transaction.js';
 import { type PlannedSwap, Turns } from '../swap/turns.js';
 import { turnsOf } from './registry.js';
 import type { SoHandle } from './so-handle.js';
@@ -12,7 +13,8 @@ import type { SoHandle } from './so-handle.js';
  * Swaps several handles as one: first every file is copied, checked and tried, then all take effect in one go of the
  * JavaScript thread, or none. Each handle emits `swap` or `refused`.
  *
- * @param handles Handles of this thread, each once. A library comes after those that it needs.
+ * @param handles Handles of this thread, each once, or a group. A library comes after those that it needs; members of a
+ * group are put in that order, and those that are bound to one of them are swapped too.
  * @param options The options of each swap, or a function that returns those of one handle.
  * @returns What each swap did, in the order of `handles`. Rejects as {@link SoHandle.swap}, with the error of the library
  * that was refused: `path` names it. The others are as they were; with `close-first`, a handle whose image was closed
@@ -25,7 +27,7 @@ import type { SoHandle } from './so-handle.js';
  * console.log(reports.map(({ generation }) => generation)); // [ 2, 2 ]
  */
 export async function swapAll(
-  handles: Iterable<SoHandle>,
+  handles: Iterable<SoHandle> | { readonly members: Iterable<SoHandle> },
   options: SwapOptions | ((handle: SoHandle) => SwapOptions) = {},
 ): Promise<SwapReport[]> {
   reserveStack();
@@ -35,30 +37,28 @@ export async function swapAll(
     const own = typeof options === 'function' ? options(handle) : options;
     return { turns, plan: planSwap(own, turns.target.defaults, 'swap') };
   });
-  const targets = planned.map(({ turns }) => turns.target);
   const signal = planned.find(({ plan }) => plan.signal !== undefined)?.plan.signal;
-  const before = targets.map(restoredSoFar);
+  const outcome = new Outcome(all.map(([handle, { target }]) => ({ handle, target })));
+  let reports: Reports;
   try {
-    const reports = await Turns.lineUpAll(
+    reports = await Turns.lineUpAll(
       planned.map(({ turns }) => turns),
       () => Turns.swapAll(planned, began),
       signal,
     );
-    for (const [index, [handle]] of all.entries()) emitSwap(handle, reports[index] as SwapReport);
-    return reports;
   } catch (thrown) {
-    const error = SoError.of(thrown, 'cannot swap together', all[0]?.[0].path ?? '');
-    for (const [index, [handle, { target }]] of all.entries()) {
-      emitRefused(handle, errorOf(target, before[index] as number, error));
-    }
-    throw rejectionOf(error);
+    throw rejectionOf(outcome.refused(thrown));
   }
+  outcome.swapped(reports);
+  return all.map(([, { target }]) => reports.get(target) as SwapReport);
 }
 
-/** Checks that `handles` are handles of this thread, each once. */
-export function checkHandles(handles: unknown): [SoHandle, Turns][] {
+/** Checks that these are handles of this thread, each once, or a group of them. */
+export function checkHandles(given: unknown): [SoHandle, Turns][] {
+  const isGroup = typeof given === 'object' && given !== null && 'members' in given;
+  const handles = isGroup ? given.members : given;
   if (typeof handles !== 'object' || handles === null || !(Symbol.iterator in handles)) {
-    throw argumentTypeError('handles', 'an iterable of SoHandle', handles);
+    throw argumentTypeError('handles', 'a SoGroup or an iterable of SoHandle', handles);
   }
   const all = [...(handles as Iterable<unknown>)].map((handle, index): [SoHandle, Turns] => {
     const turns = typeof handle === 'object' && handle !== null ? turnsOf(handle) : undefined;
@@ -69,21 +69,4 @@ export function checkHandles(handles: unknown): [SoHandle, Turns][] {
     throw argumentValueError('handles', 'must have each handle once', handles);
   }
   return all;
-}
-
-function restoredSoFar({ current }: SwapTarget): number {
-  return current?.restored ?? 0;
-}
-
-/** The error of one handle after `error`, which is that of the library that was refused. */
-function errorOf(target: SwapTarget, before: number, error: SoError): SoError {
-  if (target.path === error.path) return error;
-  const message = `cannot swap '${target.path}' together with others: ${error.message}`;
-  const { code } = error;
-  const together = new SoError(code, message, target.path, undefined, { cause: error });
-  if (target.current?.image.isOpen === false) {
-    return together.with('its own image could not be loaded again', 'not-loaded');
-  }
-  if (restoredSoFar(target) === before) return together;
-  return together.with('its own image was closed and loaded again', 'rolled-back');
 }

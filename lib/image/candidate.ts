@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import type { FunctionTable } from '../call/function-table.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
 import {
@@ -13,8 +14,10 @@ import { native } from '../native/addon.js';
 import type {
   ImageRequest,
   Needs,
+  Provision,
   Resolution,
   SnapshotFacts,
+  SnapshotLinks,
   StaleImage,
 } from '../native/types.js';
 import { FileComparison } from './file-status.js';
@@ -32,6 +35,15 @@ const byCalls: readonly RetainReason[] = [
   },
 ];
 
+/** An image of another handle that a library is bound to. */
+export interface Provider {
+  /** The dependency that the image is, as DT_NEEDED of the library has it. */
+  readonly name: string;
+  readonly candidate: Candidate;
+  /** An image of the candidate, which the same exchange opens if it is not open. */
+  readonly image: Image;
+}
+
 /** What binding the candidate must find. */
 export interface Requirements {
   /** Its functions, but for the optional ones. */
@@ -42,10 +54,20 @@ export interface Requirements {
   readonly closesAll?: boolean;
 }
 
+/** How a library is bound to images of other handles. */
+export interface Binding {
+  /** What it is bound to, if it needs it. Asked for when the file is copied. */
+  offered(): readonly Provider[];
+  /** Throws what is wrong about those that it needs. */
+  check(candidate: Candidate): void;
+}
+
 /** A file that is about to become the next image: copied, inspected, accepted or refused; not loaded. */
 export class Candidate {
   /** Why unmapping an image of it could crash the process, whatever it does. */
   readonly hazards: readonly RetainReason[];
+  /** The images of other handles that it is bound to, in the order of DT_NEEDED. */
+  readonly providers: readonly Provider[] = [];
 
   #file: FileComparison | undefined;
 
@@ -53,26 +75,37 @@ export class Candidate {
     /** Where it was taken from. */
     readonly source: Source,
     readonly facts: SnapshotFacts,
+    /** Those that were offered, in any order. */
+    offered: readonly Provider[] = [],
   ) {
     this.hazards = this.mapping === loadedMapping ? none : facts.unmapHazards; // that is not unmapped
+    if (offered.length === 0) return;
+    const { provided } = this.links;
+    this.providers = provided.map((needed) => {
+      const found = offered.find(({ name }) => answers(name, needed)) as Provider;
+      return { ...found, name: needed };
+    });
   }
 
   /**
    * Copies and inspects the file, and loads nothing. Refuses a file that cannot be loaded; with `requirements` also one
    * that lacks a symbol, a dependency or, where all imports are bound at once, a symbol that it imports.
    */
-  static *take(source: Source, requirements?: Requirements): Steps<Candidate> {
+  static *take(source: Source, requirements?: Requirements, binding?: Binding): Steps<Candidate> {
     const { path, library } = source;
+    const offered = binding?.offered() ?? [];
+    const provided = provisions(offered);
     const needs = needsOf(source, requirements);
     const facts = yield* step(
-      () => library.takeSnapshot(path, ...needs),
-      () => library.takeSnapshotAsync(path, ...needs),
+      () => library.takeSnapshot(path, provided, ...needs),
+      () => library.takeSnapshotAsync(path, provided, ...needs),
     );
-    const candidate = new Candidate(source, facts);
+    const candidate = new Candidate(source, facts, offered);
     try {
       if (requirements !== undefined && facts.cLibrary === 'foreign') {
         throw cLibrary(path, 'load', 'a process cannot run two; open it by its bare name');
       }
+      binding?.check(candidate);
       if (facts.resolution !== null) {
         const { missing } = facts.resolution;
         if (missing.length > 0) throw candidate.lacks(missing);
@@ -85,13 +118,22 @@ export class Candidate {
     return candidate;
   }
 
-  /** Takes the copy of the source's file that another process made. */
-  static adopt(source: Source, copy: string): Candidate {
-    return new Candidate(source, source.library.takeSnapshot(copy));
+  /**
+   * Takes the copy of the source's file that another process made.
+   *
+   * @param offered Each by its name in {@link SnapshotLinks.providedAs} there.
+   */
+  static adopt(source: Source, copy: string, offered: readonly Provider[] = []): Candidate {
+    return new Candidate(source, source.library.takeSnapshot(copy, provisions(offered)), offered);
   }
 
   get path(): string {
     return this.source.path;
+  }
+
+  /** The names by which the loader links it. */
+  get links(): SnapshotLinks {
+    return this.source.library.links(this.facts.id);
   }
 
   /** The flags of dlopen(3) that it is loaded with. */
@@ -110,9 +152,18 @@ export class Candidate {
   }
 
   /** How the addon loads it, by default as its source wants it. */
-  request(generation: number, mapping = this.mapping.name, mode = this.mode): ImageRequest {
+  request(
+    generation: number,
+    mapping = this.mapping.name,
+    mode = this.mode,
+    standIns?: ReadonlyMap<Candidate, Image>,
+  ): ImageRequest {
     const mayUnmap = this.reasonsToKeep(this.source.unload).length === 0;
-    return [this.facts.id, mapping, mode, generation, mayUnmap];
+    const providers = this.providers.map(({ candidate, image }) => {
+      const provider = standIns?.get(candidate) ?? image;
+      return provider.isOpen ? provider.facts.loaderName : '';
+    });
+    return [this.facts.id, mapping, mode, generation, mayUnmap, providers];
   }
 
   /** Loads it as `image`, beside the image that runs. */
@@ -120,12 +171,20 @@ export class Candidate {
     this.#load(image, this.request(generation));
   }
 
-  /** Loads its private copy beside the image that runs, with symbols that no other library can find. */
-  openTrial(): Image {
+  /**
+   * Loads its private copy beside the image that runs, with symbols that no other library can find.
+   *
+   * @param standIns Takes the images that are loaded only for it to be bound to, in order.
+   */
+  openTrial(standIns = new Map<Candidate, Image>()): Image {
+    for (const { candidate, image } of this.providers) {
+      if (image.isOpen || standIns.has(candidate)) continue;
+      standIns.set(candidate, candidate.openTrial(standIns));
+    }
     const image = this.newImage();
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
     const mapping = this.mapping === loadedMapping ? 'loaded' : 'snapshot';
-    this.#load(image, this.request(0, mapping, local));
+    this.#load(image, this.request(0, mapping, local, standIns));
     return image;
   }
 
@@ -227,6 +286,15 @@ export class Candidate {
     this.#file ??= new FileComparison(this.source, this.facts);
     return this.#file;
   }
+}
+
+/** Whether the library of this name is what an entry of DT_NEEDED means; native/core/resolve/inspected_snapshot.cc. */
+export function answers(name: string, needed: string): boolean {
+  return name === needed || (!needed.startsWith('/') && name === basename(needed));
+}
+
+function provisions(offered: readonly Provider[]): Provision[] {
+  return offered.map(({ name, candidate: { source, facts } }) => [name, source.library, facts.id]);
 }
 
 function needsOf({ mode }: Source, requirements?: Requirements): Needs | [] {

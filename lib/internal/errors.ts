@@ -151,6 +151,20 @@ export const SoErrorCode = {
   /** The loader would not find a dependency of the library. */
   ERR_SOSWAP_MISSING_DEPENDENCY: 'ERR_SOSWAP_MISSING_DEPENDENCY',
   /**
+   * The library cannot be bound to the image of another handle: in the library's string table, the name of that dependency
+   * shares its bytes with another string. The message says how to link it.
+   */
+  ERR_SOSWAP_SHARED_NAME: 'ERR_SOSWAP_SHARED_NAME',
+  /**
+   * A library cannot be bound to the member of its group that it needs: two members have the name, the library was opened
+   * first, or the new file of that member no longer has the name.
+   */
+  ERR_SOSWAP_NOT_BOUND: 'ERR_SOSWAP_NOT_BOUND',
+  /** With their new files, members of a group would need each other in a circle. The message names them. */
+  ERR_SOSWAP_DEPENDENCY_CYCLE: 'ERR_SOSWAP_DEPENDENCY_CYCLE',
+  /** Another member of the group is bound to the library of the handle, which stays open. */
+  ERR_SOSWAP_NEEDED: 'ERR_SOSWAP_NEEDED',
+  /**
    * The file of a dependency was replaced while the old one is loaded, and the loader would use the old one. Other code
    * holds it, the old image stays mapped, or `open-first` or `verify` loads the candidate beside the old image. If another
    * handle has loaded it, the message names the path of that handle.
@@ -174,6 +188,12 @@ export type SoErrorCode = (typeof SoErrorCode)[keyof typeof SoErrorCode];
 function systemError(errno: number): Error {
   const [code, text] = systemErrors().get(errno) ?? [`errno ${-errno}`, 'unknown error'];
   return Object.assign(new Error(`${code}: ${text}`), { errno, code });
+}
+
+/** Checks whether a later try may succeed with the same file: a writer closes it, or calls end. */
+export function isTemporary(error: unknown): boolean {
+  const temporary = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
+  return error instanceof SoError && temporary.includes(error.code);
 }
 
 /** Creates the error of an argument of the wrong type, with the code and the text of Node.js. */

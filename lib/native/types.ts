@@ -140,6 +140,30 @@ export interface SnapshotFacts {
   readonly resolution: Resolution | null;
 }
 
+/**
+ * An image of another library that is to be a dependency of this one, whatever the loader has by that name;
+ * native/core/loader/provided_objects.h. A library that does not need `name` ignores it.
+ */
+export type Provision = readonly [
+  /** The dependency as DT_NEEDED has it. */
+  name: string,
+  /** The library of the image, and the snapshot that the image is opened from; it need not be open yet. */
+  library: NativeLibrary,
+  snapshot: number,
+];
+
+/** The names by which the loader links a library. */
+export interface SnapshotLinks {
+  /** DT_SONAME. */
+  readonly soname: string | null;
+  /** DT_NEEDED of the file, in order. */
+  readonly needed: readonly string[];
+  /** The needed names that other images provide, in the order of DT_NEEDED, each once. */
+  readonly provided: readonly string[];
+  /** The names that these have in the copy. Another process that adopts the copy provides them by these. */
+  readonly providedAs: readonly string[];
+}
+
 /** The requirements of a resolution. */
 export type Needs = [
   /** The library must have their symbols that are not optional. */
@@ -161,6 +185,11 @@ export type ImageRequest = [
   generation: number,
   /** Whether the addon may unmap an image that nobody closed: its handle was collected, or its thread ended. */
   mayUnmap: boolean,
+  /**
+   * The loader names of the open images that provide dependencies, one for each of {@link SnapshotLinks.provided}. In an
+   * exchange, an empty name is that of the image which another part opens from the providing snapshot.
+   */
+  providers: readonly string[],
 ];
 
 /** The properties of a loaded image. */
@@ -251,8 +280,14 @@ export interface NativeInspection {
 
 /** The snapshots and images of one library, which have numbers; native/binding/library_wrap.h. */
 export interface NativeLibrary {
-  takeSnapshot(file: string, ...needs: Needs | []): SnapshotFacts;
-  takeSnapshotAsync(file: string, ...needs: Needs | []): Promise<SnapshotFacts>;
+  takeSnapshot(file: string, provided: readonly Provision[], ...needs: Needs | []): SnapshotFacts;
+  takeSnapshotAsync(
+    file: string,
+    provided: readonly Provision[],
+    ...needs: Needs | []
+  ): Promise<SnapshotFacts>;
+  /** Returns the names in a snapshot by which the loader links it. */
+  links(snapshot: number): SnapshotLinks;
   /** Returns the properties of the file, without loading it. */
   inspect(snapshot: number): NativeInspection;
   nameHints(snapshot: number, name: string): NameHints;

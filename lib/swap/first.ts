@@ -1,6 +1,6 @@
 import { FunctionTable } from '../call/function-table.js';
 import type { Definitions } from '../call/types.js';
-import { Candidate } from '../image/candidate.js';
+import { type Binding, Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import { assertLoaderFree } from '../image/loading.js';
 import { snapshotMapping } from '../image/mapping.js';
@@ -29,11 +29,12 @@ export function* loadFirst<D extends Definitions>(
   source: Source,
   definitions: D,
   plan: FirstPlan<D>,
+  binding?: Binding,
 ): Steps<SwapTarget<D>> {
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
   const target = new SwapTarget(source, definitions, table, plan.defaults);
-  const candidate = yield* Candidate.take(source, { table });
+  const candidate = yield* Candidate.take(source, { table }, binding);
   const takeBack: TakeBack = [() => candidate.release()];
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));

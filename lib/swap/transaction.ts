@@ -1,5 +1,5 @@
 import type { Definitions } from '../call/types.js';
-import { Candidate } from '../image/candidate.js';
+import { type Binding, Candidate } from '../image/candidate.js';
 import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
@@ -42,35 +42,52 @@ export interface Prepared {
 /** Another swap of the same transaction. */
 export type Partner = Pick<Prepared, 'target' | 'plan'>;
 
+/** What a swap has to do with other handles. */
+export interface Others {
+  /** Those of the same transaction. */
+  readonly partners?: readonly Partner[];
+  /** How the candidate is bound to their images. */
+  readonly binding?: Binding;
+}
+
+/** What each handle's swap did. */
+export type Reports = ReadonlyMap<SwapTarget, SwapReport>;
+
 /**
  * The whole swap, step by step: of `swap()`, which waits for each step, of `swapSync()`, which runs them in one go, and of
  * `swapAll()`, which has more than one first half. Each step says what takes it back; if one fails, those before it are
  * taken back, the last first. Each step ends: at the latest at the timeout, or when the signal is aborted.
+ */
+export function* transaction(first: Steps<readonly Prepared[]>): Steps<Reports> {
+  return yield* commit(yield* first);
+}
+
+/**
+ * The first halves of several swaps, one after the other.
  *
  * @param prepares {@link prepare} for each handle; a library comes after those that it needs.
  */
-export function* transaction(prepares: readonly Steps<Prepared>[]): Steps<SwapReport[]> {
+export function* prepareEach(prepares: Iterable<Steps<readonly Prepared[]>>): Steps<Prepared[]> {
   const all: Prepared[] = [];
   try {
-    for (const steps of prepares) all.push(yield* steps);
+    for (const steps of prepares) all.push(...(yield* steps));
+    return all;
   } catch (error) {
     for (const { takeBack } of all.reverse()) takeBackAll(takeBack);
     throw error;
   }
-  return yield* commit(all);
 }
 
 /**
  * The first half: whatever can be done while nothing changes that a call can see.
  *
  * @param began When the swap was asked for, of process.hrtime.bigint().
- * @param partners The other swaps of the same transaction.
  */
 export function* prepare<D extends Definitions>(
   target: SwapTarget<D>,
   plan: SwapPlan<D>,
   began: bigint,
-  partners: readonly Partner[] = [],
+  { partners = [], binding }: Others = {},
 ): Steps<Prepared> {
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
@@ -80,10 +97,8 @@ export function* prepare<D extends Definitions>(
     const stays = assertReplaceable(target, plan);
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
-    const candidate = yield* Candidate.take(
-      target.source,
-      requirements(target, plan, stays, partners),
-    );
+    const needs = requirements(target, plan, stays, partners);
+    const candidate = yield* Candidate.take(target.source, needs, binding);
     takeBack.push(() => candidate.release());
     trace('copied and inspected');
     assertWanted({ target, plan, previous });
@@ -122,7 +137,7 @@ export function* prepare<D extends Definitions>(
  * The second half, of one swap or of several: all take effect in one go, or none. A library comes after those that it
  * needs. Nothing that a call can see changes before the exchange, which succeeds or restores.
  */
-export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
+export function* commit(all: readonly Prepared[]): Steps<Reports> {
   let committed = false;
   try {
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
@@ -141,7 +156,7 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
       target.committed = true;
       target.table.release(target);
     }
-    for (const prepared of all) prepared.target.dropPrepared(prepared);
+    for (const prepared of all.toReversed()) prepared.target.dropPrepared(prepared);
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
@@ -155,9 +170,9 @@ export function* commit(all: readonly Prepared[]): Steps<SwapReport[]> {
       retired.set(prepared, retirement);
     }
     for (const { target } of all) announceCommit(target.path);
-    return all.map((prepared, index) =>
-      reportOf(prepared, exchanged[index] as Exchange, retired.get(prepared) as Retirement),
-    );
+    const report = (prepared: Prepared, index: number) =>
+      reportOf(prepared, exchanged[index] as Exchange, retired.get(prepared) as Retirement);
+    return new Map(all.map((prepared, index) => [prepared.target, report(prepared, index)]));
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
     if (!committed) for (const { takeBack } of all.toReversed()) takeBackAll(takeBack);

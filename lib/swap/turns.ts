@@ -7,7 +7,33 @@ import { abortedBy } from './limit.js';
 import type { SwapPlan } from './plan.js';
 import type { SwapReport } from './report.js';
 import type { SwapTarget } from './target.js';
-import { commit, type Prepared, prepare, transaction } from './transaction.js';
+import { type Companion, reportingTo } from './together.js';
+import {
+  commit,
+  type Partner,
+  type Prepared,
+  prepare,
+  prepareEach,
+  type Reports,
+  transaction,
+} from './transaction.js';
+
+/** What a swap of several handles is to do with one of them. */
+export interface PlannedSwap {
+  readonly turns: Turns;
+  readonly plan: SwapPlan<Definitions>;
+}
+
+/** Handles that are bound to each other: the members of a group. */
+export interface Company {
+  readonly members: readonly Turns[];
+  /** Returns the swaps that must take effect together with these. */
+  companionsOf(planned: readonly PlannedSwap[]): readonly (PlannedSwap & Companion)[];
+  /** The first halves of the swaps of members among these, in the order of their needs. */
+  prepare(planned: readonly PlannedSwap[], began: bigint): Steps<Prepared[]>;
+  /** Refuses to close a member while another one is bound to it. @throws {SoError} `ERR_SOSWAP_NEEDED` */
+  assertClosable(member: Turns): void;
+}
 
 /** The swaps of one handle: one at a time, in the order they were asked for. */
 export class Turns<D extends Definitions = Definitions> {
@@ -16,6 +42,7 @@ export class Turns<D extends Definitions = Definitions> {
   constructor(
     readonly target: SwapTarget<D>,
     readonly handle: Traced,
+    readonly company?: Company,
   ) {}
 
   /** Runs `work` when what was lined up before is over; {@link lineUpAll}. */
@@ -36,11 +63,12 @@ export class Turns<D extends Definitions = Definitions> {
    * @param signal Whose abort ends the wait for the turn. What has begun must look at the signal itself.
    */
   static lineUpAll<T>(
-    all: readonly Turns[],
+    asked: readonly Turns[],
     work: () => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T> {
     let state: 'waiting' | 'begun' | 'given up' = 'waiting';
+    const all = [...new Set(asked.flatMap((turns) => turns.company?.members ?? turns))];
     const before = Promise.all(all.map((turns) => turns.#last));
     return new Promise((resolve, reject) => {
       const giveUp = (why: unknown) => {
@@ -53,9 +81,9 @@ export class Turns<D extends Definitions = Definitions> {
         return work();
       });
       const abort = () => {
-        if (state === 'waiting') giveUp(abortedBy(signal, all[0]?.target.path ?? ''));
+        if (state === 'waiting') giveUp(abortedBy(signal, asked[0]?.target.path ?? ''));
       };
-      const ignore = all.map(({ target }) =>
+      const ignore = asked.map(({ target }) =>
         target.ending.listen(() => {
           if (state === 'waiting' || !target.committed) giveUp(target.closedError());
         }),
@@ -77,52 +105,48 @@ export class Turns<D extends Definitions = Definitions> {
     operation: 'swap' | 'watch' = 'swap',
   ): Promise<SwapReport> {
     return traced(operation, [this.handle], async () => {
-      const [report] = await runAsync(this.#swap(plan, began));
-      return report as SwapReport;
+      const reports = await runAsync(this.#swap(plan, began, operation === 'watch'));
+      return reports.get(this.target) as SwapReport;
     });
   }
 
-  /** The first half of a swap. The caller has lined up. */
-  async prepare(plan: SwapPlan<D>, began: bigint): Promise<Prepared> {
-    const { target } = this;
-    if (target.prepared !== undefined) {
+  /** The first half of a swap, and of those that must take effect with it. The caller has lined up. */
+  async prepare(plan: SwapPlan<D>, began: bigint): Promise<readonly Prepared[]> {
+    const { planned } = together([this.#planned(plan)]);
+    for (const { target } of planned.map(({ turns }) => turns)) {
+      if (target.prepared === undefined) continue;
       throw target.busy('a prepared swap waits; commit or discard it');
     }
-    const prepared = await runAsync(underWay([target], prepare(target, plan, began)));
-    target.prepared = prepared;
-    return prepared;
+    const all = await runAsync(underWay(planned, prepareAll(planned, began)));
+    for (const prepared of all) prepared.target.prepared = prepared;
+    return all;
   }
 
   /** The second half. The caller has lined up. */
-  async commit(prepared: Prepared): Promise<SwapReport> {
+  async commit(all: readonly Prepared[]): Promise<SwapReport> {
     const { target } = this;
-    if (target.prepared !== prepared) throw stale(target.path);
-    target.prepared = undefined; // from here on its commit owns it
+    const own = all.find((each) => each.target === target) as Prepared;
+    if (isStale(all)) throw stale(target.path);
+    const { planned, companions } = together([this.#planned(own.plan)]);
+    if (planned.length !== all.length) throw stale(target.path); // another member needs it now
+    for (const each of all) each.target.prepared = undefined; // from here on its commit owns it
     return traced('commit', [this.handle], async () => {
-      const [report] = await runAsync(underWay([target], commit([prepared])));
-      return report as SwapReport;
+      const steps = reportingTo(companions, underWay(planned, commit(all)));
+      return (await runAsync(steps)).get(target) as SwapReport;
     });
   }
 
   /** Takes a prepared swap back, unless its commit has begun or it is over. */
-  discard(prepared: Prepared): void {
-    if (this.target.prepared === prepared) this.target.dropPrepared();
+  discard(all: readonly Prepared[]): void {
+    for (const prepared of all.toReversed()) {
+      if (prepared.target.prepared === prepared) prepared.target.dropPrepared();
+    }
   }
 
   /** One swap of several handles: all or none. The caller has lined up with all of them. */
-  static swapAll(all: readonly PlannedSwap[], began: bigint): Promise<SwapReport[]> {
-    const targets = all.map(({ turns }) => turns.target);
-    const partners = all.map(({ turns, plan }) => ({ target: turns.target, plan }));
-    const prepares = partners.map((own) =>
-      prepare(
-        own.target,
-        own.plan,
-        began,
-        partners.filter((other) => other !== own),
-      ),
-    );
-    const handles = all.map(({ turns }) => turns.handle);
-    return traced('swapAll', handles, () => runAsync(underWay(targets, transaction(prepares))));
+  static swapAll(planned: readonly PlannedSwap[], began: bigint): Promise<Reports> {
+    const handles = planned.map(({ turns }) => turns.handle);
+    return traced('swapAll', handles, () => runAsync(swapTogether(planned, began)));
   }
 
   /** Swaps unless the file has the bytes of the one that runs: returns `null` then. The caller has lined up. */
@@ -156,18 +180,71 @@ export class Turns<D extends Definitions = Definitions> {
     target.assertIdle();
     if (target.swapping) throw target.busy('a swap is under way');
     return tracedSync('swapSync', [this.handle], () => {
-      const [report] = runSync(this.#swap(plan, began));
-      return report as SwapReport;
+      return runSync(this.#swap(plan, began)).get(target) as SwapReport;
     });
   }
 
-  #swap(plan: SwapPlan<D>, began: bigint): Steps<SwapReport[]> {
-    return underWay([this.target], transaction([prepare(this.target, plan, began)]));
+  /** Refuses to close the handle while something uses it. @throws {SoError} `ERR_SOSWAP_BUSY`, `ERR_SOSWAP_NEEDED` */
+  assertClosable(): void {
+    this.target.assertIdle();
+    this.company?.assertClosable(this as Turns);
+  }
+
+  #planned(plan: SwapPlan<D> | Prepared['plan']): PlannedSwap {
+    return { turns: this as Turns, plan: plan as SwapPlan<Definitions> };
+  }
+
+  #swap(plan: SwapPlan<D>, began: bigint, triesAgain?: boolean): Steps<Reports> {
+    return swapTogether([this.#planned(plan)], began, triesAgain);
   }
 }
 
+/** One swap of several handles, and of those that must take effect with them. */
+function swapTogether(
+  asked: readonly PlannedSwap[],
+  began: bigint,
+  triesAgain?: boolean,
+): Steps<Reports> {
+  const { planned, companions } = together(asked);
+  const steps = underWay(planned, transaction(prepareAll(planned, began)));
+  return reportingTo(companions, steps, triesAgain);
+}
+
+/** Whether one of the first halves is over, of swaps that were prepared together. */
+export function isStale(all: readonly Prepared[]): boolean {
+  return all.some((prepared) => prepared.target.prepared !== prepared);
+}
+
+/** Adds the swaps that must take effect with these. */
+function together(asked: readonly PlannedSwap[]) {
+  const companies = new Set(asked.flatMap(({ turns }) => turns.company ?? []));
+  const companions = [...companies].flatMap((company) => company.companionsOf(asked));
+  return { planned: [...asked, ...companions], companions };
+}
+
+function prepareAll(planned: readonly PlannedSwap[], began: bigint): Steps<Prepared[]> {
+  const companies = new Set(planned.map(({ turns }) => turns.company ?? turns));
+  const halves = [...companies].map((each) => {
+    if (!(each instanceof Turns)) return each.prepare(planned, began);
+    const { plan } = planned.find(({ turns }) => turns === each) as PlannedSwap;
+    return alone(prepare(each.target, plan, began, { partners: partnersOf(each, planned) }));
+  });
+  return prepareEach(halves);
+}
+
+/** The other swaps of the same transaction. */
+export function partnersOf(own: Turns, planned: readonly PlannedSwap[]): Partner[] {
+  const others = planned.filter(({ turns }) => turns !== own);
+  return others.map(({ turns, plan }) => ({ target: turns.target, plan }));
+}
+
+function* alone(half: Steps<Prepared>): Steps<Prepared[]> {
+  return [yield* half];
+}
+
 /** Marks that the steps of a swap run. */
-function* underWay<T>(targets: readonly SwapTarget[], steps: Steps<T>): Steps<T> {
+function* underWay<T>(planned: readonly PlannedSwap[], steps: Steps<T>): Steps<T> {
+  const targets = planned.map(({ turns }) => turns.target);
   for (const target of targets) target.swapping = true;
   try {
     return yield* steps;
@@ -182,10 +259,4 @@ function* underWay<T>(targets: readonly SwapTarget[], steps: Steps<T>): Steps<T>
 function stale(path: string): SoError {
   const message = `cannot commit the swap of '${path}': it was committed or discarded, or the handle has moved on; prepare it anew`;
   return new SoError('ERR_SOSWAP_STALE_PREPARATION', message, path);
-}
-
-/** What a swap of several handles is to do with one of them. */
-export interface PlannedSwap {
-  readonly turns: Turns;
-  readonly plan: SwapPlan<Definitions>;
 }

@@ -70,11 +70,17 @@ class Trial<D extends Definitions> {
   readonly #candidate: Candidate;
   readonly #table: FunctionTable<D>;
   readonly #image: Image;
+  readonly #standIns = new Map<Candidate, Image>();
 
   constructor(candidate: Candidate, definitions: D) {
     this.#candidate = candidate;
     this.#table = new FunctionTable(candidate.source, definitions);
-    this.#image = candidate.openTrial();
+    try {
+      this.#image = candidate.openTrial(this.#standIns);
+    } catch (error) {
+      this.#endStandIns();
+      throw error;
+    }
     try {
       const target = new SwapTarget(candidate.source, definitions, this.#table);
       exchange(target, new Generation(0, candidate, this.#image), 'none');
@@ -123,6 +129,12 @@ class Trial<D extends Definitions> {
     const stays = this.#candidate.hazards.length > 0 || this.#image.inUse.length > 0;
     if (stays) this.spare = this.#image;
     else this.#candidate.retire(this.#image, 'auto');
+    this.#endStandIns();
+  }
+
+  /** One that a spare needs stays mapped with it, and the loader returns it too. */
+  #endStandIns(): void {
+    for (const [candidate, image] of [...this.#standIns].reverse()) candidate.retire(image, 'auto');
   }
 }
 

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import type { Definitions } from '../call/types.js';
 import { FileWatch, type FileWatchOptions } from '../files/file-watch.js';
 import { onCommit } from '../internal/commits.js';
-import { argumentTypeError, SoError } from '../internal/errors.js';
+import { argumentTypeError, isTemporary, SoError } from '../internal/errors.js';
 import { flag, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import type { SwapOptions } from '../swap/plan.js';
 import { DependencyWatches } from './dependency-watches.js';
@@ -114,10 +114,4 @@ function assertPermitted(path: string): void {
     const message = `cannot watch '${path}': Node.js needs the permission --allow-fs-read for it`;
     throw new SoError('ERR_SOSWAP_UNREADABLE', message, path, undefined, { cause });
   }
-}
-
-/** Checks whether a later try may succeed with the same file: a writer closes it, or calls end. */
-function isTemporary({ code }: SoError): boolean {
-  const temporary = ['ERR_SOSWAP_BEING_WRITTEN', 'ERR_SOSWAP_BUSY', 'ERR_SOSWAP_NOT_FOUND'];
-  return temporary.includes(code);
 }

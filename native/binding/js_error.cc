@@ -29,6 +29,8 @@ const char* CodeOf(Fault fault) {
       return "ERR_SOSWAP_NOEXEC";
     case Fault::kNoProc:
       return "ERR_SOSWAP_NO_PROC";
+    case Fault::kSharedName:
+      return "ERR_SOSWAP_SHARED_NAME";
     case Fault::kMissingDependency:
       return "ERR_SOSWAP_MISSING_DEPENDENCY";
     case Fault::kStillLoaded:

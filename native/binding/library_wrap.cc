@@ -57,6 +57,7 @@ struct SnapshotRequest {
   std::string file;
   std::string path;
   CopyPlan plan;
+  std::vector<Provided> provided;
   std::optional<Requirements> needs;
 };
 
@@ -65,13 +66,27 @@ Closing ToClosing(const Napi::Value& images, bool all) {
   return {ToStrings(images), all, StaysOpen};
 }
 
-// (file, slots, bindNow, closingImages, closesAll)
+// lib/native/types.ts: Provision[].
+std::vector<Provided> ToProvided(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<Provided> provided;
+  for (uint32_t index = 0; index < array.Length(); ++index) {
+    const auto each = array.Get(index).As<Napi::Array>();
+    const auto library = LibraryWrap::Get(each.Get(1U));
+    provided.push_back(
+        {each.Get(0U).As<Napi::String>(), library->snapshots.Get(each.Get(2U)), nullptr});
+  }
+  return provided;
+}
+
+// (file, provided, slots, bindNow, closingImages, closesAll)
 SnapshotRequest ToSnapshotRequest(const Napi::CallbackInfo& info, const std::string& path,
                                   const CopyPlan& plan) {
-  SnapshotRequest request{info[0].As<Napi::String>(), path, plan, std::nullopt};
-  if (!info[1].IsUndefined()) {
-    request.needs = {SlotsWrap::Get(info[1]).Names(), info[2].ToBoolean(),
-                     ToClosing(info[3], info[4].ToBoolean())};
+  SnapshotRequest request{info[0].As<Napi::String>(), path, plan, ToProvided(info[1]),
+                          std::nullopt};
+  if (!info[2].IsUndefined()) {
+    request.needs = {SlotsWrap::Get(info[2]).Names(), info[3].ToBoolean(),
+                     ToClosing(info[4], info[5].ToBoolean())};
   }
   return request;
 }
@@ -87,14 +102,15 @@ struct TakenSnapshot {
 // Any thread. Throws Error.
 TakenSnapshot Take(const SnapshotRequest& request) {
   TakenSnapshot taken;
-  taken.inspected = TakeSnapshot(request.file, request.path, request.plan);
+  taken.inspected = TakeSnapshot(request.file, request.path, request.plan, request.provided);
   taken.part = CLibraryPartOf(taken.inspected->elf, request.path);
   const bool is_of_process = taken.part == CLibraryPart::kOwn;
   const bool own_first = request.plan.own_first && !is_of_process;
   if (request.needs && !is_of_process) AssertLoadable(*taken.inspected, request.plan);
   if (!request.needs && !own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
-                              request.needs ? request.needs->closing : Closing());
+                              request.needs ? request.needs->closing : Closing(),
+                              taken.inspected->provided);
   if (request.needs) {
     taken.resolved = Resolve(*taken.inspected, *request.needs, resolution);
     taken.stale = StaleImages(resolution.loaded_dependencies());
@@ -128,9 +144,27 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   return facts;
 }
 
+std::vector<std::string> ToStrings(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> strings(array.Length());
+  for (uint32_t index = 0; index < strings.size(); ++index) {
+    strings[index] = array.Get(index).As<Napi::String>();
+  }
+  return strings;
+}
+
+// The loader names of the images that are the provided dependencies, one for each.
+std::vector<std::string> ToProviders(const Napi::Value& value, const InspectedSnapshot& taken) {
+  std::vector<std::string> providers = ToStrings(value);
+  if (providers.size() != taken.provided.size()) {
+    throw Napi::TypeError::New(value.Env(), "not as many images as provided dependencies");
+  }
+  return providers;
+}
+
 }  // namespace
 
-// [snapshot, mapping, mode, generation, mayUnmap]
+// [snapshot, mapping, mode, generation, mayUnmap, providers]
 ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
                             const LibraryObjects& objects) {
   std::shared_ptr<InspectedSnapshot> taken = objects.snapshots.Get(info[first]);
@@ -145,11 +179,12 @@ ImageRequest ToImageRequest(const Napi::CallbackInfo& info, size_t first,
                      .unload = taken->unload,
                      .may_unmap = info[first + 4].ToBoolean(),
                      .thread = ThisThread()};
+  std::vector<std::string> providers = ToProviders(info[first + 5], *taken);
   return {std::move(taken),
           mapping == "file"     ? ImageRequest::Mapping::kFile
           : mapping == "loaded" ? ImageRequest::Mapping::kLoaded
                                 : ImageRequest::Mapping::kSnapshot,
-          info[first + 2].As<Napi::Number>(), std::move(origin)};
+          info[first + 2].As<Napi::Number>(), std::move(origin), std::move(providers)};
 }
 
 // Takes no memory but that of JavaScript: the report of a swap that took effect must not fail.
@@ -167,6 +202,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
       DefineClass(env, "Library",
                   {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
                    InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
+                   InstanceMethod<&LibraryWrap::Links>("links"),
                    InstanceMethod<&LibraryWrap::Inspect>("inspect"),
                    InstanceMethod<&LibraryWrap::NameHints>("nameHints"),
                    InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
@@ -207,20 +243,40 @@ LibraryWrap::LibraryWrap(const Napi::CallbackInfo& info)
 
 LibraryWrap::~LibraryWrap() { owned_->Remove(objects_); }
 
-// takeSnapshot(file, slots, bindNow, closingImages, closesAll)
+// takeSnapshot(file, provided, slots, bindNow, closingImages, closesAll)
 Napi::Value LibraryWrap::TakeSnapshot(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const SnapshotRequest request = ToSnapshotRequest(info, path_, plan_);
   return AddSnapshot(env, *objects_, Translating(env, [&] { return Take(request); }));
 }
 
-// takeSnapshotAsync(file, slots, bindNow, closingImages, closesAll): the same on another thread.
+// takeSnapshotAsync(file, provided, slots, bindNow, closingImages, closesAll): the same on another
+// thread.
 Napi::Value LibraryWrap::TakeSnapshotAsync(const Napi::CallbackInfo& info) {
   return RunOnThread(
       info.Env(), [request = ToSnapshotRequest(info, path_, plan_)] { return Take(request); },
       [objects = objects_](Napi::Env env, TakenSnapshot taken) {
         return AddSnapshot(env, *objects, std::move(taken));
       });
+}
+
+// links(snapshot): lib/native/types.ts: SnapshotLinks.
+Napi::Value LibraryWrap::Links(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto taken = objects_->snapshots.Get(info[0]);
+  const auto& soname = taken->elf.facts().soname;
+  std::vector<std::string> provided;
+  std::vector<std::string> provided_as;
+  for (const Provided& each : taken->provided) {
+    provided.push_back(each.name);
+    provided_as.push_back(each.as->text());
+  }
+  Napi::Object links = Napi::Object::New(env);
+  links["soname"] = soname ? Napi::String::New(env, *soname) : env.Null();
+  links["needed"] = ToArray(env, NeededInFile(*taken));
+  links["provided"] = ToArray(env, provided);
+  links["providedAs"] = ToArray(env, provided_as);
+  return links;
 }
 
 // inspect(snapshot)
@@ -278,7 +334,7 @@ void LibraryWrap::OpenImage(const Napi::CallbackInfo& info) {
 Napi::Value LibraryWrap::OpenImageAsync(const Napi::CallbackInfo& info) {
   return RunOnNewThread(
       info.Env(),
-      [request = ToImageRequest(info, 1, *objects_), symbols = SlotsWrap::Get(info[6]).Names()] {
+      [request = ToImageRequest(info, 1, *objects_), symbols = SlotsWrap::Get(info[7]).Names()] {
         auto image = request.Open();
         image->FindSymbols(symbols->names);
         return image;

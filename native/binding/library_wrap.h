@@ -34,6 +34,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
  private:
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
+  Napi::Value Links(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
   Napi::Value NameHints(const Napi::CallbackInfo& info);
   Napi::Value StillInFile(const Napi::CallbackInfo& info);

@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { loaded, SoHandle } from 'soswap';
 import { compile } from '../../fixtures/compile.js';
+import { randomOf } from '../../fixtures/random.js';
 import { until } from '../../fixtures/until.js';
 
 const { values } = parseArgs({
@@ -47,18 +48,6 @@ const definitions = {
   pass: { arguments: ['pointer'], return: 'int32', nonblocking: true },
   version: { return: 'string' },
 };
-
-/** Numbers from 0 to 1 that depend on the seed alone: xorshift. */
-function randomOf(start) {
-  let state = (start ^ 0x9e3779b9) >>> 0 || 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    state >>>= 0;
-    return state / 2 ** 32;
-  };
-}
 
 class Wrong extends Error {}
 

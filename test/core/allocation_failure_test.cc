@@ -20,6 +20,7 @@
 #include "core/copy/snapshot.h"
 #include "core/elf/file.h"
 #include "core/loader/loaded_objects.h"
+#include "core/loader/provided_objects.h"
 #include "core/loader/stub_object.h"
 #include "core/resolve/dependencies.h"
 #include "core/resolve/inspected_snapshot.h"
@@ -32,6 +33,9 @@ using soswap::EditNamed;
 using soswap::ElfFile;
 using soswap::LoadedObjects;
 using soswap::LoadSnapshot;
+using soswap::Provided;
+using soswap::ProvidedObject;
+using soswap::ProvidedObjects;
 using soswap::RequestedSymbols;
 using soswap::Resolve;
 using soswap::Snapshot;
@@ -199,12 +203,33 @@ TEST_CASE("without memory the loaded objects are not listed, and later they are"
 TEST_CASE("without memory no stub object is made, and nothing is left") {
   const Libraries libraries;
   CheckOperation([&] {
-    const StubObject stub({.needed = {"libdep.so"}, .search_path = libraries.workshop.path()},
+    const StubObject stub({.needed = {"libdep.so"},
+                           .soname = {},
+                           .filter = {},
+                           .search_path = libraries.workshop.path()},
                           RTLD_NOW);
   });
   CheckOperation([&] {
-    const StubObject stub({.needed = {"libsoswap-absent.so"}, .search_path = ""}, RTLD_NOW);
+    const StubObject stub(
+        {.needed = {"libsoswap-absent.so"}, .soname = {}, .filter = {}, .search_path = ""},
+        RTLD_NOW);
   });
+}
+
+TEST_CASE("without memory no dependency is provided, and nothing is left") {
+  const Libraries libraries;
+  const auto path = libraries.workshop / "libdep.so";
+  const std::vector<Provided> provided{{"libdep.so", TakeSnapshot(path, path, {}), nullptr}};
+  CheckOperation([&] { TakeSnapshot(libraries.path, libraries.path, libraries.plan, provided); });
+  const auto taken = TakeSnapshot(libraries.path, libraries.path, libraries.plan, provided);
+  void* handle = dlopen(path.c_str(), RTLD_NOW);
+  const std::vector<ProvidedObject> objects{{taken->provided.at(0).as->text(), path}};
+  CheckOperation([&] {
+    const ProvidedObjects ready(libraries.path, objects);
+    dlclose(LoadSnapshot(libraries.path, taken->elf.facts(), taken->snapshot->NewLoaderName(),
+                         RTLD_NOW));
+  });
+  dlclose(handle);
 }
 
 TEST_CASE("without memory no snapshot is loaded, and nothing is left") {

@@ -129,7 +129,7 @@ TEST_CASE("an image that stayed can be taken back as it was") {
   CHECK(Call(*image, "count") == 1);
   const auto inspected = image->inspected();
   image->Close();
-  const auto again = Image::OpenAgain(*image, inspected, true);
+  const auto again = Image::OpenAgain(*image, inspected, {}, true);
   CHECK(again->loader_name() == image->loader_name());
   CHECK(Call(*again, "count") == 2);
   again->Close();
@@ -143,7 +143,7 @@ TEST_CASE("an image that is gone can be loaded again from its copy, whatever the
   const auto inspected = image->inspected();
   CHECK(image->Close().empty());
   workshop.Compile("lib.so", "int other(void) { return 1; }");
-  const auto again = Image::OpenAgain(*image, inspected, false);
+  const auto again = Image::OpenAgain(*image, inspected, {}, false);
   CHECK(Call(*again, "count") == 1);
   CHECK(again->Close().empty());
 }

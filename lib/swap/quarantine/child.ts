@@ -1,5 +1,5 @@
 /**
- * The child process of quarantine.ts: loads the snapshots that it inherits as in the swap, and writes to descriptor 4 how
+ * The child process of quarantine.ts: loads the snapshots that it inherits as in the swap, and writes to a descriptor how
  * that went. If a library ends the process first, the parent judges by its exit status. Imports nothing outside the
  * package, so that it runs without the loaders of the program.
  *
@@ -7,11 +7,11 @@
  */
 
 import { writeSync } from 'node:fs';
-import type { Trial } from './trial-request.js';
+import { reportDescriptor, type Trial } from './trial-request.js';
 
-writeSync(4, '+'); // this is a Node.js
+writeSync(reportDescriptor, '+'); // this is a Node.js
 const [addon = '', text = '{}'] = process.argv.slice(2);
-writeSync(4, await outcome(JSON.parse(text)));
+writeSync(reportDescriptor, await outcome(JSON.parse(text)));
 
 async function outcome(trial: Trial): Promise<string> {
   if (process.ppid !== trial.parent) {

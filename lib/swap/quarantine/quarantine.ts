@@ -13,6 +13,7 @@ import { assertMayQuarantine, quarantineMark } from '../../native/quarantine-mar
 import type { SwapOrder } from '../report.js';
 import { anotherNode, whyNotNode } from './executable.js';
 import { runningIsLoaded, type Trial } from './trial-request.js';
+import { describeCopies, withProviders } from './tried-copies.js';
 
 /** How a candidate is quarantined. */
 export interface Quarantine {
@@ -150,7 +151,7 @@ function judge(
   }
   const cameToCandidate = text.startsWith(runningIsLoaded, 1);
   const report = text.slice(cameToCandidate ? 2 : 1);
-  if (!cameToCandidate && report === '' && !hung && files.running !== 'ignore') return 'not-tried';
+  if (!cameToCandidate && report === '' && !hung && files.rehearsesRunning) return 'not-tried';
   if (report === 'loaded' && signal === null) return 'tried';
   const words = lastWords(files.errors);
   if (hung) throw refusal(candidate, `it hung there for ${how.timeout} ms${words}`);
@@ -209,13 +210,13 @@ function refused({ path }: Candidate, why: string, options?: ErrorOptions): SoEr
 
 const executableOf = ({ execPath }: Quarantine) => execPath ?? process.execPath;
 
-function optionsFor({ copy, report, running, errors }: ChildFiles) {
+function optionsFor({ copies, report, errors }: ChildFiles) {
   // What the program's own Node options load has no business in the child.
   const { NODE_OPTIONS: _, ...env } = process.env;
   return {
     env: { ...env, [quarantineMark]: String(process.pid) },
     // Files, not pipes: a process that the library leaves behind would hold a pipe open.
-    stdio: ['ignore', 'ignore', errors, copy, report, running],
+    stdio: ['ignore', 'ignore', errors, report, ...copies],
     // A process group of its own, so that such a process can be ended too.
     detached: true,
   } satisfies SpawnOptions;
@@ -234,51 +235,57 @@ const mostErrors = 1 << 20;
 
 /** The descriptors that the child inherits, and what it is to do with them. */
 class ChildFiles {
-  /** Of the copies, which cannot be written. */
-  readonly copy: number;
-  readonly running: number | 'ignore';
   /** Of the file that the child writes its report into, and of its standard error. */
   readonly report: number;
   readonly errors: number;
+  /** Of the copies, which cannot be written. */
+  readonly copies: readonly number[];
 
   readonly #rehearsal: Rehearsal;
+  readonly #candidates: readonly Candidate[];
   readonly #opened: number[] = [];
 
   constructor(rehearsal: Rehearsal) {
     this.#rehearsal = rehearsal;
+    const { candidate, running } = rehearsal;
+    const all = withProviders(candidate);
+    this.#candidates = [...(running ? withProviders(running.candidate, all) : all)];
     const open = (descriptor: number) => {
       this.#opened.push(descriptor);
       return descriptor;
     };
-    const { candidate, running } = rehearsal;
     try {
-      this.copy = open(native.reopenReadOnly(candidate.facts.descriptor));
-      this.running = running
-        ? open(native.reopenReadOnly(running.candidate.facts.descriptor))
-        : 'ignore';
       this.report = open(native.openMemoryFile());
       this.errors = open(native.openMemoryFile(mostErrors));
+      const copies = this.#candidates.map(({ facts }) => facts.descriptor);
+      this.copies = copies.map((descriptor) => open(native.reopenReadOnly(descriptor)));
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
   }
 
+  get rehearsesRunning(): boolean {
+    return this.#rehearsal.running !== undefined;
+  }
+
   /** Of the executable. */
   argumentsFor({ timeout, execArgv }: Quarantine): string[] {
     const { candidate, running, order, unload } = this.#rehearsal;
+    const all = this.#candidates;
+    const placesOf = (one: Candidate) => [...withProviders(one)].map((each) => all.indexOf(each));
     const trial: Trial = {
-      path: candidate.path,
-      mode: candidate.mode,
       parent: process.pid,
       thread: native.threadId(),
       // The child ends itself, should this process not live to do it.
       seconds: Math.min(Math.ceil(timeout / 1000) + 1, longestTimer),
       order,
       unload,
+      copies: describeCopies(all),
+      candidate: placesOf(candidate),
       running: running
         ? {
-            mode: running.candidate.mode,
+            places: placesOf(running.candidate),
             staying: running.image.stayingDependencies(unload === 'always'),
           }
         : null,

@@ -1,38 +1,45 @@
 import { writeSync } from 'node:fs';
-import { Candidate } from '../../image/candidate.js';
-import type { Image } from '../../image/image.js';
 import type { UnloadPolicy } from '../../image/image-info.js';
-import { neededEdits, plainSource } from '../../image/source.js';
 import { dlopenFlags } from '../../internal/dlopen-flags.js';
 import { native } from '../../native/addon.js';
-import { type RunningImage, runningIsLoaded, type Trial } from './trial-request.js';
+import {
+  type RunningImage,
+  reportDescriptor,
+  runningIsLoaded,
+  type Trial,
+} from './trial-request.js';
+import { type AdoptedCopy, adoptCopies } from './tried-copies.js';
 
 /** Loads and unmaps in the order of the swap, and returns `loaded`. The candidate is unmapped last. */
 export function rehearse(trial: Trial): string {
-  const { mode, parent, thread, seconds, order, unload, running } = trial;
+  const { parent, thread, seconds, order, unload, running } = trial;
   native.dieWithParent(parent, thread, seconds);
   native.leaveNoCore();
-  const candidate = adopt(trial, 3, mode);
-  const previous = running && openRunning(trial, running);
-  writeSync(4, runningIsLoaded);
-  if (order === 'close-first') previous?.retire(unload);
-  const next = opened(candidate, 2);
-  if (order === 'open-first') previous?.retire(unload);
-  next.retire('auto');
+  const copies = adoptCopies(trial.copies, unload);
+  const at = (places: readonly number[]) => places.map((place) => copies[place] as AdoptedCopy);
+  const next = at(trial.candidate);
+  const all = running === null ? [] : at(running.places);
+  const previous = all.filter((copy) => !next.includes(copy)); // what both are bound to stays
+  if (running !== null) openRunning(all, previous, running);
+  writeSync(reportDescriptor, runningIsLoaded);
+  if (order === 'close-first') retire(previous, unload);
+  open(next, 2);
+  if (order === 'open-first') retire(previous, unload);
+  retire(next, 'auto');
   return 'loaded';
 }
 
-interface Opened {
-  retire(unload: UnloadPolicy): void;
-}
-
-/** `null` if the loader refuses it: its dependencies may have been replaced with the library. */
-function openRunning(trial: Trial, { mode, staying }: RunningImage): Opened | null {
-  let previous: Opened;
+/** Leaves none of `previous` open if the loader refuses one: dependencies may have been replaced with the library. */
+function openRunning(
+  all: readonly AdoptedCopy[],
+  previous: readonly AdoptedCopy[],
+  { staying }: RunningImage,
+): void {
   try {
-    previous = opened(adopt(trial, 5, mode), 1);
+    open(all, 1);
   } catch {
-    return null;
+    retire(previous, 'auto');
+    return;
   }
   for (const path of staying) {
     try {
@@ -41,19 +48,14 @@ function openRunning(trial: Trial, { mode, staying }: RunningImage): Opened | nu
       // This process has not loaded it.
     }
   }
-  return previous;
 }
 
-function opened(candidate: Candidate, generation: number): Opened {
-  const image: Image = candidate.newImage();
-  candidate.open(image, generation);
-  return { retire: (unload) => candidate.retire(image, unload) };
+function open(copies: readonly AdoptedCopy[], generation: number): void {
+  for (const { candidate, image } of copies) {
+    if (!image.isOpen) candidate.open(image, generation);
+  }
 }
 
-/** The parent has its copy open, and that copy is bound to functions of the parent. */
-function adopt({ path, unload }: Trial, descriptor: number, mode: number): Candidate {
-  const edits = [...neededEdits, 'bind-imports'] as const;
-  const ownFirst = (mode & dlopenFlags.RTLD_DEEPBIND) !== 0;
-  const source = plainSource(path, { allowWriter: true, ownFirst, edits });
-  return Candidate.adopt({ ...source, mode, unload }, `/proc/self/fd/${descriptor}`);
+function retire(copies: readonly AdoptedCopy[], unload: UnloadPolicy): void {
+  for (const { candidate, image } of copies.toReversed()) candidate.retire(image, unload);
 }

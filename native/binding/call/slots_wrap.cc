@@ -137,7 +137,7 @@ ExchangePart SlotsWrap::PartOf(const Napi::CallbackInfo& info, size_t first) {
 // slots has more to say. Throws only as long as nothing has changed.
 Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  constexpr size_t kArguments = 9;  // of each part
+  constexpr size_t kArguments = 10;  // of each part
   std::vector<ExchangePart> parts;
   std::vector<Member> members;
   parts.reserve(info.Length() / kArguments);

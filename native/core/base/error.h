@@ -20,6 +20,7 @@ enum class Fault {
   kMalformed,          // ELF whose tables contradict each other
   kNoexec,             // on a file system that is mounted noexec
   kNoProc,             // /proc does not show this process
+  kSharedName,         // the name of a dependency cannot be changed in the copy
   kMissingDependency,  // a shared object that it needs is missing or unusable
   kStillLoaded,        // an older image is still loaded under the same name
   kLoader,             // dlopen(3) or dlsym(3) failed

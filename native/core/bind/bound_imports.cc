@@ -28,8 +28,9 @@ constexpr uintptr_t kProbe = 0x1234'5678'9abc;
 #ifdef __GLIBC__
 std::string Probe() {
   try {
-    const StubObject stub({.needed = {}, .search_path = {}, .symbol_value = kProbe},
-                          RTLD_NOW | RTLD_LOCAL);
+    const StubObject stub(
+        {.needed = {}, .soname = {}, .filter = {}, .search_path = {}, .symbol_value = kProbe},
+        RTLD_NOW | RTLD_LOCAL);
     if (!stub.loaded()) return stub.refusal();
     const auto words = stub.Words();
     const bool taken = !words.empty() && std::all_of(words.begin(), words.end(),

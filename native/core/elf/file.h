@@ -81,6 +81,7 @@ class ElfFile final {
     return symbol < referred_.size() && referred_[symbol];
   }
   // For edits.
+  const elf::Memory& memory() const noexcept { return memory_; }
   const elf::Dynamic& dynamic() const noexcept { return dynamic_; }
   std::uint64_t symbols_offset() const noexcept { return symbols_offset_; }
   std::uint64_t dynamic_offset() const noexcept { return dynamic_offset_; }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <new>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "core/loader/loaded_objects.h"
 #include "core/loader/loader_turn.h"
 #include "core/loader/own_first_objects.h"
+#include "core/loader/provided_objects.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/dependencies.h"
 #include "core/resolve/resolution.h"
@@ -91,6 +93,30 @@ void ThrowChanged(const std::string& path) {
   throw Error(Fault::kChangedWhileRead, "load", path, "it was replaced after it was checked");
 }
 
+std::vector<ProvidedObject> ObjectsFor(const InspectedSnapshot& inspected,
+                                       const std::vector<std::string>& providers) {
+  if (inspected.provided.size() != providers.size()) {
+    throw std::invalid_argument("not as many providers as provided dependencies");
+  }
+  std::vector<ProvidedObject> objects;
+  objects.reserve(providers.size());
+  for (size_t index = 0; index < providers.size(); ++index) {
+    objects.push_back({inspected.provided[index].as->text(), providers[index]});
+  }
+  return objects;
+}
+
+// The names of `others`, and of all that the providers need, which were loaded with them.
+std::unordered_set<std::string> OthersThan(std::unordered_set<std::string> others,
+                                           const std::vector<std::string>& providers) {
+  if (providers.empty()) return others;
+  const LoadedObjects objects = LoadedObjects::List();
+  for (const std::string& provider : providers) {
+    for (const LoadedObject* object : objects.ClosureOf(provider)) others.insert(object->name);
+  }
+  return others;
+}
+
 }  // namespace
 
 void AssertUnchanged(const ImageOrigin& origin) {
@@ -98,10 +124,11 @@ void AssertUnchanged(const ImageOrigin& origin) {
 }
 
 std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<InspectedSnapshot> inspected,
-                                   int mode) {
+                                   int mode, std::vector<std::string> providers) {
   const LoaderTurn turn;
   const ElfFacts& elf = inspected->elf.facts();
   AssertNamesLead(inspected->snapshot->descriptor(), origin.path);
+  const ProvidedObjects provided(origin.path, ObjectsFor(*inspected, providers));
   const std::string loader_name = inspected->snapshot->NewLoaderName();
   KnownImage known(loader_name, ImageIdentity::Of(origin.path, elf));  // to its constructors
   const auto& tracking = inspected->tracking;
@@ -115,11 +142,15 @@ std::shared_ptr<Image> Image::Open(ImageOrigin origin, std::shared_ptr<Inspected
     throw;
   }
 #ifdef RTLD_DEEPBIND
-  if ((apart.ModeFrom(mode) & RTLD_DEEPBIND) != 0) MarkOwnFirst(loader_name, apart.others());
+  if ((apart.ModeFrom(mode) & RTLD_DEEPBIND) != 0) {
+    MarkOwnFirst(loader_name, OthersThan(apart.others(), providers));
+  }
 #endif
   origin.from_file = false;
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
-                                          std::move(inspected), mode, std::move(known)));
+  std::shared_ptr<Image> image(new Image(std::move(origin), std::move(handle), std::move(inspected),
+                                         mode, std::move(known)));
+  image->providers_ = std::move(providers);
+  return image;
 }
 
 std::shared_ptr<Image> Image::OpenDirect(ImageOrigin origin,
@@ -156,20 +187,22 @@ std::shared_ptr<Image> Image::OpenLoaded(ImageOrigin origin,
 
 std::shared_ptr<Image> Image::OpenAgain(const Image& closed,
                                         std::shared_ptr<InspectedSnapshot> inspected,
-                                        bool stayed_mapped) {
+                                        std::vector<std::string> providers, bool stayed_mapped) {
   ImageOrigin origin = closed.record_->origin;
   if (!stayed_mapped) {
     if (origin.of_c_library)
       return OpenLoaded(std::move(origin), std::move(inspected), closed.mode_);
-    return Open(std::move(origin), std::move(inspected), closed.mode_);
+    return Open(std::move(origin), std::move(inspected), closed.mode_, std::move(providers));
   }
   const LoaderTurn turn;
   LoaderHandle handle(dlopen(closed.loader_name().c_str(), closed.mode_ | RTLD_NOLOAD));
   if (handle == nullptr) throw Error(Fault::kLoader, "load", origin.path, LoaderText());
   TakeWaiting(closed.loader_name());  // it has another handle now
   KnownImage known(closed.loader_name(), ImageIdentity::Of(origin.path, inspected->elf.facts()));
-  return std::shared_ptr<Image>(new Image(std::move(origin), std::move(handle),
-                                          std::move(inspected), closed.mode_, std::move(known)));
+  std::shared_ptr<Image> image(new Image(std::move(origin), std::move(handle), std::move(inspected),
+                                         closed.mode_, std::move(known)));
+  image->providers_ = std::move(providers);
+  return image;
 }
 
 Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,

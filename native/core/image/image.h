@@ -21,10 +21,13 @@ void AssertUnchanged(const ImageOrigin& origin);
 // One loaded copy of a shared object. Open, Symbol and Close may run on any thread, one at a time.
 class Image final {
  public:
-  // Loads the snapshot under a name of its own. `mode` as in dlopen(3). Throws Error: kLoader with
-  // the loader's text, kMissingDependency.
+  // Loads the snapshot under a name of its own. `mode` as in dlopen(3). `providers` are the loader
+  // names of the loaded images that are its provided dependencies, in the order of
+  // InspectedSnapshot::provided. Throws Error: kLoader with the loader's text, kMissingDependency,
+  // and what ProvidedObjects throws.
   static std::shared_ptr<Image> Open(ImageOrigin origin,
-                                     std::shared_ptr<InspectedSnapshot> inspected, int mode);
+                                     std::shared_ptr<InspectedSnapshot> inspected, int mode,
+                                     std::vector<std::string> providers = {});
 
   // Loads the file itself, of which `inspected` is a copy. Throws Error: kLoader; kStillLoaded if
   // the loader has another file under that name, which dlopen(3) would return; kChangedWhileRead if
@@ -37,11 +40,11 @@ class Image final {
   static std::shared_ptr<Image> OpenLoaded(ImageOrigin origin,
                                            std::shared_ptr<InspectedSnapshot> inspected, int mode);
 
-  // Loads an image again that was closed, from this copy of its file. If it stayed mapped then,
-  // takes it as it is. Throws Error.
+  // Loads an image again that was closed, from this copy of its file and with these providers, as
+  // Open() has them. If it stayed mapped then, takes it as it is, bound as it is. Throws Error.
   static std::shared_ptr<Image> OpenAgain(const Image& closed,
                                           std::shared_ptr<InspectedSnapshot> inspected,
-                                          bool stayed_mapped);
+                                          std::vector<std::string> providers, bool stayed_mapped);
 
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
@@ -101,6 +104,8 @@ class Image final {
   CallCount& calls() noexcept { return record_->calls; }
   // The same, for whoever counts calls that may return after the image is gone.
   std::shared_ptr<CallCount> shared_calls() const noexcept { return {record_, &record_->calls}; }
+  // The loader names of the images that were its provided dependencies when it was opened.
+  const std::vector<std::string>& providers() const noexcept { return providers_; }
 
  private:
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
@@ -111,6 +116,7 @@ class Image final {
 
   std::shared_ptr<InspectedSnapshot> inspected_;  // the loader maps its bytes, or could
   int mode_;
+  std::vector<std::string> providers_;
   LoaderHandle handle_;
   std::shared_ptr<LoadedImage> record_;
   std::vector<void*> found_;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/image/image.h"
 #include "core/resolve/inspected_snapshot.h"
@@ -20,6 +22,9 @@ struct ImageRequest {
   Mapping mapping;
   int mode;  // of dlopen(3)
   ImageOrigin origin;
+  // See Image::Open(); only with kSnapshot. In an exchange, an empty name means the image that
+  // another part opens from the copy that provides the dependency.
+  std::vector<std::string> providers;
 
   // Any thread. Throws Error.
   std::shared_ptr<Image> Open() const {
@@ -31,7 +36,7 @@ struct ImageRequest {
       case Mapping::kSnapshot:
         break;
     }
-    return Image::Open(origin, inspected, mode);
+    return Image::Open(origin, inspected, mode, providers);
   }
 };
 

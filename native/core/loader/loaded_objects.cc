@@ -34,7 +34,10 @@ void ReadDynamic(const ElfW(Dyn) * dynamic, uintptr_t base, LoadedObject& object
   if (strings == nullptr) return;
   for (; dynamic->d_tag != DT_NULL; ++dynamic) {
     const char* text = strings + dynamic->d_un.d_val;
-    if (dynamic->d_tag == DT_NEEDED) object.needed.emplace_back(text);
+    // The loader loads a filtee like a dependency.
+    if (dynamic->d_tag == DT_NEEDED || dynamic->d_tag == DT_FILTER) {
+      object.needed.emplace_back(text);
+    }
     if (dynamic->d_tag == DT_SONAME) object.soname = text;
   }
 }

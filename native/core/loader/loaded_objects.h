@@ -18,7 +18,7 @@ namespace soswap {
 struct LoadedObject {
   std::string name;  // link_map.l_name; empty for the main program
   std::string soname;
-  std::vector<std::string> needed;
+  std::vector<std::string> needed;                        // DT_NEEDED and DT_FILTER
   uintptr_t start = 0;                                    // where its first segment is mapped
   uintptr_t end = 0;                                      // where its last segment ends
   std::vector<std::pair<uintptr_t, uintptr_t>> writable;  // where its writable segments lie

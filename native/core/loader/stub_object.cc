@@ -63,6 +63,8 @@ struct Tail {
 Tail MakeTail(const StubRequest& request) {
   Tail tail;
   for (const std::string& name : request.needed) tail.AddString(DT_NEEDED, name);
+  if (!request.soname.empty()) tail.AddString(DT_SONAME, request.soname);
+  if (!request.filter.empty()) tail.AddString(DT_FILTER, request.filter);
   if (!request.search_path.empty()) {
     tail.AddString(request.path_is_inherited ? DT_RPATH : DT_RUNPATH, request.search_path);
   }
@@ -159,9 +161,11 @@ FileDescriptor Store(const std::vector<std::byte>& bytes) {
 
 }  // namespace
 
-StubObject::StubObject(const StubRequest& request, int mode)
-    : file_(Store(MakeFile(request))), loader_name_(NewLoaderName(file_.get())) {
-  handle_.reset(dlopen(loader_name_.c_str(), mode));
+StubFile::StubFile(const StubRequest& request)
+    : file_(Store(MakeFile(request))), loader_name_(NewLoaderName(file_.get())) {}
+
+StubObject::StubObject(const StubRequest& request, int mode) : file_(request) {
+  handle_.reset(dlopen(loader_name().c_str(), mode));
   if (handle_ == nullptr) refusal_ = LoaderText();
 }
 

@@ -12,9 +12,24 @@ namespace soswap {
 // What a stub object makes the loader load.
 struct StubRequest {
   std::vector<std::string> needed;  // DT_NEEDED, in order
+  std::string soname;               // DT_SONAME; none if empty
+  std::string filter;               // DT_FILTER; none if empty
   std::string search_path;          // DT_RUNPATH or DT_RPATH; none if empty
   bool path_is_inherited = false;   // DT_RPATH, which also serves the dependencies of `needed`
   uintptr_t symbol_value = 0;       // of the bound import (core/bind/) that its words refer to
+};
+
+// The file of a stub object, for an object that needs it by its loader name. Any thread.
+class StubFile final {
+ public:
+  // Throws Error (kSystem) if no file can be created.
+  explicit StubFile(const StubRequest& request);
+
+  const std::string& loader_name() const noexcept { return loader_name_; }
+
+ private:
+  FileDescriptor file_;
+  std::string loader_name_;
 };
 
 // A generated shared object without code or data of its own (gABI chapters 4 and 5). It makes the
@@ -33,7 +48,7 @@ class StubObject final {
 
   bool loaded() const noexcept { return handle_ != nullptr; }
   void* handle() const noexcept { return handle_.get(); }
-  const std::string& loader_name() const noexcept { return loader_name_; }
+  const std::string& loader_name() const noexcept { return file_.loader_name(); }
   const std::string& refusal() const noexcept { return refusal_; }
 
   // What the loader made of the references to the bound import, one for each kind of relocation
@@ -41,8 +56,7 @@ class StubObject final {
   std::vector<uintptr_t> Words() const;
 
  private:
-  FileDescriptor file_;
-  std::string loader_name_;
+  StubFile file_;
   std::string refusal_;
   LoaderHandle handle_;
 };

@@ -8,6 +8,7 @@
 #include "core/copy/snapshot.h"
 #include "core/elf/file.h"
 #include "core/loader/unload.h"
+#include "core/resolve/provided.h"
 #include "core/resolve/resolution.h"
 
 namespace soswap {
@@ -22,18 +23,25 @@ struct LoadedApart {
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
-  ElfFile elf;         // reads the snapshot's bytes; its facts are those of the file
-  UnloadFacts unload;  // of the edited copy
+  ElfFile
+      elf;  // reads the snapshot's bytes; its facts are those of the file, but for provided names
+  UnloadFacts unload;                  // of the edited copy
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   Edit last_edit;                      // one that was made after those of the plan; may be empty
   std::vector<LoadedApart> apart;      // in order
+  std::vector<Provided> provided;      // in the order of DT_NEEDED
 };
 
 // Copies, parses and edits the file at `path`, in this order. `origin` is the path of the library,
-// from which $ORIGIN and messages are derived. Any thread. Throws Error.
+// from which $ORIGIN and messages are derived. Of `provided`, those count that the library needs.
+// Any thread. Throws Error.
 std::shared_ptr<InspectedSnapshot> TakeSnapshot(const std::string& path, const std::string& origin,
                                                 const CopyPlan& plan,
+                                                const std::vector<Provided>& provided = {},
                                                 const std::shared_ptr<Tracking>& same = nullptr);
+
+// What the library needs by the names in the file.
+std::vector<std::string> NeededInFile(const InspectedSnapshot& taken);
 
 // Checks that the loader can map what the plan says, and may. Any thread. Throws Error: kNoexec,
 // kNoProc, kSystem.

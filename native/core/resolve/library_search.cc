@@ -137,9 +137,11 @@ void ReadSharedPaths(LoaderPaths& paths) {
   const std::string marker = "/proc/self/fdinfo";
   const std::string lib = marker + "/lib=";
   const std::string platform = marker + "/platform=";
-  const StubObject stub(
-      {.needed = {}, .search_path = marker + ":" + lib + "$LIB:" + platform + "$PLATFORM"},
-      RTLD_LAZY | RTLD_LOCAL);
+  const StubObject stub({.needed = {},
+                         .soname = {},
+                         .filter = {},
+                         .search_path = marker + ":" + lib + "$LIB:" + platform + "$PLATFORM"},
+                        RTLD_LAZY | RTLD_LOCAL);
   if (!stub.loaded()) return;
   bool before = true;
   for (std::string& directory : SearchDirectoriesOf(stub.handle())) {

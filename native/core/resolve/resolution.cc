@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <unordered_set>
@@ -12,6 +13,7 @@
 
 #include "core/base/error.h"
 #include "core/loader/kept_objects.h"
+#include "core/resolve/inspected_snapshot.h"
 #include "core/resolve/library_search.h"
 #include "core/resolve/search_path.h"
 
@@ -47,7 +49,8 @@ class Resolution::Walk final {
  public:
   Walk(Resolution& into, LoadedObjects loaded) : into_(into), loaded_(std::move(loaded)) {}
 
-  void Run(const std::string& path, const ElfFacts& facts) {
+  void Run(const std::string& path, const ElfFacts& facts, std::span<const Provided> provided) {
+    for (const Provided& each : provided) seen_.insert(each.as->text());
     Enqueue(path, facts, GetLoaderPaths().program_rpath);
     if (facts.soname) seen_.insert(*facts.soname);
     for (; !queue_.empty(); queue_.pop_front()) {
@@ -143,11 +146,23 @@ LoadedObjects::Objects Closing::TakeOutOf(LoadedObjects& loaded) const {
   return taken;
 }
 
-Resolution::Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing)
+// An image of another library, and its own dependencies.
+struct Resolution::Image {
+  std::shared_ptr<const InspectedSnapshot> snapshot;
+  std::unique_ptr<const Resolution> dependencies;
+};
+
+Resolution::Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing,
+                       std::span<const Provided> provided)
     : path_(path), global_(dlopen(nullptr, RTLD_LAZY)) {
   LoadedObjects loaded = LoadedObjects::List();
   closing_ = closing.TakeOutOf(loaded);
-  Walk(*this, std::move(loaded)).Run(path, facts);
+  Walk(*this, std::move(loaded)).Run(path, facts, provided);
+  for (const Provided& each : provided) {
+    const InspectedSnapshot& by = *each.by;
+    images_.push_back({each.by, std::make_unique<const Resolution>(by.path, by.elf.facts(), closing,
+                                                                   by.provided)});
+  }
   loaded_dependencies_ = LoadedDependencies();
 }
 
@@ -240,9 +255,7 @@ void Resolution::ThrowIfMissing() const {
 }
 
 bool Resolution::Provides(const std::string& symbol) const {
-  return ProvidedByLoaded({.name = symbol, .weak = false, .version = {}}) ||
-         std::any_of(files_.begin(), files_.end(),
-                     [&](const auto& file) { return file->symbols().Find(symbol); });
+  return ProvidesImport({.name = symbol, .weak = false, .version = {}});
 }
 
 bool Resolution::ProvidesImport(const elf::Import& import) const {
@@ -250,7 +263,14 @@ bool Resolution::ProvidesImport(const elf::Import& import) const {
                      [&](const auto& file) {
                        return file->symbols().Find(import.name, import.version).has_value();
                      }) ||
-         ProvidedByLoaded(import);
+         ProvidedByLoaded(import) || ProvidedByImages(import);
+}
+
+bool Resolution::ProvidedByImages(const elf::Import& import) const {
+  return std::any_of(images_.begin(), images_.end(), [&](const Image& image) {
+    return image.snapshot->elf.symbols().Find(import.name, import.version) ||
+           image.dependencies->ProvidesImport(import);
+  });
 }
 
 bool Resolution::ProvidedGlobally(const elf::Import& import) const {

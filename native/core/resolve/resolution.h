@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "core/loader/loaded_objects.h"
 #include "core/loader/unload.h"
 #include "core/resolve/dependency_file.h"
+#include "core/resolve/provided.h"
 
 namespace soswap {
 
@@ -58,8 +60,11 @@ struct Closing {
 // one at a time.
 class Resolution final {
  public:
-  // `path` is the path of the library, which gives $ORIGIN.
-  Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing = {});
+  // `path` is the path of the library, which gives $ORIGIN. `provided`: the dependencies that are
+  // images of other libraries. They are neither found nor missing here, because they are judged
+  // where those images are opened.
+  Resolution(const std::string& path, const ElfFacts& facts, const Closing& closing = {},
+             std::span<const Provided> provided = {});
 
   Resolution(const Resolution&) = delete;
   Resolution& operator=(const Resolution&) = delete;
@@ -119,6 +124,7 @@ class Resolution final {
 
   bool ProvidedGlobally(const elf::Import& import) const;
   bool ProvidedByLoaded(const elf::Import& import) const;
+  bool ProvidedByImages(const elf::Import& import) const;
 
   std::string path_;
   // The global scope. RTLD_DEFAULT would be the same, but each object found through it then stays
@@ -129,6 +135,8 @@ class Resolution final {
   std::vector<std::shared_ptr<const DependencyFile>> files_;  // dependencies that are not
   std::vector<FoundDependency> found_;
   std::vector<MissingDependency> missing_;
+  struct Image;
+  std::vector<Image> images_;  // of other libraries
   // Paths of loaded dependencies, direct or not, that the main program does not need.
   std::vector<std::string> loaded_dependencies_;
 };

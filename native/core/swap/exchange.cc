@@ -47,8 +47,27 @@ void ClosePrevious(ExchangePart& part) {
   }
 }
 
-void OpenNext(ExchangePart& part) {
-  part.result.image = part.plan.next == nullptr ? part.plan.to_open->Open() : part.plan.next;
+// The image that a part of the exchange has opened from this copy; null if none has.
+std::shared_ptr<Image> OpenedFrom(const InspectedSnapshot& copy, std::span<ExchangePart> parts) {
+  const auto found = std::find_if(parts.begin(), parts.end(), [&](const ExchangePart& part) {
+    return part.plan.to_open && part.plan.to_open->inspected.get() == &copy;
+  });
+  return found == parts.end() ? nullptr : found->result.image;
+}
+
+// Those that a part opens before this one had no name yet when the exchange began.
+void NameProviders(ImageRequest& request, std::span<ExchangePart> parts) {
+  for (size_t index = 0; index < request.providers.size(); ++index) {
+    if (!request.providers[index].empty()) continue;
+    const auto image = OpenedFrom(*request.inspected->provided[index].by, parts);
+    if (image != nullptr) request.providers[index] = image->loader_name();
+  }
+}
+
+void OpenNext(ExchangePart& part, std::span<ExchangePart> parts) {
+  ExchangePlan& plan = part.plan;
+  if (plan.next == nullptr) NameProviders(*plan.to_open, parts);
+  part.result.image = plan.next == nullptr ? plan.to_open->Open() : plan.next;
 }
 
 void FindSymbols(ExchangePart& part) { part.slots.Find(*part.result.image, part.result.found); }
@@ -67,7 +86,8 @@ bool ForAll(Iterator first, Iterator last, Body body) noexcept {
 // Returns whether all slots point at the next images. If not, none does.
 bool Advance(std::span<ExchangePart> parts) noexcept {
   if (!ForAll(parts.rbegin(), parts.rend(), ClosePrevious)) return false;
-  if (!ForAll(parts.begin(), parts.end(), OpenNext)) return false;
+  const auto open = [&](ExchangePart& part) { OpenNext(part, parts); };
+  if (!ForAll(parts.begin(), parts.end(), open)) return false;
   // To find an indirect function its resolver runs, which may lead to more slots of any part.
   while (!std::all_of(parts.begin(), parts.end(), IsFound)) {
     if (!ForAll(parts.begin(), parts.end(), FindSymbols)) return false;
@@ -97,12 +117,26 @@ void GiveUp(ExchangePart& part) noexcept {
   if (!gone) part.result.left_over = std::move(image);
 }
 
+// The images that the previous one was bound to; of those that run again, the images that do.
+std::vector<std::string> ProvidersOf(const Image& previous, std::span<ExchangePart> parts) {
+  std::vector<std::string> providers = previous.providers();
+  for (std::string& name : providers) {
+    const auto found = std::find_if(parts.begin(), parts.end(), [&](const ExchangePart& part) {
+      return part.result.running == Running::kRestored && part.plan.previous->loader_name() == name;
+    });
+    if (found != parts.end()) name = found->result.image->loader_name();
+  }
+  return providers;
+}
+
 // Points the slots at the previous image again, after it was closed.
-Running Restore(ExchangePart& part) noexcept {
+Running Restore(ExchangePart& part, std::span<ExchangePart> parts) noexcept {
   ExchangeResult& result = part.result;
   result.restore_failure = FailureOf([&] {
     result.state_kept = result.closed && !result.closed->empty();
-    auto image = Image::OpenAgain(*part.plan.previous, part.copy, result.state_kept);
+    const Image& previous = *part.plan.previous;
+    auto image =
+        Image::OpenAgain(previous, part.copy, ProvidersOf(previous, parts), result.state_kept);
     SlotAddresses found;
     while (!part.slots.IsComplete(found)) part.slots.Find(*image, found);
     if (!found.missing.empty()) {
@@ -121,7 +155,7 @@ void ExchangeImages(std::span<ExchangePart> parts) noexcept {
   std::for_each(parts.rbegin(), parts.rend(), GiveUp);
   for (ExchangePart& part : parts) {
     if (part.detached) {
-      part.result.running = Restore(part);
+      part.result.running = Restore(part, parts);
     } else if (part.plan.previous == nullptr) {
       part.result.running = Running::kNothing;
     }
