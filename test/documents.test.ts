@@ -27,8 +27,8 @@ const somebodyReplaces = /^\/\/ … somebody replaces (\S+) .*$/gm;
 t.test('every block of code is in a language that is tested here', async (t) => {
   for (const { name, blocks } of documents) {
     for (const { language, line } of blocks) {
-      // test/campaigns/test-runners.js is about those in JavaScript.
-      t.match(language, /^(ts|c|console|js)$/, `${name}:${line}`);
+      // recipes.test.ts and test/campaigns/test-runners.js are about the last ones.
+      t.match(language, /^(ts|c|console|cpp|rust|go|js)$/, `${name}:${line}`);
     }
   }
 });
@@ -44,7 +44,7 @@ for (const { name, blocks } of written) {
     t.test(`the commands in ${name} exist`, async (t) => {
       for (const command of commands) {
         // cc compiles the block before, see below; observing.test.ts is about the others.
-        if (/^(cc|gdb|perf|NODE_OPTIONS=.* npx) /.test(command)) continue;
+        if (/^(cc|gdb|perf|c\+\+|rustc|go|npx|NODE_OPTIONS=.* npx) /.test(command)) continue;
         for (const part of command.split(' && ')) {
           const [, script] = /^npm (?:run )?(\w\S*)( soswap)?$/.exec(part) ?? [];
           t.ok(script === 'install' || script! in scripts, part);
