@@ -114,7 +114,7 @@ t.test('a container: read-only root, no /tmp, no rights', { skip: cannotMount },
     mount -o remount,bind,ro / &&
     mount -o remount,bind,ro /mnt &&
     cd /mnt &&
-    exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set -all ./node/node program.mjs`;
+    exec env -u NODE_OPTIONS setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set -all ./node/node program.mjs`;
   const env = { PATH: process.env.PATH ?? '' };
   const child = spawn('unshare', ['--mount', 'sh', '-c', script], { env });
   let output = '';

@@ -11,8 +11,9 @@ import { UsageError } from './usage-error.js';
 const usage = `usage: soswap signatures LIB --header FILE.h [OPTIONS]
 
 Prints a TypeScript module with the definitions of the functions that a library exports, as its header declares them:
-\`definitions\` for SoHandle.open(), and \`prototypes\` for koffiFunctions() of soswap/koffi, of what needs koffi: structures,
-callbacks, variadic functions. A comment lists what has no definition. The command reads the library and does not load it.
+\`definitions\` for SoHandle.open(), and \`prototypes\` for koffiFunctions() of soswap/koffi, of what needs koffi:
+structures, callbacks, variadic functions. A comment lists what has no definition. The command reads the library and
+does not load it.
 
       --header FILE.h    the header; needed
   -I, --include DIR      a directory in which the header includes others; any number of them
