@@ -7,7 +7,7 @@ import { exitedCleanly, root, runSoswap } from '../fixtures/child.js';
 const cwd = t.testdir();
 twoBuilds(cwd);
 const soswap = (...args: string[]) => runSoswap(args, { cwd });
-const commands = ['demo', 'run', 'inspect', 'install', 'watch', 'loaded', 'build'];
+const commands = ['demo', 'run', 'inspect', 'install', 'watch', 'loaded', 'signatures', 'build'];
 
 t.test('--help lists the commands', async (t) => {
   const help = await soswap('--help');

@@ -35,8 +35,9 @@ const somebodyReplaces = /^\/\/ … somebody replaces (\S+) .*$/gm;
 t.test('every block of code is in a language that is tested here', async (t) => {
   for (const { name, blocks } of documents) {
     for (const { language, line } of blocks) {
-      // test/campaigns/test-runners.js is about those in JavaScript.
-      t.match(language, /^(ts|c|console|js( bun| deno| node-26)?)$/, `${name}:${line}`);
+      // recipes.test.ts and test/campaigns/test-runners.js are about the languages after `console`.
+      const languages = /^(ts|c|js (bun|deno|node-26)|console|cpp|rust|go|js)$/;
+      t.match(language, languages, `${name}:${line}`);
     }
   }
 });
@@ -52,10 +53,10 @@ for (const { name, blocks } of written) {
     t.test(`the commands in ${name} exist`, async (t) => {
       for (const command of commands) {
         // cc compiles the block before, see below; observing.test.ts is about the others.
-        if (/^(cc|gdb|perf|NODE_OPTIONS=.* npx) /.test(command)) continue;
+        if (/^(cc|gdb|perf|c\+\+|rustc|go|npx|NODE_OPTIONS=.* npx) /.test(command)) continue;
         for (const part of command.split(' && ')) {
           const [, script] = /^npm (?:run )?(\w\S*)( soswap)?$/.exec(part) ?? [];
-          const installs = script === 'install' || part === 'npm install koffi';
+          const installs = script === 'install' || /^npm install (koffi|--save-dev )/.test(part);
           t.ok(installs || script! in scripts, part);
         }
       }

@@ -103,8 +103,8 @@ const endings: [name: string, ending: string, stdout: string][] = [
       spawn('sh', ['-c', 'sleep 0.05; : > "$0"', gate]);
       so.close();
       await swap.then(() => console.log('swapped'), ({ code }) => console.log(code));
-      console.log(loaded().length);`,
-    'ERR_SOSWAP_CLOSED\n0\n',
+      await until('both images are unmapped', () => loaded().length === 0);`,
+    'ERR_SOSWAP_CLOSED\n',
   ],
   [
     'process.exit() while the image is loaded',

@@ -34,6 +34,13 @@ const compilerOptions = {
   removeComments: true, // a third of the text, which each import would read
 };
 
+/** Gets the modules of Node.js by a call: their import makes a second module of each, a fifth of what the package's takes. */
+const withoutImports = (code) =>
+  code.replace(/^import (.+) from ('node:.+');$/gm, (_, names, module) => {
+    const target = names.replace('* as ', '').replaceAll(' as ', ': ');
+    return `const ${target} = process.getBuiltinModule(${module});`;
+  });
+
 const typescript = {
   name: 'typescript',
   resolveId: (name, importer) =>
@@ -44,7 +51,8 @@ const typescript = {
     if (!fileName.endsWith('.ts')) return null;
     const { outputText, sourceMapText } = ts.transpileModule(text, { fileName, compilerOptions });
     // Rollup adds a line of its own that names the map.
-    return { code: outputText.replace(/^\/\/# sourceMappingURL=.*/m, ''), map: sourceMapText };
+    const code = outputText.replace(/^\/\/# sourceMappingURL=.*/m, '');
+    return { code: withoutImports(code), map: sourceMapText };
   },
 };
 

@@ -36,6 +36,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'list the snapshots and deleted libraries that a process maps',
     load: () => import('./loaded.js'),
   },
+  signatures: {
+    summary: 'print the definitions of a library from its C header',
+    load: () => import('./signatures.js'),
+  },
   build: {
     summary: 'compile the addon of soswap where no binary of the package loads',
     load: () => import('./build.js'),
@@ -47,7 +51,7 @@ const usage = `usage: soswap COMMAND [OPTIONS]
 Tools for hot-swapping native shared objects in Node.js processes.
 
 ${Object.entries(commands)
-  .map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
   .join('\n')}
 
   soswap COMMAND --help   prints the options of a command

@@ -199,8 +199,8 @@ class Sequence {
 
   #statusOf({ file, build }) {
     if (this.#missing()) return 'missing';
-    if (file !== this.#file.inode) return 'replaced';
-    return this.#file.build === build ? 'current' : 'overwritten';
+    if (this.#file.build === build) return 'current';
+    return file === this.#file.inode ? 'overwritten' : 'replaced';
   }
 
   async #open(how) {

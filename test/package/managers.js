@@ -10,7 +10,6 @@ import { promisify } from 'node:util';
 import { serve } from './registry.js';
 
 const [runtimes, tarball, builds] = process.argv.slice(2);
-const root = join(import.meta.dirname, '../..');
 const run = promisify(execFile);
 
 const npm = (version) => ({
@@ -52,24 +51,12 @@ mkdirSync(path);
 symlinkSync(process.execPath, join(path, 'node'));
 symlinkSync('/bin/sh', join(path, 'sh'));
 
-const registry = await serve([tarball, ...(await packDependencies())]);
-
-/** Packs what the package depends on, as it is installed here. */
-async function packDependencies() {
-  const names = ['bindings', 'file-uri-to-path'];
-  const folders = names.map((name) => join(root, 'node_modules', name));
-  const args = ['pack', '--silent', '--ignore-scripts', '--pack-destination', work, ...folders];
-  const { stdout } = await run('npm', args);
-  return stdout
-    .trim()
-    .split('\n')
-    .map((name) => join(work, name));
-}
+const registry = await serve(tarball);
 
 async function installAndSwap(name, from, specifier) {
   const { command, add, fromLock, settings = '' } = managers[name];
   const cwd = join(work, `${name} from ${from}`);
-  cpSync(join(root, 'test/package/programs'), cwd, { recursive: true });
+  cpSync(join(import.meta.dirname, 'programs'), cwd, { recursive: true });
   cpSync(tarball, join(cwd, 'soswap.tgz'));
   writeFileSync(join(cwd, 'package.json'), '{ "private": true, "license": "MIT" }');
   writeFileSync(join(cwd, '.npmrc'), `registry=${registry}/\n`);

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 
-/** Starts a registry on loopback that has the packages in these tarballs, and nothing else. Returns its address. */
-export async function serve(tarballs) {
+/** Starts a registry on loopback that has the package in this tarball, and nothing else. Returns its address. */
+export async function serve(tarball) {
   const answers = new Map();
   const server = createServer(({ url }, response) => {
     const answer = answers.get(decodeURIComponent(url));
@@ -14,12 +14,9 @@ export async function serve(tarballs) {
   server.listen(0, '127.0.0.1').unref();
   await once(server, 'listening');
   const address = `http://127.0.0.1:${server.address().port}`;
-  for (const [index, file] of tarballs.entries()) {
-    const content = readFileSync(file);
-    const place = `/${index}.tgz`;
-    const { name, ...rest } = description(file, content, `${address}${place}`);
-    answers.set(place, content).set(`/${name}`, JSON.stringify({ name, ...rest }));
-  }
+  const content = readFileSync(tarball);
+  const { name, ...rest } = description(tarball, content, `${address}/package.tgz`);
+  answers.set('/package.tgz', content).set(`/${name}`, JSON.stringify({ name, ...rest }));
   return address;
 }
 

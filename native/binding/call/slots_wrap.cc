@@ -20,7 +20,7 @@ constexpr napi_type_tag kTag{0x52b1d6a09c3f4e87, 0xb7a4c8e1f06d2953};
 
 // An Int32Array of this one number, which lives as long as the array.
 template <typename Owner>
-Napi::Value ArrayOver(Napi::Env env, void* number, std::shared_ptr<Owner> owner) {
+Napi::Int32Array ArrayOver(Napi::Env env, void* number, std::shared_ptr<Owner> owner) {
   auto memory = Napi::ArrayBuffer::New(
       env, number, sizeof(int32_t),
       [](Napi::Env, void*, std::shared_ptr<Owner>* held) { delete held; },
