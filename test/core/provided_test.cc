@@ -268,7 +268,7 @@ TEST_CASE("versions of symbols go with the name") {
   const auto core_image = Open(core);
   const auto taken = Take(plugin, {{"libcore.so", core}});
   const auto undefined =
-      Resolution(taken->path, taken->elf.facts(), {}, false, taken->provided).Undefined(taken->elf);
+      Resolution(taken->path, taken->elf.facts(), {}, taken->provided).Undefined(taken->elf);
   CHECK(undefined.empty() == is_fit);
   if (is_fit) {
     CHECK(Call(Open(taken, {core_image})) == 2222);
@@ -348,7 +348,7 @@ TEST_CASE("a chain and a diamond of provided dependencies") {
     REQUIRE(taken->provided.size() == 3);
     CHECK(taken->provided[0].name == "libleft.so");  // the order of DT_NEEDED
     CHECK(taken->provided[1].name == "libright.so");
-    const Resolution resolution(taken->path, taken->elf.facts(), {}, false, taken->provided);
+    const Resolution resolution(taken->path, taken->elf.facts(), {}, taken->provided);
     CHECK(resolution.missing().empty());
     CHECK(resolution.Undefined(taken->elf).empty());
     open.push_back(Open(taken, {left_image, right_image, base_image}));
@@ -450,7 +450,7 @@ TEST_CASE("what a provider and its dependencies define is provided, nothing of i
   std::filesystem::remove(workshop / "libcore.so");
   const auto taken = Take(plugin, {{"libcore.so", core}, {"libnobody-needs.so", core}});
   REQUIRE(taken->provided.size() == 1);
-  const Resolution resolution(plugin, taken->elf.facts(), {}, false, taken->provided);
+  const Resolution resolution(plugin, taken->elf.facts(), {}, taken->provided);
   CHECK(resolution.missing().empty());
   CHECK(resolution.Provides("below"));
   CHECK(resolution.Provides("core_version"));
