@@ -45,6 +45,7 @@ void Edit(std::span<const std::byte> bytes) {
   soswap::DemoteUniqueSymbols(edited, copy);
   if (!edited.UniqueSymbols().empty()) __builtin_trap();
   soswap::ClearNoDelete(edited, copy);
+  soswap::HideSoname(edited, copy);
   try {
     for (const std::string& name : edited.facts().needed) {
       soswap::RenameNeeded(edited, copy, name, std::string(name.size(), 'x'));

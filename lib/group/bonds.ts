@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { answers, type Binding, Candidate, type Provider } from '../image/candidate.js';
+import { cycle } from '../image/deployed.js';
 import type { Generation } from '../image/generation.js';
 import { snapshotMapping } from '../image/mapping.js';
 import { SoError } from '../internal/errors.js';
@@ -232,7 +233,7 @@ function sorted(members: readonly Turns[], needs: (member: Turns) => readonly Tu
   const visit = (member: Turns) => {
     if (done.has(member) || !members.includes(member)) return;
     const begin = path.indexOf(member);
-    if (begin >= 0) throw cycle([...path.slice(begin), member]);
+    if (begin >= 0) throw cycle([...path.slice(begin), member].map(({ target }) => target.path));
     path.push(member);
     for (const needed of needs(member)) visit(needed);
     path.pop();
@@ -256,10 +257,4 @@ function hasImage({ target }: Turns): boolean {
 function notBound(path: string, why: string): SoError {
   const message = `cannot bind '${path}' to the members of its group: ${why}`;
   return new SoError('ERR_SOSWAP_NOT_BOUND', message, path);
-}
-
-function cycle(members: readonly Turns[]): SoError {
-  const paths = members.map(({ target }) => target.path);
-  const message = `cannot load '${paths[0]}': it would need itself: ${paths.join(' needs ')}`;
-  return new SoError('ERR_SOSWAP_DEPENDENCY_CYCLE', message, paths[0] as string);
 }

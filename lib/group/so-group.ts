@@ -104,11 +104,16 @@ export class SoGroup implements Disposable {
       const why = "must not be 'direct' in a group: only a private copy can be bound to a member";
       throw argumentValueError('options.image', why, options.image);
     }
+    if (source.sourceOfDependency !== undefined) {
+      const why = "must not be 'private' in a group: open the dependencies as members";
+      throw argumentValueError('options.dependencies', why, 'private');
+    }
     this.#assertOpen(source.path);
     const busy = this.#bonds.members.find(({ target }) => target.swapping);
     if (busy !== undefined) throw busy.target.busy('a swap of its group is under way');
-    const target = runSync(loadFirst(source, copy, first, this.#bonds.bindingOf(source.path)));
-    const handle = new SoHandle(target, this.#bonds);
+    const binding = this.#bonds.bindingOf(source.path);
+    const { target } = runSync(loadFirst(source, copy, first, binding));
+    const handle = new SoHandle({ target, company: this.#bonds });
     const turns = turnsOf(handle) as Turns;
     this.#bonds.add(turns, handle);
     this.#handles.set(turns, handle as SoHandle);
@@ -164,7 +169,7 @@ export class SoGroup implements Disposable {
         const members = this.#bonds.members.filter((turns) => handles.has(this.#handleOf(turns)));
         return this.#attempt(members, planner, process.hrtime.bigint());
       },
-      dependenciesOf: (member) => turnsOf(member)?.target.current?.image.dependencyPaths ?? [],
+      dependenciesOf: (member) => turnsOf(member)?.target.dependencyPaths ?? [],
       ended: (ended) => this.#watches.delete(ended),
     });
     this.#watches.add(watch);

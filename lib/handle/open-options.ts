@@ -67,6 +67,14 @@ export interface OpenOptions<D extends Definitions = Definitions> {
    */
   readonly debugInfo?: boolean;
   /**
+   * The images of the library's dependencies. `shared`: those that the loader has or finds, as with dlopen(3). `private`:
+   * own copies of the dependencies that were deployed with the library: its DT_RUNPATH or DT_RPATH, or that of such a
+   * dependency, finds them in its directory, below it or beside it. They are swapped with the library as one, `status()`
+   * and `watch()` look at their files too, and overwriting one in place changes nothing. `image: 'direct'` does not take
+   * it. Defaults to `shared`.
+   */
+  readonly dependencies?: 'shared' | 'private';
+  /**
    * The fate of a library whose file system is mounted `noexec`. `refuse`: `ERR_SOSWAP_NOEXEC`, as dlopen(3) refuses it.
    * `allow`: the private copy is run, against the will of whoever mounted the file system; `image: 'direct'` does not
    * take it. Defaults to `refuse`.
@@ -126,6 +134,7 @@ const openKeys: Keys<OpenAsyncOptions> = {
   debugInfo: true,
   noexec: true,
   maxRetained: true,
+  dependencies: true,
   quarantine: true,
   verify: true,
   swap: true,
@@ -134,9 +143,16 @@ const openKeys: Keys<OpenAsyncOptions> = {
 };
 
 /** The options of a group: those of {@link SoHandle.open} for each member, unless its own say otherwise. */
-export type GroupOptions = Omit<OpenOptions, 'image' | 'verify'>;
+export type GroupOptions = Omit<OpenOptions, 'image' | 'verify' | 'dependencies'>;
 
-const { image: _, verify: __, loadOn: ___, timeout: ____, ...groupKeys } = openKeys;
+const {
+  image: _,
+  verify: __,
+  dependencies: ___,
+  loadOn: ____,
+  timeout: _____,
+  ...groupKeys
+} = openKeys;
 
 /**
  * Reads the options of a group. Their values are checked with those of each member.
@@ -207,10 +223,12 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>): Source {
   const allowNoexec = oneOf('options.noexec', noexec, ['refuse', 'allow']) === 'allow';
   const unload = unloadPolicy('options.unload', options.unload);
   const debugInfo = flag('options.debugInfo', withDebugInfo);
+  const dependencies = oneOf('options.dependencies', options.dependencies, ['shared', 'private']);
   const limit = retainedLimit('options.maxRetained', options.maxRetained, defaultRetainedLimit);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
     const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
+    if (dependencies === 'private') Object.assign(copyOnly, { dependencies });
     const direct = "with image: 'direct', which maps no private copy";
     for (const [name, value] of Object.entries(copyOnly)) assertAbsent(name, value, direct);
   }
@@ -219,27 +237,29 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>): Source {
       "must be true with scope: 'global', or a new image would call the functions of the old one";
     throw argumentValueError('options.symbolic', why, symbolic);
   }
-  const path = libraryPath(location);
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
   if (symbolic) edits.push('bind-symbolically');
   if (unload === 'always') edits.push('clear-nodelete');
   const { RTLD_GLOBAL, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW } = dlopenFlags;
-  return {
+  const sourceAt = (path: string, more: readonly CopyEdit[] = []): Source => ({
     path,
     library: newLibrary(path, {
       extent: debugInfo ? 'whole' : 'loadable',
       ownFirst: symbolic && mapping === snapshotMapping,
       allowNoexec,
       mapsCopy: mapping === snapshotMapping,
-      edits: [...neededEdits, ...mapping.edits(edits)],
+      edits: [...neededEdits, ...mapping.edits(edits), ...more],
     }),
     mode:
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
     mapping,
     unload,
     retained: new RetainedImages(path, limit),
-  };
+  });
+  const hidden = (path: string) => sourceAt(path, ['hide-soname']);
+  const sourceOfDependency = dependencies === 'private' ? hidden : undefined;
+  return { ...sourceAt(libraryPath(location)), sourceOfDependency };
 }
 
 function assertAbsent(name: string, value: unknown, where: string): void {

@@ -20,7 +20,7 @@ import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { traced } from '../internal/tracing.js';
 import { reserveStack } from '../native/stack.js';
 import { drainAndClose } from '../swap/drain.js';
-import { loadFirst } from '../swap/first.js';
+import { type Loaded, loadFirst } from '../swap/first.js';
 import {
   type ChangedSwapOptions,
   planChangedSwap,
@@ -29,7 +29,7 @@ import {
 } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
-import { type Company, Turns } from '../swap/turns.js';
+import { Turns } from '../swap/turns.js';
 import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import type { HandleEvents } from './events.js';
 import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
@@ -116,7 +116,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   /** @internal */
-  constructor(target: SwapTarget<D>, company?: Company) {
+  constructor({ target, company }: Loaded<D>) {
     super();
     this.path = target.path;
     this.functions = target.table.functions;
@@ -213,8 +213,8 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   }
 
   #status(): Steps<FileStatus> {
-    const { running, source } = this.#target;
-    return running.fileStatus({ order: 'close-first', unload: source.unload });
+    const { source } = this.#target;
+    return this.#target.fileStatus({ order: 'close-first', unload: source.unload });
   }
 
   /**
@@ -319,7 +319,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
         if (report !== null) emitSwap(this, report);
       },
       missing: () => throwLater(() => this.emit('missing', this.path)),
-      dependencies: () => this.#target.current?.image.dependencyPaths ?? [],
+      dependencies: () => this.#target.dependencyPaths,
       refused: (error) => {
         warnIfUnheard(this, error);
         emitRefused(this, error);

@@ -127,6 +127,12 @@ export class Candidate {
     return new Candidate(source, source.library.takeSnapshot(copy, provisions(offered)), offered);
   }
 
+  /** It and what it is bound to, directly or not: each after what it is bound to itself. */
+  withProviders(all = new Set<Candidate>()): Set<Candidate> {
+    for (const { candidate } of this.providers) candidate.withProviders(all);
+    return all.add(this);
+  }
+
   get path(): string {
     return this.source.path;
   }

@@ -15,6 +15,8 @@ export interface Source {
   /** What becomes of images when no swap says otherwise. */
   readonly unload: UnloadPolicy;
   readonly retained: RetainedImages;
+  /** Makes the source of a dependency that the library has to itself; absent if it shares all of them. */
+  readonly sourceOfDependency?: ((path: string) => Source) | undefined;
 }
 
 /** A source of its own, for a look at a file without a handle. */

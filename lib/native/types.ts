@@ -88,6 +88,8 @@ export type CopyEdit =
    * Shortens DT_NEEDED entries that begin with $ORIGIN to the bare name, under which the addon loads the dependency.
    */
   | 'shorten-needed-from-origin'
+  /** Removes DT_SONAME, so that no other library is bound to the image by that name. */
+  | 'hide-soname'
   /**
    * Binds imports to functions of the addon, so that code of an image finds the library's file; only for an image of
    * this process. native/core/bind/loader_functions.h lists them.
@@ -162,6 +164,14 @@ export interface SnapshotLinks {
   readonly provided: readonly string[];
   /** The names that these have in the copy. Another process that adopts the copy provides them by these. */
   readonly providedAs: readonly string[];
+}
+
+/** The files that a library needs and that its own search path finds, or the one of what needs it. */
+export interface NeededFiles {
+  /** For each name in DT_NEEDED of the file, in order; empty where these directories do not have it. */
+  readonly paths: readonly string[];
+  /** The directories that its dependencies inherit by DT_RPATH. */
+  readonly inherited: readonly string[];
 }
 
 /** The requirements of a resolution. */
@@ -288,6 +298,7 @@ export interface NativeLibrary {
   ): Promise<SnapshotFacts>;
   /** Returns the names in a snapshot by which the loader links it. */
   links(snapshot: number): SnapshotLinks;
+  neededFiles(snapshot: number, inherited: readonly string[]): NeededFiles;
   /** Returns the properties of the file, without loading it. */
   inspect(snapshot: number): NativeInspection;
   nameHints(snapshot: number, name: string): NameHints;

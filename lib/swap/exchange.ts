@@ -131,19 +131,27 @@ const plainFactsBeside: ExchangeFacts = { ...plainFacts, closed: null };
 
 /** The error of the part that was refused, the last one that was tried. */
 function failure(all: readonly Begun[], stray: unknown): unknown {
-  const refused = all.find(({ facts }) => facts.failure !== null || facts.missing.length > 0);
-  const { target, previous, facts, kept = [] } = refused ?? (all[0] as Begun);
-  const { path } = target;
-  const cause = causeOf(path, facts, stray, facts.closed ?? kept);
+  const part = all.find(isRefused) ?? (all[0] as Begun);
+  const { facts, kept = [] } = part;
+  const cause = causeOf(part.target.path, facts, stray, facts.closed ?? kept);
+  const told =
+    part.previous === undefined ? (all.find((each) => each.facts.restored) ?? part) : part;
+  const { target, previous } = told;
   const running = target.table.slots.running();
-  if (previous === undefined || (running === previous.image.id && !facts.restored)) return cause;
-  const error = SoError.of(cause, `cannot load '${path}'`, path);
+  if (previous === undefined || (running === previous.image.id && !told.facts.restored)) {
+    return cause;
+  }
+  const error = SoError.of(cause, `cannot load '${part.target.path}'`, part.target.path);
   if (running === 0) {
-    const why = facts.restoreFailure?.message ?? 'an earlier swap failed and left no image';
+    const why = told.facts.restoreFailure?.message ?? 'an earlier swap failed and left no image';
     return error.with(`the previous image could not be loaded again: ${why}`, 'not-loaded');
   }
-  const state = facts.stateKept ? 'with its static state' : 'and its static state began anew';
+  const state = told.facts.stateKept ? 'with its static state' : 'and its static state began anew';
   return error.with(`the previous image was loaded again, ${state}`, 'rolled-back');
+}
+
+function isRefused({ facts }: Begun): boolean {
+  return facts.failure !== null || facts.missing.length > 0;
 }
 
 /** @param stayed Why the previous image, which was to be closed first, was still mapped. */

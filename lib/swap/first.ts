@@ -11,9 +11,12 @@ import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import { exchange } from './exchange.js';
 import { forCode } from './limit.js';
 import { type LoadPlan, openBeside } from './open-beside.js';
-import type { SwapDefaults, Verify } from './plan.js';
+import type { SwapDefaults, SwapPlan, Verify } from './plan.js';
+import { PrivateDependencies } from './private-dependencies.js';
 import { type Quarantine, quarantine } from './quarantine/quarantine.js';
 import { SwapTarget } from './target.js';
+import { transaction } from './transaction.js';
+import type { Company } from './turns.js';
 import { endTrial, verify } from './verify.js';
 
 /** How the first image is loaded. */
@@ -24,16 +27,26 @@ export interface FirstPlan<D extends Definitions> extends LoadPlan {
   readonly defaults: SwapDefaults<D>;
 }
 
+/** What a handle consists of. */
+export interface Loaded<D extends Definitions> {
+  readonly target: SwapTarget<D>;
+  readonly company?: Company;
+}
+
 /** Loads the first generation of a handle, as a swap loads the next: take, inspect, quarantine, verify, open, commit. */
 export function* loadFirst<D extends Definitions>(
   source: Source,
   definitions: D,
   plan: FirstPlan<D>,
   binding?: Binding,
-): Steps<SwapTarget<D>> {
+): Steps<Loaded<D>> {
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
   const target = new SwapTarget(source, definitions, table, plan.defaults);
+  if (source.sourceOfDependency !== undefined) {
+    const company = yield* loadWithDependencies(target, source.sourceOfDependency, plan);
+    return { target, company };
+  }
   const candidate = yield* Candidate.take(source, { table }, binding);
   const takeBack: TakeBack = [() => candidate.release()];
   try {
@@ -56,5 +69,22 @@ export function* loadFirst<D extends Definitions>(
     throw error;
   }
   if (candidate.mapping === snapshotMapping) warnIfUnbound();
-  return target;
+  return { target };
+}
+
+/** The same of a library that has its dependencies to itself: one exchange opens it with them. */
+function* loadWithDependencies<D extends Definitions>(
+  target: SwapTarget<D>,
+  sourceOf: (path: string) => Source,
+  { quarantine, verify, onThread, timeout }: FirstPlan<D>,
+): Steps<PrivateDependencies> {
+  const { unload } = target.source;
+  const order = 'open-first';
+  const plan = { quarantine, verify, onThread, timeout, unload, order, signal: undefined } as const;
+  const dependencies = new PrivateDependencies(target as SwapTarget, sourceOf);
+  const began = process.hrtime.bigint();
+  yield* transaction(dependencies.prepareAll(plan as SwapPlan<Definitions>, began));
+  target.dependencies = dependencies;
+  warnIfUnbound();
+  return dependencies;
 }

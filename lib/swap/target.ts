@@ -2,7 +2,8 @@ import type { FunctionTable } from '../call/function-table.js';
 import { checkSymbolName, copyDefinition } from '../call/signature.js';
 import { SymbolReference, type SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { Definition, Definitions } from '../call/types.js';
-import type { Generation } from '../image/generation.js';
+import type { FileStatus } from '../image/file-status.js';
+import type { Generation, Replacing } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { CloseResult } from '../image/image-info.js';
 import type { Source } from '../image/source.js';
@@ -10,11 +11,19 @@ import { sweep } from '../image/sweep.js';
 import { Ending } from '../internal/ending.js';
 import { SoError } from '../internal/errors.js';
 import { flag, type Keys, readOptions } from '../internal/options.js';
+import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction } from '../native/types.js';
 import type { SwapDefaults } from './plan.js';
 
 const referenceKeys: Keys<SymbolReferenceOptions> = { optional: true };
+
+/** The dependencies that a library has to itself; lib/swap/private-dependencies.ts. */
+interface OwnDependencies {
+  fileStatus(replacing: Replacing): Steps<FileStatus>;
+  readonly paths: readonly string[];
+  closeUnneeded(): void;
+}
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
 export class SwapTarget<D extends Definitions = Definitions> {
@@ -34,6 +43,8 @@ export class SwapTarget<D extends Definitions = Definitions> {
   onClosed: ((result: CloseResult) => void) | undefined;
   /** A swap that is prepared and waits for its commit. */
   prepared: { readonly takeBack: TakeBack } | undefined;
+  /** Those that are swapped and closed with it. */
+  dependencies: OwnDependencies | undefined;
   #lastNumber = 0;
 
   constructor(
@@ -57,6 +68,24 @@ export class SwapTarget<D extends Definitions = Definitions> {
   get running(): Generation {
     if (this.current !== undefined) return this.current;
     throw this.closedError();
+  }
+
+  /** What a swap replaces: nothing before the first image. @throws {SoError} `ERR_SOSWAP_CLOSED` */
+  get replaced(): Generation | undefined {
+    return this.ending.hasCome ? this.running : this.current;
+  }
+
+  /** What became of its file, and of those of the dependencies that a swap takes. */
+  *fileStatus(replacing: Replacing): Steps<FileStatus> {
+    const status = yield* this.running.fileStatus(replacing);
+    if (status !== 'current' || this.dependencies === undefined) return status;
+    return yield* this.dependencies.fileStatus(replacing);
+  }
+
+  /** The paths of the dependencies of the running image, without those of the program. */
+  get dependencyPaths(): readonly string[] {
+    const shared = this.current?.image.dependencyPaths ?? [];
+    return [...shared, ...(this.dependencies?.paths ?? [])];
   }
 
   closedError(): SoError {
@@ -131,6 +160,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const retained = closed ?? candidate.retire(image);
     if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);
     candidate.release();
+    this.dependencies?.closeUnneeded();
     sweep();
     this.closeResult = { unmapped: retained.length === 0, retained };
     this.table.references.announce();

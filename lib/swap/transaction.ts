@@ -4,6 +4,7 @@ import { Generation } from '../image/generation.js';
 import type { Image } from '../image/image.js';
 import type { RetainReason } from '../image/image-info.js';
 import { assertLoaderFree } from '../image/loading.js';
+import { assertMayOpen } from '../image/retained-images.js';
 import { sweep } from '../image/sweep.js';
 import { announceCommit } from '../internal/commits.js';
 import { SoError } from '../internal/errors.js';
@@ -28,8 +29,8 @@ export interface Prepared {
   /** When the swap was asked for, of process.hrtime.bigint(). */
   readonly began: bigint;
   readonly trace: Trace;
-  /** What ran when it was prepared. */
-  readonly previous: Generation;
+  /** What ran when it was prepared; `undefined` before the first image. */
+  readonly previous: Generation | undefined;
   /** What is to run. With `open-first` its image is open. */
   readonly next: Generation;
   /** The image of a trial, still open because unmapping it could crash the process. */
@@ -92,7 +93,7 @@ export function* prepare<D extends Definitions>(
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
   try {
-    const previous = target.running;
+    const previous = target.replaced;
     assertWanted({ target, plan, previous });
     const stays = assertReplaceable(target, plan);
 
@@ -100,6 +101,7 @@ export function* prepare<D extends Definitions>(
     const needs = requirements(target, plan, stays, partners);
     const candidate = yield* Candidate.take(target.source, needs, binding);
     takeBack.push(() => candidate.release());
+    if (previous === undefined) assertMayOpen(target.path, candidate.staysMapped(plan.unload));
     trace('copied and inspected');
     assertWanted({ target, plan, previous });
 
@@ -121,7 +123,7 @@ export function* prepare<D extends Definitions>(
     // Open beside the running image. Close-first opens only after it has closed.
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
-    const next = new Generation(previous.number + 1, candidate, image);
+    const next = new Generation((previous?.number ?? 0) + 1, candidate, image);
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
     assertWanted({ target, plan, previous }); // close() may have come meanwhile
     if (plan.order === 'open-first') trace('opened beside');
@@ -142,7 +144,7 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
   try {
     // Drain: calls in flight end, new nonblocking calls wait. Open-first lets them go on in the old image.
     for (const { target, takeBack } of all) takeBack.push(() => target.table.release(target));
-    yield* drain(all);
+    yield* drain(all.filter(({ previous }) => previous !== undefined));
     for (const prepared of all) assertWanted(prepared);
     for (const { trace } of all) trace('drained');
 
@@ -163,16 +165,21 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     const retired = new Map<Prepared, Retirement>();
     for (const prepared of all.toReversed()) {
       const { target, plan, previous, trace } = prepared;
+      if (previous === undefined) continue;
       const retirement = yield* retire(target, previous, plan);
       trace(
         retirement.retained.length === 0 ? 'the old image is gone' : 'the old image is retained',
       );
       retired.set(prepared, retirement);
     }
+    for (const { target } of all) target.dependencies?.closeUnneeded();
     for (const { target } of all) announceCommit(target.path);
-    const report = (prepared: Prepared, index: number) =>
-      reportOf(prepared, exchanged[index] as Exchange, retired.get(prepared) as Retirement);
-    return new Map(all.map((prepared, index) => [prepared.target, report(prepared, index)]));
+    const reports = new Map<SwapTarget, SwapReport>();
+    for (const [prepared, retirement] of [...retired].reverse()) {
+      const exchange = exchanged[all.indexOf(prepared)] as Exchange;
+      reports.set(prepared.target, reportOf(prepared, exchange, retirement));
+    }
+    return reports;
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
     if (!committed) for (const { takeBack } of all.toReversed()) takeBackAll(takeBack);
@@ -189,27 +196,29 @@ function assertWanted(swap: Pick<Prepared, 'target' | 'plan' | 'previous'>): voi
   const aborted = abortOf(swap);
   if (aborted !== undefined) throw aborted;
   const { target, previous } = swap;
-  if (target.running !== previous) throw target.busy('another swap came in between');
+  if (target.replaced !== previous) throw target.busy('another swap came in between');
 }
 
 function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError | undefined {
   return abortedBy(plan.signal, target.path);
 }
 
-function exchangePart({ target, plan, next }: Prepared): ExchangePart {
-  if (plan.order === 'open-first') return { target, next, closing: 'none' };
-  const kept = target.running.candidate.reasonsToKeep(plan.unload);
+function exchangePart({ target, plan, previous, next }: Prepared): ExchangePart {
+  if (previous === undefined || plan.order === 'open-first') {
+    return { target, next, closing: 'none' };
+  }
+  const kept = previous.candidate.reasonsToKeep(plan.unload);
   if (kept.length > 0) return { target, next, closing: 'none', kept };
   return { target, next, closing: plan.unload === 'always' ? 'in-any-case' : 'if-unused' };
 }
 
 function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement): SwapReport {
-  const { target, plan, began, previous, next, opening } = prepared;
+  const { target, plan, began, next, opening } = prepared;
   return swapReport({
     path: target.path,
     generation: next.number,
     order: plan.order,
-    previous: previous.info,
+    previous: (prepared.previous as Generation).info,
     current: next.info,
     unmapped: retired.retained.length === 0,
     retained: retired.retained,
@@ -237,12 +246,13 @@ const besideTheRunning: RetainReason = {
  * it was closed now.
  */
 function assertReplaceable<D extends Definitions>(
-  { source, running, path }: SwapTarget<D>,
+  { source, replaced, path }: SwapTarget<D>,
   { order, unload }: SwapPlan<D>,
 ): boolean {
-  const { image, candidate } = running;
   assertLoaderFree(path);
   sweep(); // makes room
+  if (replaced === undefined) return false;
+  const { image, candidate } = replaced;
   const inUse = unload === 'auto' ? image.inUse : [];
   const stays = candidate.staysMapped(unload) || inUse.length > 0;
   source.retained.assertRoomFor(image.facts, stays);
@@ -258,14 +268,14 @@ function assertReplaceable<D extends Definitions>(
 
 /** What the candidate must provide, and which images are closed before it is first loaded. */
 function requirements<D extends Definitions>(
-  { table, running }: SwapTarget<D>,
+  { table, replaced }: SwapTarget<D>,
   { order, unload, verify }: SwapPlan<D>,
   stays: boolean,
   partners: readonly Partner[],
 ) {
   const isBeside = order === 'open-first' || verify !== undefined;
   const closing = partners.filter(isClosedFirst).map((partner) => partner.target.running);
-  if (!stays) closing.unshift(running);
+  if (!stays && replaced !== undefined) closing.unshift(replaced);
   return {
     table,
     closingImages: isBeside ? [] : closing.map(({ image }) => image.facts.loaderName),

@@ -24,9 +24,10 @@ export interface PlannedSwap {
   readonly plan: SwapPlan<Definitions>;
 }
 
-/** Handles that are bound to each other: the members of a group. */
+/** What a handle is swapped with: the members of its group, or its own copies of its dependencies. */
 export interface Company {
-  readonly members: readonly Turns[];
+  /** The handles whose swaps line up with each other; `undefined`: only its own. */
+  readonly members?: readonly Turns[];
   /** Returns the swaps that must take effect together with these. */
   companionsOf(planned: readonly PlannedSwap[]): readonly (PlannedSwap & Companion)[];
   /** The first halves of the swaps of members among these, in the order of their needs. */
@@ -128,7 +129,8 @@ export class Turns<D extends Definitions = Definitions> {
     const own = all.find((each) => each.target === target) as Prepared;
     if (isStale(all)) throw stale(target.path);
     const { planned, companions } = together([this.#planned(own.plan)]);
-    if (planned.length !== all.length) throw stale(target.path); // another member needs it now
+    const known = all.map((each) => each.target);
+    if (!planned.every(({ turns }) => known.includes(turns.target))) throw stale(target.path); // another member needs it now
     for (const each of all) each.target.prepared = undefined; // from here on its commit owns it
     return traced('commit', [this.handle], async () => {
       const steps = reportingTo(companions, underWay(planned, commit(all)));
@@ -165,7 +167,7 @@ export class Turns<D extends Definitions = Definitions> {
     for (;;) {
       const { running } = this.target;
       if (!running.image.isOpen) return false; // a swap failed, and left none
-      const status = await runAsync(running.fileStatus(plan));
+      const status = await runAsync(this.target.fileStatus(plan));
       if (running === this.target.running) return status === 'current'; // no swapSync() came in between
     }
   }

@@ -17,6 +17,7 @@
 #include "core/bind/own_first.h"
 #include "core/elf/name_hints.h"
 #include "core/resolve/c_library.h"
+#include "core/resolve/needed_files.h"
 
 namespace soswap {
 namespace {
@@ -144,15 +145,6 @@ Napi::Object AddSnapshot(Napi::Env env, LibraryObjects& objects, TakenSnapshot t
   return facts;
 }
 
-std::vector<std::string> ToStrings(const Napi::Value& value) {
-  const auto array = value.As<Napi::Array>();
-  std::vector<std::string> strings(array.Length());
-  for (uint32_t index = 0; index < strings.size(); ++index) {
-    strings[index] = array.Get(index).As<Napi::String>();
-  }
-  return strings;
-}
-
 // The loader names of the images that are the provided dependencies, one for each.
 std::vector<std::string> ToProviders(const Napi::Value& value, const InspectedSnapshot& taken) {
   std::vector<std::string> providers = ToStrings(value);
@@ -203,6 +195,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                   {InstanceMethod<&LibraryWrap::TakeSnapshot>("takeSnapshot"),
                    InstanceMethod<&LibraryWrap::TakeSnapshotAsync>("takeSnapshotAsync"),
                    InstanceMethod<&LibraryWrap::Links>("links"),
+                   InstanceMethod<&LibraryWrap::NeededFiles>("neededFiles"),
                    InstanceMethod<&LibraryWrap::Inspect>("inspect"),
                    InstanceMethod<&LibraryWrap::NameHints>("nameHints"),
                    InstanceMethod<&LibraryWrap::StillInFile>("stillInFile"),
@@ -277,6 +270,18 @@ Napi::Value LibraryWrap::Links(const Napi::CallbackInfo& info) {
   links["provided"] = ToArray(env, provided);
   links["providedAs"] = ToArray(env, provided_as);
   return links;
+}
+
+// neededFiles(snapshot, inherited): lib/native/types.ts: NeededFiles.
+Napi::Value LibraryWrap::NeededFiles(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto taken = objects_->snapshots.Get(info[0]);
+  const soswap::NeededFiles found =
+      FindNeededFiles(path_, NeededInFile(*taken), taken->elf.facts(), ToStrings(info[1]));
+  Napi::Object files = Napi::Object::New(env);
+  files["paths"] = ToArray(env, found.paths);
+  files["inherited"] = ToArray(env, found.inherited);
+  return files;
 }
 
 // inspect(snapshot)

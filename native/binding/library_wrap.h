@@ -35,6 +35,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value TakeSnapshot(const Napi::CallbackInfo& info);
   Napi::Value TakeSnapshotAsync(const Napi::CallbackInfo& info);
   Napi::Value Links(const Napi::CallbackInfo& info);
+  Napi::Value NeededFiles(const Napi::CallbackInfo& info);
   Napi::Value Inspect(const Napi::CallbackInfo& info);
   Napi::Value NameHints(const Napi::CallbackInfo& info);
   Napi::Value StillInFile(const Napi::CallbackInfo& info);

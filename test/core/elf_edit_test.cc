@@ -11,6 +11,7 @@
 
 using soswap::BindSymbolically;
 using soswap::ClearNoDelete;
+using soswap::HideSoname;
 using soswap::DemoteUniqueSymbols;
 using soswap::EditNamed;
 using soswap::ElfFile;
@@ -87,6 +88,26 @@ TEST_CASE("a library unloads once DF_1_NODELETE is cleared") {
   bytes.Save(workshop / "edited.so");
   CHECK(Unloads(workshop / "edited.so", "answer"));
   CHECK_FALSE(Unloads(path, "answer"));
+}
+
+TEST_CASE("the loader does not know a library by a name that was hidden") {
+  const Workshop workshop;
+  const std::string path =
+      workshop.Compile("library.so", "int answer(void) { return 42; }", "-Wl,-soname,libhidden.so");
+  ElfBytes bytes(path);
+  HideSoname(Parse(bytes), bytes.editable());
+  CHECK_FALSE(Parse(bytes).facts().soname);
+  bytes.Save(workshop / "edited.so");
+  const auto knows = [](const std::string& file) {
+    void* handle = dlopen(file.c_str(), RTLD_NOW);
+    REQUIRE(handle != nullptr);
+    void* named = dlopen("libhidden.so", RTLD_NOW | RTLD_NOLOAD);
+    if (named != nullptr) dlclose(named);
+    dlclose(handle);
+    return named != nullptr;
+  };
+  CHECK(knows(path));
+  CHECK_FALSE(knows(workshop / "edited.so"));
 }
 
 TEST_CASE("a library binds to itself once it is symbolic") {

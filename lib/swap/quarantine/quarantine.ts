@@ -13,7 +13,7 @@ import { assertMayQuarantine, quarantineMark } from '../../native/quarantine-mar
 import type { SwapOrder } from '../report.js';
 import { anotherNode, whyNotNode } from './executable.js';
 import { runningIsLoaded, type Trial } from './trial-request.js';
-import { describeCopies, withProviders } from './tried-copies.js';
+import { describeCopies } from './tried-copies.js';
 
 /** How a candidate is quarantined. */
 export interface Quarantine {
@@ -248,8 +248,8 @@ class ChildFiles {
   constructor(rehearsal: Rehearsal) {
     this.#rehearsal = rehearsal;
     const { candidate, running } = rehearsal;
-    const all = withProviders(candidate);
-    this.#candidates = [...(running ? withProviders(running.candidate, all) : all)];
+    const all = candidate.withProviders();
+    this.#candidates = [...(running?.candidate.withProviders(all) ?? all)];
     const open = (descriptor: number) => {
       this.#opened.push(descriptor);
       return descriptor;
@@ -273,7 +273,7 @@ class ChildFiles {
   argumentsFor({ timeout, execArgv }: Quarantine): string[] {
     const { candidate, running, order, unload } = this.#rehearsal;
     const all = this.#candidates;
-    const placesOf = (one: Candidate) => [...withProviders(one)].map((each) => all.indexOf(each));
+    const placesOf = (one: Candidate) => [...one.withProviders()].map((each) => all.indexOf(each));
     const trial: Trial = {
       parent: process.pid,
       thread: native.threadId(),

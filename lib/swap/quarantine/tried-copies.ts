@@ -5,12 +5,6 @@ import { neededEdits, plainSource } from '../../image/source.js';
 import { dlopenFlags } from '../../internal/dlopen-flags.js';
 import { firstCopyDescriptor, type TriedCopy } from './trial-request.js';
 
-/** Returns a candidate and what it is bound to, directly or not: each after what it is bound to itself. */
-export function withProviders(candidate: Candidate, all = new Set<Candidate>()): Set<Candidate> {
-  for (const provider of candidate.providers) withProviders(provider.candidate, all);
-  return all.add(candidate);
-}
-
 /** Describes copies for the child; each comes after those that it is bound to. */
 export function describeCopies(candidates: readonly Candidate[]): TriedCopy[] {
   return candidates.map(({ path, mode, providers, links }) => {

@@ -25,6 +25,7 @@ constexpr std::array kNamedEdits{
     NamedEdit{"clear-nodelete", ClearNoDelete},
     NamedEdit{"bind-symbolically", BindSymbolically},
     NamedEdit{"shorten-needed-from-origin", ShortenNeededFromOrigin},
+    NamedEdit{"hide-soname", HideSoname},
 };
 
 // malloc(3) and its family, and the operators new and delete in their commonest forms.
@@ -143,6 +144,13 @@ void ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy) {
     if (slash == std::string_view::npos || !UsesOrigin(name)) continue;
     // The end of a string in the table is a string too.
     WriteDynamic(file, copy, i, DT_NEEDED, entry.d_un.d_val + slash + 1);
+  }
+}
+
+void HideSoname(const ElfFile& file, std::span<std::byte> copy) {
+  constexpr std::int64_t kUnknown = DT_LOOS;  // no loader gives it a meaning
+  if (const auto soname = file.dynamic().IndexOf(DT_SONAME)) {
+    WriteDynamic(file, copy, *soname, kUnknown, 0);
   }
 }
 

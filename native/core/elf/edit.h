@@ -44,6 +44,10 @@ void BindSymbolically(const ElfFile& file, std::span<std::byte> copy);
 // LoadSnapshot() provides the file.
 void ShortenNeededFromOrigin(const ElfFile& file, std::span<std::byte> copy);
 
+// Removes DT_SONAME, so that the loader does not take the object for what another one needs by that
+// name.
+void HideSoname(const ElfFile& file, std::span<std::byte> copy);
+
 // Makes the copy a file without sections. Needed where the copy lacks bytes that the section
 // headers describe.
 void DropSectionHeaders(std::span<std::byte> copy);

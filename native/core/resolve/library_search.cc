@@ -336,6 +336,12 @@ const LoaderPaths& GetLoaderPaths() {
   return *paths.release();
 }
 
+Lookup SearchDirectories(const std::string& name, std::span<const std::string> directories) {
+  Lookup lookup;
+  FindInDirectories(directories, name, lookup);
+  return lookup;
+}
+
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories) {
   Lookup lookup;
   if (name.empty()) return lookup;

@@ -38,6 +38,9 @@ std::string FindLibrary(const std::string& name);
 // directory is relative to the current directory. Any thread.
 Lookup SearchLibrary(const std::string& name, std::span<const std::string> directories);
 
+// Searches only these directories.
+Lookup SearchDirectories(const std::string& name, std::span<const std::string> directories);
+
 // "looked in /a, /etc/ld.so.cache, /lib"
 std::string DescribeSearch(std::span<const std::string> looked_in);
 
