@@ -7,7 +7,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as soswap from 'soswap';
 import * as dl from 'soswap/dl';
 import * as soswapKoffi from 'soswap/koffi';
@@ -146,17 +146,26 @@ t.test('the examples of the reference compile, and do what they say', async (t) 
     const price = SoHandle.open('./libprice.so', {
       quote: { arguments: ['float64', 'uint32'], return: 'float64' },
     });
+    const group = new SoGroup();
   `;
   const root = t.testdir({});
   compileC(source, 'cc -shared -fPIC price.c -o libprice.so', root);
+  const core = '-Wl,-soname,libcore.so';
+  compileC(
+    'int version(void) { return 1; }',
+    `cc -shared -fPIC ${core} core.c -o libcore.so`,
+    root,
+  );
+  const plugin = 'int version(void); int answer(void) { return version(); }';
+  compileC(plugin, 'cc -shared -fPIC plugin.c -L. -lcore -o plugin.so', root);
   const files = examples.map(({ text }, index) => {
     const directory = join(root, String(index));
     mkdirSync(join(directory, 'build'), { recursive: true });
     const file = join(directory, 'program.ts');
     // Some declare a `price` of their own.
     writeFileSync(file, `${prelude}\n{\n${text}\n}\n`);
-    for (const place of ['.', 'build']) {
-      copyFileSync(join(root, 'libprice.so'), join(directory, place, 'libprice.so'));
+    for (const library of ['libprice.so', 'build/libprice.so', 'libcore.so', 'plugin.so']) {
+      copyFileSync(join(root, basename(library)), join(directory, library));
     }
     return file;
   });

@@ -146,9 +146,14 @@ export class Turns<D extends Definitions = Definitions> {
   }
 
   /** One swap of several handles: all or none. The caller has lined up with all of them. */
-  static swapAll(planned: readonly PlannedSwap[], began: bigint): Promise<Reports> {
+  static async swapAll(planned: readonly PlannedSwap[], began: bigint): Promise<Reports> {
     const handles = planned.map(({ turns }) => turns.handle);
-    return traced('swapAll', handles, () => runAsync(swapTogether(planned, began)));
+    let reports: Reports = new Map();
+    await traced('swapAll', handles, async () => {
+      reports = await runAsync(swapTogether(planned, began));
+      return planned.map(({ turns }) => reports.get(turns.target));
+    });
+    return reports;
   }
 
   /** Swaps unless the file has the bytes of the one that runs: returns `null` then. The caller has lined up. */

@@ -53,6 +53,7 @@ void AssertDescriptorsLeft(const InspectedSnapshot& taken) {
   const size_t more = stubs + (NeedsAnchor(taken.elf.facts()) ? 2 : 0);
   if (more == 0) return;
   std::vector<FileDescriptor> spare;
+  spare.reserve(more + 1);  // nothing may throw while a descriptor has no owner
   while (spare.size() <= more) {
     spare.emplace_back(fcntl(taken.snapshot->descriptor(), F_DUPFD_CLOEXEC, 0));
   }

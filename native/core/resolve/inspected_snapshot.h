@@ -23,8 +23,7 @@ struct LoadedApart {
 struct InspectedSnapshot {
   std::string path;
   std::shared_ptr<Snapshot> snapshot;
-  ElfFile
-      elf;  // reads the snapshot's bytes; its facts are those of the file, but for provided names
+  ElfFile elf;  // reads the snapshot's bytes; its facts are the file's, but for provided names
   UnloadFacts unload;                  // of the edited copy
   std::shared_ptr<Tracking> tracking;  // null: nothing of it is tracked
   Edit last_edit;                      // one that was made after those of the plan; may be empty
