@@ -42,24 +42,23 @@ export class PrivateDependencies implements Company {
     began: bigint,
     others: readonly Partner[] = [],
   ): Steps<Prepared[]> {
+    const withoutVerify = { ...plan, verify: undefined };
     const sourceOf = (path: string) => this.#targetOf(path).source;
     const all = yield* deployedWith(this.#library.source, sourceOf);
-    const partOf = ({ source }: Deployed) =>
-      source === this.#library.source
-        ? { target: this.#library, plan }
-        : { target: this.#targetOf(source.path), plan: { ...plan, verify: undefined } };
-    const parts = all.map(partOf);
+    const parts = all.map((library) =>
+      library.source === this.#library.source
+        ? { library, target: this.#library, plan }
+        : { library, target: this.#targetOf(library.source.path), plan: withoutVerify },
+    );
     const next = new Map<string, Generation>();
-    const half = function* (library: Deployed, own: (typeof parts)[number]) {
-      const partners = [...parts.filter((part) => part !== own), ...others];
-      const binding = bindingOf(library, next);
-      const prepared = yield* prepare(own.target, own.plan, began, { partners, binding });
-      next.set(library.source.path, prepared.next);
+    const half = function* (part: (typeof parts)[number]) {
+      const partners = [...parts.filter((each) => each !== part), ...others];
+      const binding = bindingOf(part.library, next);
+      const prepared = yield* prepare(part.target, part.plan, began, { partners, binding });
+      next.set(part.target.path, prepared.next);
       return [prepared];
     };
-    return yield* prepareEach(
-      all.map((each, at) => half(each, parts[at] as (typeof parts)[number])),
-    );
+    return yield* prepareEach(parts.map(half));
   }
 
   /** What became of the files that the library runs with. */
