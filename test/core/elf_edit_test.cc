@@ -11,12 +11,12 @@
 
 using soswap::BindSymbolically;
 using soswap::ClearNoDelete;
-using soswap::HideSoname;
 using soswap::DemoteUniqueSymbols;
 using soswap::EditNamed;
 using soswap::ElfFile;
 using soswap::Error;
 using soswap::Fault;
+using soswap::HideSoname;
 using soswap::test::ElfBytes;
 using soswap::test::Judge;
 using soswap::test::Workshop;

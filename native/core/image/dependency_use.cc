@@ -58,10 +58,11 @@ LoadedObjects::Objects DependenciesOf(const std::string& loader_name,
 }
 
 DependencyUse::DependencyUse(LoadedObjects::Objects all) : objects_(std::move(all)) {
-  std::copy_if(objects_.begin(), objects_.end(), std::back_inserter(running_), [](const auto& each) {
-    // An image of soswap is tracked itself, and goes when nobody needs it.
-    return FindKnownImage(each->name.c_str()) == nullptr && RunsByItself(each);
-  });
+  std::copy_if(objects_.begin(), objects_.end(), std::back_inserter(running_),
+               [](const auto& each) {
+                 // An image of soswap is tracked itself, and goes when nobody needs it.
+                 return FindKnownImage(each->name.c_str()) == nullptr && RunsByItself(each);
+               });
   if (running_.empty()) objects_.clear();
 }
 

@@ -30,7 +30,8 @@ std::map<std::string, std::vector<std::string>> ObjectsByNeed() {
     for (const std::string& needed : object->needed) {
       const LoadedObject* found = FindNeeded(objects, needed);
       if (found == nullptr || !counted.insert(found->name).second) continue;
-      needing[found->name].push_back(object->name.empty() ? "the program" : PathOfObject(object->name));
+      needing[found->name].push_back(object->name.empty() ? "the program"
+                                                          : PathOfObject(object->name));
     }
   }
   return needing;
