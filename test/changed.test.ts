@@ -53,6 +53,7 @@ t.test('swapChanged() tells what became of each handle', async (t) => {
   const wrong = (...args: unknown[]) => swapChanged(...(args as [never]));
   await t.rejects(wrong([], { odrer: 1 }), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong([], { ifChanged: true }), { code: 'ERR_INVALID_ARG_VALUE' });
+  await t.rejects(wrong([b], { loadOn: 'main' }), { code: 'ERR_INVALID_ARG_VALUE' }, 'close-first');
   await t.rejects(wrong([a, a]), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong(a), { code: 'ERR_INVALID_ARG_TYPE' });
   for (const each of [a, b, c]) each.close();

@@ -40,6 +40,30 @@ for (const [end, expected] of [
   });
 }
 
+t.test('the child ends when the handle is closed', async (t) => {
+  const cwd = t.testdir();
+  const { so: path } = copyBuilds(builds, cwd);
+  const hanging = begins('tell_pid(); for (;;) pause()');
+  const program = `
+    import { copyFileSync, statSync } from 'node:fs';
+    import { SoHandle } from 'soswap';
+    ${importUntil}
+    const so = SoHandle.open('${path}');
+    copyFileSync('${hanging}', '${path}');
+    const swap = so.swap({ quarantine: { timeout: 1e9 } }).catch(({ code }) => process.send(code));
+    const told = () => statSync('${cwd}/pids', { throwIfNoEntry: false })?.size > 0;
+    await until('the constructor has begun', told);
+    so.close();
+    await swap;
+  `;
+  const env = { SOSWAP_TEST_PID: `${cwd}/pids` };
+  const ended = await runProgram(program, { cwd, env });
+  t.match(ended, { ...exitedCleanly, messages: ['ERR_SOSWAP_CLOSED'] });
+  const pids = pidsIn(`${cwd}/pids`);
+  t.equal(pids.length, 1, 'no second one was started');
+  await until('the child has ended', () => !isAlive(pids[0]!));
+});
+
 /** Runs a command as one that may write a core file of any size. */
 const withCores = (cwd: string, ...command: string[]) =>
   spawnSync('sh', ['-c', 'ulimit -S -c "$(ulimit -H -c)"; exec "$0" "$@"', ...command], {

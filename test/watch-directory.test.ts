@@ -174,7 +174,8 @@ t.test('wrong arguments', async (t) => {
   const wrong = (options: unknown) => () => watchDirectory(directory, options as object);
   const code = 'ERR_INVALID_ARG_VALUE';
   t.throws(wrong({ open_: 1 }), { code, message: /did you mean 'open'/ });
-  t.throws(wrong({ open: { scpoe: 1 } }), { code, message: /'scope'/ });
+  t.throws(wrong({ open: { scpoe: 1 } }), { code, message: /options.open.scpoe.*'scope'/ });
+  t.throws(wrong({ open: { scope: 1 } }), { code, message: /"options.open.scope"/ });
   t.throws(wrong({ definitions: { quote: { args: [] } } }), { code, message: /'arguments'/ });
   for (const key of ['opened', 'closed', 'swapped', 'refused', 'match', 'settle', 'definitions']) {
     t.throws(wrong({ [key]: 'text' }), { code: 'ERR_INVALID_ARG_TYPE' }, key);

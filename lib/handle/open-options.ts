@@ -173,69 +173,74 @@ export interface OpenPlan<D extends Definitions> {
  * Reads and checks the options, then looks the path up.
  *
  * @param form The call that they are for: an option that has no effect there is refused.
+ * @param name What the caller calls the object.
  * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_OUT_OF_RANGE`
  */
 export function planOpen<D extends Definitions>(
   location: unknown,
   given: unknown,
   form: 'open' | 'openAsync',
+  name = 'options',
 ): OpenPlan<D> {
-  const options = readOptions<OpenAsyncOptions<D>>('options', given, openKeys);
-  const first = firstPlan(options, form);
-  return { source: sourceOf(location, options), first };
+  const options = readOptions<OpenAsyncOptions<D>>(name, given, openKeys);
+  const first = firstPlan(options, form, name);
+  return { source: sourceOf(location, options, name), first };
 }
 
 /** What says how the first image is loaded. */
 function firstPlan<D extends Definitions>(
   options: Unchecked<OpenAsyncOptions<D>>,
   form: 'open' | 'openAsync',
+  name: string,
 ): FirstPlan<D> {
   const { timeout, loadOn } = options;
-  const verify = callback<Verify<D>>('options.verify', options.verify);
-  const isOnThread = oneOf('options.loadOn', loadOn, ['thread', 'main']) === 'thread';
+  const verify = callback<Verify<D>>(`${name}.verify`, options.verify);
+  const isOnThread = oneOf(`${name}.loadOn`, loadOn, ['thread', 'main']) === 'thread';
   if (form === 'open') {
-    assertAbsent('loadOn', loadOn, 'with open(), which loads on this thread');
-    assertAbsent('timeout', timeout, 'with open(), which waits for nothing');
+    assertAbsent(`${name}.loadOn`, loadOn, 'with open(), which loads on this thread');
+    assertAbsent(`${name}.timeout`, timeout, 'with open(), which waits for nothing');
   } else if (!isOnThread && verify === undefined) {
-    assertAbsent('timeout', timeout, "with loadOn: 'main'");
+    assertAbsent(`${name}.timeout`, timeout, "with loadOn: 'main'");
   }
   return {
     onThread: form === 'openAsync' && isOnThread,
-    timeout: milliseconds('options.timeout', timeout, defaultTimeout),
-    quarantine: planQuarantine('options.quarantine', options.quarantine),
+    timeout: milliseconds(`${name}.timeout`, timeout, defaultTimeout),
+    quarantine: planQuarantine(`${name}.quarantine`, options.quarantine),
     verify,
     defaults: swapDefaults(
-      'options.swap',
+      `${name}.swap`,
       options.swap,
-      unloadPolicy('options.unload', options.unload),
+      unloadPolicy(`${name}.unload`, options.unload),
     ),
   };
 }
 
 /** The file, and how each image is taken from it. */
-function sourceOf(location: unknown, options: Unchecked<OpenOptions>): Source {
+function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: string): Source {
   const { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec } = options;
-  const scope = oneOf('options.scope', options.scope, ['local', 'global']);
-  const binding = oneOf('options.binding', options.binding, ['now', 'lazy']);
-  const image = oneOf('options.image', options.image, ['auto', 'snapshot', 'direct']);
-  const unique = oneOf('options.uniqueSymbols', uniqueSymbols, ['global', 'unique']);
-  const symbolic = symbolFirst === undefined || flag('options.symbolic', symbolFirst);
-  const allowNoexec = oneOf('options.noexec', noexec, ['refuse', 'allow']) === 'allow';
-  const unload = unloadPolicy('options.unload', options.unload);
-  const debugInfo = flag('options.debugInfo', withDebugInfo);
-  const dependencies = oneOf('options.dependencies', options.dependencies, ['shared', 'private']);
-  const limit = retainedLimit('options.maxRetained', options.maxRetained, defaultRetainedLimit);
+  const scope = oneOf(`${name}.scope`, options.scope, ['local', 'global']);
+  const binding = oneOf(`${name}.binding`, options.binding, ['now', 'lazy']);
+  const image = oneOf(`${name}.image`, options.image, ['auto', 'snapshot', 'direct']);
+  const unique = oneOf(`${name}.uniqueSymbols`, uniqueSymbols, ['global', 'unique']);
+  const symbolic = symbolFirst === undefined || flag(`${name}.symbolic`, symbolFirst);
+  const allowNoexec = oneOf(`${name}.noexec`, noexec, ['refuse', 'allow']) === 'allow';
+  const unload = unloadPolicy(`${name}.unload`, options.unload);
+  const debugInfo = flag(`${name}.debugInfo`, withDebugInfo);
+  const dependencies = oneOf(`${name}.dependencies`, options.dependencies, ['shared', 'private']);
+  const limit = retainedLimit(`${name}.maxRetained`, options.maxRetained, defaultRetainedLimit);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
     const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
     if (dependencies === 'private') Object.assign(copyOnly, { dependencies });
     const direct = "with image: 'direct', which maps no private copy";
-    for (const [name, value] of Object.entries(copyOnly)) assertAbsent(name, value, direct);
+    for (const [key, value] of Object.entries(copyOnly)) {
+      assertAbsent(`${name}.${key}`, value, direct);
+    }
   }
   if (scope === 'global' && !symbolic) {
     const why =
       "must be true with scope: 'global', or a new image would call the functions of the old one";
-    throw argumentValueError('options.symbolic', why, symbolic);
+    throw argumentValueError(`${name}.symbolic`, why, symbolic);
   }
   const edits: CopyEdit[] = ['bind-imports'];
   if (unique === 'global') edits.push('demote-unique-symbols');
@@ -264,5 +269,5 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>): Source {
 
 function assertAbsent(name: string, value: unknown, where: string): void {
   if (value === undefined) return;
-  throw argumentValueError(`options.${name}`, `has no effect ${where}`, value);
+  throw argumentValueError(name, `has no effect ${where}`, value);
 }

@@ -3,7 +3,7 @@ import type { SoHandle } from '../handle/so-handle.js';
 import { checkHandles } from '../handle/swap-all.js';
 import { SoError } from '../internal/errors.js';
 import { abortedBy } from '../swap/limit.js';
-import { checkSwapOptions, type SwapOptions } from '../swap/plan.js';
+import { checkSwapOptions, planSwap, type SwapOptions } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
 
 /** What became of one handle. */
@@ -52,6 +52,7 @@ export async function swapChanged(
 ): Promise<SwapResult[]> {
   const all = checkHandles(handles ?? openHandles());
   const checked = checkSwapOptions('options', options);
+  for (const [, { target }] of all) planSwap(checked, target.defaults, 'swap'); // before any of them is swapped
   return Promise.all(all.map(([handle]) => swapOne(handle, checked)));
 }
 

@@ -128,7 +128,7 @@ class Directory<D extends Definitions> implements DirectoryWatch<D> {
     if (definitions !== undefined && typeof definitions !== 'function') {
       copyDefinitions(definitions as D);
     }
-    if (typeof open !== 'function') planOpen(path, open, 'openAsync'); // throws what is wrong with it
+    if (typeof open !== 'function') planOpen(path, open, 'openAsync', 'options.open'); // throws what is wrong with it
     this.#definitions = perPath(definitions);
     this.#open = perPath(open);
     this.#calls = {};

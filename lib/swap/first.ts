@@ -52,8 +52,15 @@ export function* loadFirst<D extends Definitions>(
   try {
     assertMayOpen(source.path, candidate.staysMapped(source.unload));
     if (plan.quarantine !== undefined) {
-      const { unload } = source;
-      const rehearsal = { candidate, running: undefined, order: 'close-first', unload } as const;
+      const { ending } = target;
+      const order = 'close-first';
+      const rehearsal = {
+        candidate,
+        running: undefined,
+        order,
+        unload: source.unload,
+        ending,
+      } as const;
       yield* quarantine(rehearsal, plan.quarantine);
     }
     const spare =

@@ -108,7 +108,8 @@ export function* prepare<D extends Definitions>(
     // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
       const { order, unload } = plan;
-      yield* quarantine({ candidate, running: previous, order, unload }, plan.quarantine);
+      const { ending } = target;
+      yield* quarantine({ candidate, running: previous, order, unload, ending }, plan.quarantine);
       trace('quarantined');
     }
 

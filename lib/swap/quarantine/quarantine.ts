@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Candidate } from '../../image/candidate.js';
 import type { Generation } from '../../image/generation.js';
 import type { UnloadPolicy } from '../../image/image-info.js';
+import type { Ending } from '../../internal/ending.js';
 import { SoError } from '../../internal/errors.js';
 import { longestTimer } from '../../internal/options.js';
 import { type Steps, step } from '../../internal/steps.js';
@@ -37,6 +38,8 @@ export interface Rehearsal {
   readonly running: Generation | undefined;
   readonly order: SwapOrder;
   readonly unload: UnloadPolicy;
+  /** The end of the handle, and so of the child. */
+  readonly ending: Ending;
 }
 
 /**
@@ -53,6 +56,7 @@ export function* quarantine(rehearsal: Rehearsal, how: Quarantine): Steps<void> 
   if (why !== undefined) throw noChild(candidate, `${why}; ${anotherNode}`);
   const both = rehearsal.running?.image.isOpen === true;
   if (both && (yield* tryOnce(rehearsal, how)) === 'tried') return;
+  if (rehearsal.ending.hasCome) throw noChild(candidate, 'the handle is closed');
   yield* tryOnce({ ...rehearsal, running: undefined }, how);
 }
 
@@ -67,7 +71,7 @@ function tryOnce(rehearsal: Rehearsal, how: Quarantine): Steps<Verdict> {
     },
     async () => {
       using opened = files();
-      return await tryAsync(rehearsal.candidate, opened, how);
+      return await tryAsync(rehearsal, opened, how);
     },
   );
 }
@@ -88,7 +92,7 @@ function trySync(candidate: Candidate, files: ChildFiles, how: Quarantine): Verd
 }
 
 async function tryAsync(
-  candidate: Candidate,
+  { candidate, ending }: Rehearsal,
   files: ChildFiles,
   how: Quarantine,
 ): Promise<Verdict> {
@@ -104,8 +108,10 @@ async function tryAsync(
     killGroup(pid);
   };
   const timer = setTimeout(expire, Math.min(how.timeout, longestTimer));
+  const ignoreEnding = ending.listen(() => killGroup(pid));
   const exited = once(child, 'exit').finally(() => {
     clearTimeout(timer);
+    ignoreEnding();
     native.hasEnded(pid);
   });
   const [status, signal] = await exited.catch((error: Error) => {
@@ -132,7 +138,7 @@ function endChildrenAtExit(): void {
   endsChildren = true;
 }
 
-interface Ending {
+interface Exit {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly hung: boolean;
@@ -143,7 +149,7 @@ function judge(
   candidate: Candidate,
   files: ChildFiles,
   how: Quarantine,
-  { status, signal, hung }: Ending,
+  { status, signal, hung }: Exit,
 ): Verdict {
   const text = textOf(files.report);
   if (!text.startsWith('+') && (!hung || how.timeout >= longestStart)) {
