@@ -53,10 +53,12 @@ t.test('swapChanged() tells what became of each handle', async (t) => {
   const wrong = (...args: unknown[]) => swapChanged(...(args as [never]));
   await t.rejects(wrong([], { odrer: 1 }), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong([], { ifChanged: true }), { code: 'ERR_INVALID_ARG_VALUE' });
-  await t.rejects(wrong([b], { loadOn: 'main' }), { code: 'ERR_INVALID_ARG_VALUE' }, 'close-first');
+  using plain = SoHandle.open(b.path); // swaps close-first
+  await t.rejects(wrong([a, plain], { loadOn: 'main' }), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong([a, a]), { code: 'ERR_INVALID_ARG_VALUE' });
   await t.rejects(wrong(a), { code: 'ERR_INVALID_ARG_TYPE' });
   for (const each of [a, b, c]) each.close();
   t.match(await swapChanged([a]), [{ status: 'refused', error: { code: 'ERR_SOSWAP_CLOSED' } }]);
+  plain.close();
   t.same(await swapChanged(), []);
 });
