@@ -2,7 +2,7 @@
   'targets': [
     {
       'target_name': 'soswap',
-      'sources': ['<!@(ls native/*/*.cc native/*/*/*.cc)'],
+      'sources': ['<!@(ls native/binding/*.cc native/*/*/*.cc)'],
       'dependencies': [
         'call_frame',
         '<!(node -p "require(\'node-addon-api\').targets"):node_addon_api_except_all',

@@ -24,6 +24,7 @@ export type {
   ReturnTypes,
   WithErrno,
 } from './call/types.js';
+export { type FastCalls, type Features, features } from './facts/features.js';
 export {
   inspect,
   type SoInfo,

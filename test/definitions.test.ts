@@ -67,7 +67,7 @@ t.test(
     t.throws(() => open({ add: { async: true } }), { ...wrongValue, message: /'nonblocking'/ });
     t.throws(() => open({ add: { retrun: 'int32' } }), {
       ...wrongValue,
-      message: /arguments, return, nonblocking, errno, optional/,
+      message: /arguments, return, nonblocking, errno, leaf, optional/,
     });
   },
 );

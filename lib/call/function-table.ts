@@ -1,6 +1,7 @@
 import { argumentValueError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { BoundFunction, NativeLibrary, NativeSlots } from '../native/types.js';
+import { fastCall } from './fast-call.js';
 import { References } from './references.js';
 import { encodeSignature, signatureKey } from './signature.js';
 import type { BoundFunctions, Definition, Definitions } from './types.js';
@@ -17,6 +18,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
   /** What code refers to that calls symbols by their addresses. */
   readonly references: References;
 
+  readonly #path: string;
   readonly #slots: NativeSlots;
   readonly #bindings = new Map<string, Binding>();
   readonly #holders = new Set<object>();
@@ -25,6 +27,7 @@ export class FunctionTable<D extends Definitions = Definitions> {
 
   /** Binds the functions, of copied definitions. Calls throw until the first exchange. */
   constructor({ path, library }: { path: string; library: NativeLibrary }, definitions: D) {
+    this.#path = path;
     this.#slots = new native.Slots(path, library);
     this.references = new References(this.#slots);
     for (const [symbol, definition] of Object.entries(definitions)) this.bind(symbol, definition);
@@ -47,7 +50,10 @@ export class FunctionTable<D extends Definitions = Definitions> {
       );
     }
     const optional = definition.optional ?? false;
-    const call = this.#slots.bind(symbol, encodeSignature(symbol, definition), optional);
+    const signature = encodeSignature(symbol, definition);
+    const slow = this.#slots.bind(symbol, signature, optional);
+    const target = { path: this.#path, symbol, address: () => this.#slots.boundTarget() };
+    const call = fastCall(slow, signature, definition.leaf, target);
     this.#bindings.set(symbol, { call, key, optional });
     this.#complete = false;
     return call;

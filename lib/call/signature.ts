@@ -62,6 +62,7 @@ const definitionKeys: Keys<Definition> = {
   return: true,
   nonblocking: true,
   errno: true,
+  leaf: true,
   optional: true,
 };
 
@@ -138,6 +139,7 @@ export function encodeSignature(
 ): EncodedSignature {
   const name = shortened(symbol);
   flag(`${name}.optional`, definition.optional);
+  flag(`${name}.leaf`, definition.leaf);
   return {
     returnType: 'return' in definition ? returnCode(name, definition.return) : 0,
     argumentTypes: 'arguments' in definition ? argumentCodes(name, definition.arguments) : [],
@@ -157,7 +159,8 @@ export function signatureKey(symbol: string, definition: Definition): string {
     return equivalentTypes[name] ?? name;
   };
   const list = argumentTypes.map((code) => canonical(code).replace('string', 'pointer')).join(', ');
-  const kind = `${nonblocking ? 'nonblocking ' : ''}${errno ? 'errno ' : ''}`;
+  const leaf = definition.leaf === undefined ? '' : definition.leaf ? 'leaf ' : 'non-leaf ';
+  const kind = `${nonblocking ? 'nonblocking ' : ''}${errno ? 'errno ' : ''}${leaf}`;
   return `${kind}${canonical(returnType)}(${list})`;
 }
 

@@ -168,6 +168,13 @@ export interface Definition {
    * when the function begins, and is read as soon as it has returned, on its thread. Defaults to `false`.
    */
   readonly errno?: boolean | undefined;
+  /**
+   * Whether the function is a leaf: whether it never calls back into JavaScript, on the thread that calls it. V8 then calls
+   * it straight from compiled code, if all arguments are numbers, bigints or addresses that find registers. Node.js 24 and
+   * newer do so for every function without `leaf: false`; Node.js 20 and 22 only with `leaf: true`, and **end the process** if
+   * the function calls back all the same.
+   */
+  readonly leaf?: boolean | undefined;
   /** A symbol that the library may lack: the function is then `null`. Defaults to `false`. */
   readonly optional?: boolean | undefined;
 }

@@ -7,7 +7,8 @@ import { readArguments } from './arguments.js';
 const usage = `usage: soswap build
 
 Compiles the addon of soswap from the sources in the package, for this system and this Node.js. This is necessary only
-where no binary of the package loads: with musl, or with a glibc older than 2.28. The build needs g++, cc, make and
+where no binary of the package loads: with musl, or with a glibc older than 2.28; or where 'soswap inspect' says that there
+are no fast calls for this Node.js. The build needs g++, cc, make and
 python3; $CXX, $CC and $PYTHON name other commands. npm downloads node-gyp and node-addon-api for the build.
 
   -h, --help   this help
@@ -40,6 +41,7 @@ export async function run(args: string[]): Promise<void> {
     await execute(root, 'npm', 'exec', '--yes', ...packages, '--', ...build);
     mkdirSync(dirname(addon), { recursive: true });
     renameSync(join(work, 'build/Release/soswap.node'), addon);
+    await execute(root, 'node', join(root, 'tools/build-fast.js'), dirname(addon));
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

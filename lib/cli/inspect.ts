@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { styleText } from 'node:util';
+import { features } from '../facts/features.js';
 import { inspect, type SoInfo, type UnloadVerdict } from '../facts/inspect.js';
 import { addonAdvice } from '../internal/errors.js';
 import { pad } from '../internal/table.js';
@@ -33,7 +34,11 @@ export async function run(args: string[]): Promise<void> {
   if (parsed === undefined) return;
   const info = inspectVisibly(libraryOperand(parsed.operands[0]));
   const { json, symbols } = parsed.values;
-  process.stdout.write(json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ ...info, fastCalls: features.fastCalls }, null, 2)}\n`
+      : describe(info),
+  );
   if (symbols && !json) process.stdout.write(symbolTables(info));
   if (info.refusal !== null) process.exitCode = 1;
   else if (info.unload.outcome !== 'clean') process.exitCode = 3;
@@ -65,6 +70,7 @@ function describe(info: SoInfo): string {
     ...(info.addonSymbol === null ? [] : [addonField(info.addonSymbol)]),
     ['SoHandle', verdictLines(info.unload)],
     ['dlclose(3)', verdictLines(info.plain)],
+    ['calls', [callsLine()]],
   ];
   const lines = fields.flatMap(([name, [first = '', ...further]]) => [
     `${pad(styleText('dim', name), 12)}${first}`,
@@ -77,6 +83,13 @@ const addonField = (symbol: string): [string, string[]] => [
   'addon',
   [styleText('yellow', addonAdvice(symbol))],
 ];
+
+/** What this Node.js does, whatever the library. */
+function callsLine(): string {
+  const { active, reason, byDefault } = features.fastCalls;
+  if (!active) return `${styleText('yellow', 'through Node-API')}: ${reason}`;
+  return byDefault ? 'fast, unless leaf is false' : 'fast with leaf: true';
+}
 
 /** Most libraries have none. */
 function registryFields({ registries }: SoInfo): [name: string, lines: readonly string[]][] {

@@ -362,6 +362,8 @@ export interface NativeNumber {
 /** The bound functions of one handle, and the image that they run; native/binding/call/slots_wrap.h. */
 export interface NativeSlots {
   bind(symbol: string, signature: EncodedSignature, optional: boolean): BoundFunction;
+  /** Returns the address of what the function reads that `bind()` made last: a CallTarget. The function keeps it alive. */
+  boundTarget(): number;
   /** Returns the image that the functions run; 0 for none. Never throws. */
   running(): number;
   /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */

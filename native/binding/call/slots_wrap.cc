@@ -39,7 +39,9 @@ const Slot& SlotAt(const BoundTable& table, const Napi::Value& index) {
 void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
   exports["Slots"] = DefineClass(
       env, "Slots",
-      {InstanceMethod<&SlotsWrap::Bind>("bind"), InstanceMethod<&SlotsWrap::Running>("running"),
+      {InstanceMethod<&SlotsWrap::Bind>("bind"),
+       InstanceMethod<&SlotsWrap::BoundTarget>("boundTarget"),
+       InstanceMethod<&SlotsWrap::Running>("running"),
        InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
        InstanceMethod<&SlotsWrap::Close>("close"), InstanceMethod<&SlotsWrap::Hold>("hold"),
        InstanceMethod<&SlotsWrap::Release>("release"),
@@ -77,6 +79,13 @@ Napi::Value SlotsWrap::Bind(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Slot* slot = table_->Add(info[0].As<Napi::String>(), ReadSignature(info[1]), info[2].ToBoolean());
   return Napi::Value(env, CreateBoundFunction(env, table_, slot));
+}
+
+// boundTarget(): the address of what the function reads that was made last, its CallTarget. The
+// function keeps it alive.
+Napi::Value SlotsWrap::BoundTarget(const Napi::CallbackInfo& info) {
+  const CallTarget* target = table_->size() > 0 ? table_->At(table_->size() - 1) : nullptr;
+  return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<uintptr_t>(target)));
 }
 
 // refer(symbol, optional): the number of a new slot without a function.

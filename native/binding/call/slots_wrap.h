@@ -37,6 +37,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   void Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id);
 
   Napi::Value Bind(const Napi::CallbackInfo& info);
+  Napi::Value BoundTarget(const Napi::CallbackInfo& info);
   Napi::Value Refer(const Napi::CallbackInfo& info);
   Napi::Value AddressOf(const Napi::CallbackInfo& info);
   void Refuse(const Napi::CallbackInfo& info);

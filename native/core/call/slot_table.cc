@@ -9,7 +9,7 @@ SlotTable::SlotTable(std::string path) : path_(std::move(path)) {}
 Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
   void* address = image_ != nullptr ? image_->Address(symbol) : nullptr;
   slots_.push_back(std::make_unique<Slot>(
-      Slot{this, std::move(symbol), std::move(signature), optional, address}));
+      Slot{{address, &calls_}, this, std::move(symbol), std::move(signature), optional}));
   names_.reset();
   return slots_.back().get();
 }

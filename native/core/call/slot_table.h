@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/call/call_target.h"
 #include "core/call/signature.h"
 #include "core/image/image.h"
 #include "core/resolve/inspected_snapshot.h"
@@ -14,12 +15,11 @@ class SlotTable;
 
 // What one bound function points at, or code that calls a symbol by its address. Stays at one
 // address for as long as its table lives, so that a call costs one load to find the current code.
-struct Slot {
+struct Slot : CallTarget {  // the table's state says why there is nothing to call
   SlotTable* table;
   std::string symbol;
   Signature signature;
   bool optional;
-  void* address = nullptr;  // null: there is nothing to call; the table's state says why
 };
 
 // Where the slots of a table point in another image.
