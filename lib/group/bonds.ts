@@ -128,6 +128,7 @@ class Round {
 
   *prepare(member: Turns, began: bigint, partners: readonly Partner[]): Steps<Prepared[]> {
     const plan = this.plans.get(member) as PlannedSwap['plan'];
+    if (plan.from === 'history') member.target.earlier.candidate.rebind(this.#offersFor(member));
     const others = { partners, binding: this.#bindingOf(member) };
     const prepared = yield* prepare(member.target, plan, began, others);
     this.#next.set(member, prepared.next);
@@ -247,7 +248,7 @@ function sorted(members: readonly Turns[], needs: (member: Turns) => readonly Tu
 function planFor({ target }: Turns, { turns, plan }: PlannedSwap): PlannedSwap['plan'] {
   const isOwn = plan.unload === turns.target.source.unload;
   const unload = isOwn ? target.source.unload : plan.unload;
-  return { ...plan, unload, verify: undefined };
+  return { ...plan, unload, from: 'file', verify: undefined };
 }
 
 function hasImage({ target }: Turns): boolean {

@@ -120,6 +120,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
   /** A prepared swap cannot be committed: it was committed or discarded, or the handle was swapped or closed since. */
   ERR_SOSWAP_STALE_PREPARATION: 'ERR_SOSWAP_STALE_PREPARATION',
+  /** There is no earlier generation that the handle could go back to. The message says why. */
+  ERR_SOSWAP_NO_HISTORY: 'ERR_SOSWAP_NO_HISTORY',
   /** The signal of the swap was aborted. `cause` is the reason of the signal. */
   ERR_SOSWAP_ABORTED: 'ERR_SOSWAP_ABORTED',
   /**

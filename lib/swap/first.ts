@@ -87,7 +87,9 @@ function* loadWithDependencies<D extends Definitions>(
 ): Steps<PrivateDependencies> {
   const { unload } = target.source;
   const order = 'open-first';
-  const plan = { quarantine, verify, onThread, timeout, unload, order, signal: undefined } as const;
+  const from = 'file';
+  const signal = undefined;
+  const plan = { quarantine, verify, onThread, timeout, unload, order, signal, from } as const;
   const dependencies = new PrivateDependencies(target as SwapTarget, sourceOf);
   const began = process.hrtime.bigint();
   yield* transaction(dependencies.prepareAll(plan as SwapPlan<Definitions>, began));

@@ -102,6 +102,8 @@ export interface SwapPlan<D extends Definitions> {
   readonly unload: UnloadPolicy;
   /** Load and unmap on other threads. */
   readonly onThread: boolean;
+  /** What becomes the next image: a copy of the file, or the newest of the earlier generations. */
+  readonly from: 'file' | 'history';
 }
 
 /** What of it the second half of a swap needs. */
@@ -156,7 +158,16 @@ export function planSwap<D extends Definitions>(
     quarantine: planQuarantine(`${name}.quarantine`, all.quarantine),
     unload: unloadPolicy(`${name}.unload`, all.unload),
     onThread: form === 'swap' && order === 'open-first' && where === 'thread',
+    from: 'file',
   };
+}
+
+/** The same of a swap that goes back to an earlier generation. */
+export function planRollback<D extends Definitions>(
+  options: unknown,
+  defaults: SwapDefaults<D>,
+): SwapPlan<D> {
+  return { ...planSwap<D>(options, defaults, 'swap'), from: 'history' };
 }
 
 /** The same of a swap that may have `ifChanged` too. */

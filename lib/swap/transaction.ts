@@ -37,6 +37,8 @@ export interface Prepared {
   readonly spare: Image | undefined;
   /** Nanoseconds for which opening held the JavaScript thread. */
   readonly opening: bigint;
+  /** The handle goes back to an earlier generation. */
+  readonly isBack: boolean;
   readonly takeBack: TakeBack;
 }
 
@@ -49,6 +51,8 @@ export interface Others {
   readonly partners?: readonly Partner[];
   /** How the candidate is bound to their images. */
   readonly binding?: Binding;
+  /** What is to run again. Where the plan says so, that is the newest of the earlier generations of the handle. */
+  readonly earlier?: Candidate;
 }
 
 /** What each handle's swap did. */
@@ -88,7 +92,7 @@ export function* prepare<D extends Definitions>(
   target: SwapTarget<D>,
   plan: SwapPlan<D>,
   began: bigint,
-  { partners = [], binding }: Others = {},
+  { partners = [], binding, ...others }: Others = {},
 ): Steps<Prepared> {
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
@@ -99,10 +103,12 @@ export function* prepare<D extends Definitions>(
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const needs = requirements(target, plan, stays, partners);
-    const candidate = yield* Candidate.take(target.source, needs, binding);
+    const earlier =
+      others.earlier ?? (plan.from === 'history' ? target.earlier.candidate : undefined);
+    const candidate = earlier ?? (yield* Candidate.take(target.source, needs, binding));
     takeBack.push(() => candidate.release());
     if (previous === undefined) assertMayOpen(target.path, candidate.staysMapped(plan.unload));
-    trace('copied and inspected');
+    trace(earlier === undefined ? 'copied and inspected' : 'taken from the history');
     assertWanted({ target, plan, previous });
 
     // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
@@ -128,7 +134,8 @@ export function* prepare<D extends Definitions>(
     const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
     assertWanted({ target, plan, previous }); // close() may have come meanwhile
     if (plan.order === 'open-first') trace('opened beside');
-    return { target, plan, began, trace, previous, next, spare, opening, takeBack };
+    const isBack = earlier !== undefined;
+    return { target, plan, began, trace, previous, next, spare, opening, isBack, takeBack };
   } catch (error) {
     takeBackAll(takeBack);
     trace(`failed, ${error}`);
@@ -163,11 +170,12 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
+    const dropped = new Map(all.map((prepared) => [prepared, keepHistory(prepared)]));
     const retired = new Map<Prepared, Retirement>();
     for (const prepared of all.toReversed()) {
       const { target, plan, previous, trace } = prepared;
       if (previous === undefined) continue;
-      const retirement = yield* retire(target, previous, plan);
+      const retirement = yield* retire(target, previous, plan, dropped.get(prepared) ?? []);
       trace(
         retirement.retained.length === 0 ? 'the old image is gone' : 'the old image is retained',
       );
@@ -213,12 +221,18 @@ function exchangePart({ target, plan, previous, next }: Prepared): ExchangePart 
   return { target, next, closing: plan.unload === 'always' ? 'in-any-case' : 'if-unused' };
 }
 
+/** Keeps the copy of what ran for {@link SoHandle.rollback}. Returns those that nobody needs any more. */
+function keepHistory({ target, previous, isBack }: Prepared): readonly Candidate[] {
+  return previous === undefined ? [] : target.keepHistory(previous, isBack);
+}
+
 function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement): SwapReport {
   const { target, plan, began, next, opening } = prepared;
   return swapReport({
     path: target.path,
     generation: next.number,
     order: plan.order,
+    rollback: prepared.isBack,
     previous: (prepared.previous as Generation).info,
     current: next.info,
     unmapped: retired.retained.length === 0,
