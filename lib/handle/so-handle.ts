@@ -215,7 +215,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #status(): Steps<FileStatus> {
     const { source } = this.#target;
-    return this.#target.fileStatus({ order: 'close-first', unload: source.unload });
+    return this.#target.fileStatus({ unload: source.unload });
   }
 
   /**

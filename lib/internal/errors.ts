@@ -137,6 +137,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_C_LIBRARY: 'ERR_SOSWAP_C_LIBRARY',
   /** The handle has no image, because a swap failed and could not load the previous image again. Swap again. */
   ERR_SOSWAP_NOT_LOADED: 'ERR_SOSWAP_NOT_LOADED',
+  /** `migrate` refused the candidate, or did not end. `cause` is the error that it threw. */
+  ERR_SOSWAP_MIGRATE: 'ERR_SOSWAP_MIGRATE',
   /** `verify` refused the candidate. `cause` is the error that it threw. */
   ERR_SOSWAP_VERIFY: 'ERR_SOSWAP_VERIFY',
   /**

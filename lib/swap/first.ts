@@ -88,8 +88,20 @@ function* loadWithDependencies<D extends Definitions>(
   const { unload } = target.source;
   const order = 'open-first';
   const from = 'file';
-  const signal = undefined;
-  const plan = { quarantine, verify, onThread, timeout, unload, order, signal, from } as const;
+  const [signal, migrate, isBeside, drains] = [undefined, undefined, true, false] as const;
+  const plan = {
+    quarantine,
+    verify,
+    onThread,
+    timeout,
+    unload,
+    order,
+    signal,
+    migrate,
+    isBeside,
+    drains,
+    from,
+  } as const;
   const dependencies = new PrivateDependencies(target as SwapTarget, sourceOf);
   const began = process.hrtime.bigint();
   yield* transaction(dependencies.prepareAll(plan as SwapPlan<Definitions>, began));

@@ -45,7 +45,7 @@ export class PrivateDependencies implements Company {
     others: readonly Partner[] = [],
   ): Steps<Prepared[]> {
     if (plan.from === 'history') return yield* this.#goBack(plan, began, others);
-    const withoutVerify = { ...plan, verify: undefined };
+    const withoutVerify = { ...plan, verify: undefined, migrate: undefined };
     const sourceOf = (path: string) => this.#targetOf(path).source;
     const all = yield* deployedWith(this.#library.source, sourceOf);
     const parts = all.map((library) =>
@@ -74,7 +74,11 @@ export class PrivateDependencies implements Company {
     const parts = copies.map((earlier) =>
       earlier === candidate
         ? { earlier, target: this.#library, plan }
-        : { earlier, target: this.#targetOf(earlier.path), plan: { ...plan, verify: undefined } },
+        : {
+            earlier,
+            target: this.#targetOf(earlier.path),
+            plan: { ...plan, verify: undefined, migrate: undefined },
+          },
     );
     const next: Generation[] = [];
     const half = function* ({ earlier, target, plan }: (typeof parts)[number]) {

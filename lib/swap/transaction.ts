@@ -14,6 +14,7 @@ import { type Trace, traceOf } from '../internal/trace.js';
 import { drain } from './drain.js';
 import { type Exchange, type ExchangePart, exchangeAll } from './exchange.js';
 import { abortedBy, forCode } from './limit.js';
+import { migrateState } from './migrate.js';
 import { openBeside } from './open-beside.js';
 import type { CommitPlan, SwapPlan } from './plan.js';
 import { quarantine } from './quarantine/quarantine.js';
@@ -39,6 +40,8 @@ export interface Prepared {
   readonly opening: bigint;
   /** The handle goes back to an earlier generation. */
   readonly isBack: boolean;
+  /** Carries state over; the images are open. */
+  readonly migrate: (() => Steps<void>) | undefined;
   readonly takeBack: TakeBack;
 }
 
@@ -113,7 +116,8 @@ export function* prepare<D extends Definitions>(
 
     // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
-      const { order, unload } = plan;
+      const { isBeside, unload } = plan;
+      const order = isBeside ? 'open-first' : 'close-first';
       const { ending } = target;
       yield* quarantine({ candidate, running: previous, order, unload, ending }, plan.quarantine);
       trace('quarantined');
@@ -131,11 +135,28 @@ export function* prepare<D extends Definitions>(
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
     const next = new Generation((previous?.number ?? 0) + 1, candidate, image);
-    const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
+    const opening = plan.isBeside ? yield* openBeside(target, next, plan) : 0n;
     assertWanted({ target, plan, previous }); // close() may have come meanwhile
-    if (plan.order === 'open-first') trace('opened beside');
+    if (plan.isBeside) trace('opened beside');
     const isBack = earlier !== undefined;
-    return { target, plan, began, trace, previous, next, spare, opening, isBack, takeBack };
+    const call = plan.migrate;
+    const migrate =
+      call === undefined || previous?.image.isOpen !== true
+        ? undefined
+        : () => migrateState(target, previous, next, call, limit);
+    return {
+      target,
+      plan,
+      began,
+      trace,
+      previous,
+      next,
+      spare,
+      opening,
+      isBack,
+      migrate,
+      takeBack,
+    };
   } catch (error) {
     takeBackAll(takeBack);
     trace(`failed, ${error}`);
@@ -156,7 +177,13 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     for (const prepared of all) assertWanted(prepared);
     for (const { trace } of all) trace('drained');
 
-    // Hooks that need both images have their place here, with open-first.
+    // Migrate: the program carries state over. Takes itself back; what it did to the next image goes with that.
+    for (const { migrate, trace } of all) {
+      if (migrate === undefined) continue;
+      yield* migrate();
+      trace('migrated');
+    }
+    for (const prepared of all) assertWanted(prepared);
 
     // Close, open and commit, or restore.
     const exchanged = exchangeAll(all.map(exchangePart));
@@ -213,7 +240,7 @@ function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError |
 }
 
 function exchangePart({ target, plan, previous, next }: Prepared): ExchangePart {
-  if (previous === undefined || plan.order === 'open-first') {
+  if (previous === undefined || plan.isBeside) {
     return { target, next, closing: 'none' };
   }
   const kept = previous.candidate.reasonsToKeep(plan.unload);
@@ -262,7 +289,7 @@ const besideTheRunning: RetainReason = {
  */
 function assertReplaceable<D extends Definitions>(
   { source, replaced, path }: SwapTarget<D>,
-  { order, unload }: SwapPlan<D>,
+  { isBeside, unload }: SwapPlan<D>,
 ): boolean {
   assertLoaderFree(path);
   sweep(); // makes room
@@ -272,7 +299,6 @@ function assertReplaceable<D extends Definitions>(
   const stays = candidate.staysMapped(unload) || inUse.length > 0;
   source.retained.assertRoomFor(image.facts, stays);
   const reasons = [...candidate.reasonsToKeep(unload), ...inUse];
-  const isBeside = order === 'open-first';
   candidate.mapping.assertReplaceable(
     path,
     image.facts.loaderName,
@@ -284,11 +310,11 @@ function assertReplaceable<D extends Definitions>(
 /** What the candidate must provide, and which images are closed before it is first loaded. */
 function requirements<D extends Definitions>(
   { table, replaced }: SwapTarget<D>,
-  { order, unload, verify }: SwapPlan<D>,
+  { isBeside: isOpenedBeside, unload, verify }: SwapPlan<D>,
   stays: boolean,
   partners: readonly Partner[],
 ) {
-  const isBeside = order === 'open-first' || verify !== undefined;
+  const isBeside = isOpenedBeside || verify !== undefined;
   const closing = partners.filter(isClosedFirst).map((partner) => partner.target.running);
   if (!stays && replaced !== undefined) closing.unshift(replaced);
   return {
@@ -300,6 +326,6 @@ function requirements<D extends Definitions>(
 
 /** Whether the exchange unmaps the running image before it opens any image. */
 function isClosedFirst({ target, plan }: Partner): boolean {
-  if (target.current === undefined || plan.order === 'open-first') return false;
+  if (target.current === undefined || plan.isBeside) return false;
   return !target.current.staysMapped(plan.unload);
 }
