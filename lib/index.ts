@@ -61,6 +61,13 @@ export {
   type DirectoryWatch,
   watchDirectory,
 } from './reload/watch-directory.js';
-export type { ChangedSwapOptions, QuarantineOptions, SwapOptions, Verify } from './swap/plan.js';
+export type {
+  ChangedSwapOptions,
+  Migrate,
+  Migration,
+  QuarantineOptions,
+  SwapOptions,
+  Verify,
+} from './swap/plan.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

@@ -18,6 +18,11 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
    * variables that were set. A retained image costs `copySize` and these.
    */
   readonly writtenSize: number;
+  /**
+   * The bytes of the private copies of earlier generations that the handle keeps for {@link SoHandle.rollback}; 0 for a
+   * retained image.
+   */
+  readonly historySize: number;
   /** The thread id of the handle, as gettid(2) returns it. */
   readonly thread: number;
   /** The number of in-flight calls, including nonblocking calls that wait for a thread of the pool. */

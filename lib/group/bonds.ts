@@ -128,6 +128,7 @@ class Round {
 
   *prepare(member: Turns, began: bigint, partners: readonly Partner[]): Steps<Prepared[]> {
     const plan = this.plans.get(member) as PlannedSwap['plan'];
+    if (plan.from === 'history') member.target.earlier.candidate.rebind(this.#offersFor(member));
     const others = { partners, binding: this.#bindingOf(member) };
     const prepared = yield* prepare(member.target, plan, began, others);
     this.#next.set(member, prepared.next);
@@ -180,8 +181,8 @@ class Round {
           `it needs '${name}', and the new file '${path}' no longer has that name`,
         );
       }
-      const isBeside = this.plans.get(member)?.order === 'open-first';
-      if (isBeside && this.plans.get(other)?.order === 'close-first') {
+      const isBeside = this.plans.get(member)?.isBeside === true;
+      if (isBeside && this.plans.get(other)?.isBeside === false) {
         throw notBound(
           candidate.path,
           `it is swapped open-first, and '${path}', which it needs, close-first`,
@@ -247,7 +248,8 @@ function sorted(members: readonly Turns[], needs: (member: Turns) => readonly Tu
 function planFor({ target }: Turns, { turns, plan }: PlannedSwap): PlannedSwap['plan'] {
   const isOwn = plan.unload === turns.target.source.unload;
   const unload = isOwn ? target.source.unload : plan.unload;
-  return { ...plan, unload, verify: undefined };
+  const isBeside = plan.order === 'open-first';
+  return { ...plan, unload, isBeside, from: 'file', verify: undefined, migrate: undefined };
 }
 
 function hasImage({ target }: Turns): boolean {

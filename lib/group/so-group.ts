@@ -234,7 +234,7 @@ export class SoGroup implements Disposable {
     const replaced: Turns[] = [];
     for (const turns of this.#bonds.members) {
       const { running } = turns.target;
-      const status = await runAsync(orOverwritten(running.fileStatus(planner(turns).plan)));
+      const status = await runAsync(orOverwritten(turns.target.fileStatus(planner(turns).plan)));
       const isNew = status === 'replaced' || status === 'overwritten';
       if (isNew || !running.image.isOpen) replaced.push(turns);
     }

@@ -8,6 +8,7 @@ import { dlopenFlags } from '../internal/dlopen-flags.js';
 import { argumentValueError } from '../internal/errors.js';
 import {
   callback,
+  count,
   defaultTimeout,
   flag,
   type Keys,
@@ -91,6 +92,12 @@ export interface OpenOptions<D extends Definitions = Definitions> {
     readonly bytes?: number;
   };
   /**
+   * Earlier generations whose private copies are kept, so that {@link SoHandle.rollback} can go back to them: 0 to 1,000.
+   * Each holds as much memory as its `copySize` says; `historySize` of {@link loaded} is the sum. `image: 'direct'` keeps
+   * none. Defaults to 1.
+   */
+  readonly history?: number;
+  /**
    * A trial in a child process, before this process loads the library: a crash, a hang or an error there refuses it with
    * `ERR_SOSWAP_QUARANTINE`. `open()` waits for the child on this thread. `swap` says whether swaps have one. Defaults to
    * `false`.
@@ -134,6 +141,7 @@ const openKeys: Keys<OpenAsyncOptions> = {
   debugInfo: true,
   noexec: true,
   maxRetained: true,
+  history: true,
   dependencies: true,
   quarantine: true,
   verify: true,
@@ -228,9 +236,17 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: stri
   const debugInfo = flag(`${name}.debugInfo`, withDebugInfo);
   const dependencies = oneOf(`${name}.dependencies`, options.dependencies, ['shared', 'private']);
   const limit = retainedLimit(`${name}.maxRetained`, options.maxRetained, defaultRetainedLimit);
+  const history = count(`${name}.history`, options.history, 1, 1000);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    const copyOnly = { symbolic: symbolFirst, uniqueSymbols, debugInfo: withDebugInfo, noexec };
+    const { history } = options;
+    const copyOnly = {
+      history,
+      symbolic: symbolFirst,
+      uniqueSymbols,
+      debugInfo: withDebugInfo,
+      noexec,
+    };
     if (dependencies === 'private') Object.assign(copyOnly, { dependencies });
     const direct = "with image: 'direct', which maps no private copy";
     for (const [key, value] of Object.entries(copyOnly)) {
@@ -261,8 +277,9 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: stri
     mapping,
     unload,
     retained: new RetainedImages(path, limit),
+    history,
   });
-  const hidden = (path: string) => sourceAt(path, ['hide-soname']);
+  const hidden = (path: string) => ({ ...sourceAt(path, ['hide-soname']), history: 0 });
   const sourceOfDependency = dependencies === 'private' ? hidden : undefined;
   return { ...sourceAt(libraryPath(location)), sourceOfDependency };
 }

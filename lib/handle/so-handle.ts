@@ -24,6 +24,7 @@ import { type Loaded, loadFirst } from '../swap/first.js';
 import {
   type ChangedSwapOptions,
   planChangedSwap,
+  planRollback,
   planSwap,
   type SwapOptions,
 } from '../swap/plan.js';
@@ -214,7 +215,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
 
   #status(): Steps<FileStatus> {
     const { source } = this.#target;
-    return this.#target.fileStatus({ order: 'close-first', unload: source.unload });
+    return this.#target.fileStatus({ unload: source.unload });
   }
 
   /**
@@ -293,6 +294,35 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
       new PreparedSwap(this, this.#turns as Turns, await this.#turns.prepare(plan, began));
     const lineUp = () => this.#turns.lineUp(() => traced('prepare', [this], prepare), plan.signal);
     return emitFailure(this, lineUp);
+  }
+
+  /**
+   * Goes back to the previous generation, from the private copy that was kept of it: the file at {@link path} is neither
+   * read nor changed. It is a swap like any other, with a generation number of its own; going back again goes further
+   * back, as far as the option `history` of {@link open} reaches. {@link status} is `rolled-back` then, and neither a
+   * watch nor {@link swapOnSignal} nor `ifChanged` takes the same bytes again; `swap()` does.
+   *
+   * An image that stayed mapped is taken as it is, with its static data; otherwise they start anew.
+   *
+   * @param options As of {@link swap}.
+   * @returns What the swap did; its `rollback` is true. Rejects as {@link swap}, and with `ERR_SOSWAP_NO_HISTORY`.
+   *
+   * @example
+   * await price.swap();
+   * const { rollback, generation } = await price.rollback();
+   * console.log(rollback, generation, price.status()); // true 3 rolled-back
+   */
+  async rollback(options: SwapOptions<D> = {}): Promise<SwapReport> {
+    reserveStack((error) => emitRefused(this, error));
+    const began = process.hrtime.bigint();
+    const plan = planRollback<D>(options, this.#target.defaults);
+    const swap = () => this.#turns.swap(plan, began, 'rollback');
+    return emitOutcomeAsync(this, () => this.#turns.lineUp(swap, plan.signal));
+  }
+
+  /** The earlier generations that {@link rollback} can go back to; the one that it goes back to comes first. */
+  get history(): ImageInfo[] {
+    return this.#target.history.infos;
   }
 
   /**

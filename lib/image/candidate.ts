@@ -5,7 +5,7 @@ import {
   cLibrary,
   missingSymbols,
   replacedDependencies,
-  type SoError,
+  SoError,
   staleImage,
   undefinedSymbols,
 } from '../internal/errors.js';
@@ -67,7 +67,9 @@ export class Candidate {
   /** Why unmapping an image of it could crash the process, whatever it does. */
   readonly hazards: readonly RetainReason[];
   /** The images of other handles that it is bound to, in the order of DT_NEEDED. */
-  readonly providers: readonly Provider[] = [];
+  providers: readonly Provider[] = [];
+  /** A handle may go back to it: {@link release} does nothing. */
+  isKept = false;
 
   #file: FileComparison | undefined;
 
@@ -125,6 +127,22 @@ export class Candidate {
    */
   static adopt(source: Source, copy: string, offered: readonly Provider[] = []): Candidate {
     return new Candidate(source, source.library.takeSnapshot(copy, provisions(offered)), offered);
+  }
+
+  /**
+   * Binds the images that are opened from now on to others of the same libraries.
+   *
+   * @throws {SoError} `ERR_SOSWAP_NOT_BOUND`: none of these is one of a library that it needs.
+   */
+  rebind(offered: readonly Pick<Provider, 'candidate' | 'image'>[]): void {
+    this.providers = this.providers.map(({ name, candidate: { source } }) => {
+      const found = offered.find(({ candidate }) => candidate.source === source);
+      if (found === undefined) {
+        const message = `cannot bind '${this.path}': it needs '${name}', and '${source.path}' is closed`;
+        throw new SoError('ERR_SOSWAP_NOT_BOUND', message, this.path);
+      }
+      return { name, candidate: found.candidate, image: found.image };
+    });
   }
 
   /** It and what it is bound to, directly or not: each after what it is bound to itself. */
@@ -241,11 +259,18 @@ export class Candidate {
     }
   }
 
-  /** The same on another thread; on this one if no thread can be had. An unmapped image's private copy is released too. */
-  async retireAsync(image: Image, unload: UnloadPolicy): Promise<readonly RetainReason[]> {
+  /**
+   * The same on another thread, which also releases the private copies of `dropped`; on this one if no thread can be had.
+   */
+  async retireAsync(
+    image: Image,
+    unload: UnloadPolicy,
+    dropped: readonly Candidate[] = [this],
+  ): Promise<readonly RetainReason[]> {
     if (this.reasonsToKeep(unload).length > 0) return this.retire(image, unload);
+    const copies = dropped.filter(({ isKept }) => !isKept).map(({ facts }) => facts.id);
     try {
-      return this.closed(image, await image.closeAsync(this.facts.id, unload === 'always'));
+      return this.closed(image, await image.closeAsync(copies, unload === 'always'));
     } catch {
       return this.retire(image, unload);
     }
@@ -277,7 +302,7 @@ export class Candidate {
 
   /** Gives the private copy up; an image that was opened from it keeps its own. A second call has no effect. */
   release(): void {
-    this.source.library.releaseSnapshot(this.facts.id);
+    if (!this.isKept) this.source.library.releaseSnapshot(this.facts.id);
   }
 
   /** Creates the error that says that it lacks these symbols. */

@@ -10,9 +10,11 @@ import type { Source } from './source.js';
  * - `current`: the same bytes, in the same file or in another one
  * - `replaced`: another file with other bytes, or another file of a dependency; the next swap takes it
  * - `overwritten`: the same file with other bytes, or a file that somebody is writing; the next swap takes it
+ * - `rolled-back`: the bytes that {@link SoHandle.rollback} has gone back from; neither a watch nor a signal takes them
+ *   again, `swap()` without `ifChanged` does
  * - `missing`: no file
  */
-export type FileStatus = 'current' | 'replaced' | 'overwritten' | 'missing';
+export type FileStatus = 'current' | 'replaced' | 'overwritten' | 'rolled-back' | 'missing';
 
 /** The file at the path of `source`, compared with the snapshot `taken`. */
 export class FileComparison {

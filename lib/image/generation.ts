@@ -7,7 +7,7 @@ import type { CandidateInfo, ImageInfo, RetainReason, UnloadPolicy } from './ima
 
 /** What of a swap decides whether it replaces dependencies too. */
 export interface Replacing {
-  readonly order: 'close-first' | 'open-first';
+  readonly isBeside?: boolean;
   readonly unload: UnloadPolicy;
   readonly verify?: unknown;
 }
@@ -42,11 +42,11 @@ export class Generation {
   }
 
   /** What became of its file since, and of the files of its dependencies where a swap of this plan would take them. */
-  *fileStatus({ order, unload, verify }: Replacing): Steps<FileStatus> {
+  *fileStatus({ isBeside = false, unload, verify }: Replacing): Steps<FileStatus> {
     const status = yield* this.candidate.file.status();
     if (status !== 'current') return status;
     const isStale = (closes: boolean) => this.image.hasStaleDependency(closes, unload === 'always');
-    const isClosedFirst = order === 'close-first' && verify === undefined;
+    const isClosedFirst = !isBeside && verify === undefined;
     if (!isStale(isClosedFirst)) return 'current';
     return this.staysMapped(unload) && !isStale(false) ? 'current' : 'replaced';
   }

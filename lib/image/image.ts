@@ -70,9 +70,14 @@ export class Image {
     return this.isOpen ? this.#library.closeImage(this.id, force) : [];
   }
 
-  /** The same on another thread, which releases the snapshot too. */
-  async closeAsync(snapshot: number, force: boolean): Promise<readonly RetainReason[]> {
-    return this.isOpen ? this.#library.closeImageAsync(this.id, snapshot, force) : [];
+  /** The same on another thread, which releases these snapshots too. */
+  async closeAsync(snapshots: readonly number[], force: boolean): Promise<readonly RetainReason[]> {
+    return this.isOpen ? this.#library.closeImageAsync(this.id, snapshots, force) : [];
+  }
+
+  /** Makes the list of images show the bytes of the copies that the handle can go back to. */
+  showHistory(bytes: number): void {
+    this.#library.showHistory(this.id, bytes);
   }
 
   /** Makes the list of images show why it is still open, though no function runs it. */

@@ -15,6 +15,8 @@ export interface Source {
   /** What becomes of images when no swap says otherwise. */
   readonly unload: UnloadPolicy;
   readonly retained: RetainedImages;
+  /** How many earlier generations a handle can go back to. */
+  readonly history: number;
   /** Makes the source of a dependency that the library has to itself; absent if it shares all of them. */
   readonly sourceOfDependency?: ((path: string) => Source) | undefined;
 }
@@ -28,6 +30,7 @@ export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): 
     mapping: snapshotMapping,
     unload: 'auto',
     retained: new RetainedImages(path),
+    history: 0,
   };
 }
 

@@ -120,6 +120,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_BUSY: 'ERR_SOSWAP_BUSY',
   /** A prepared swap cannot be committed: it was committed or discarded, or the handle was swapped or closed since. */
   ERR_SOSWAP_STALE_PREPARATION: 'ERR_SOSWAP_STALE_PREPARATION',
+  /** There is no earlier generation that the handle could go back to. The message says why. */
+  ERR_SOSWAP_NO_HISTORY: 'ERR_SOSWAP_NO_HISTORY',
   /** The signal of the swap was aborted. `cause` is the reason of the signal. */
   ERR_SOSWAP_ABORTED: 'ERR_SOSWAP_ABORTED',
   /**
@@ -135,6 +137,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_C_LIBRARY: 'ERR_SOSWAP_C_LIBRARY',
   /** The handle has no image, because a swap failed and could not load the previous image again. Swap again. */
   ERR_SOSWAP_NOT_LOADED: 'ERR_SOSWAP_NOT_LOADED',
+  /** `migrate` refused the candidate, or did not end. `cause` is the error that it threw. */
+  ERR_SOSWAP_MIGRATE: 'ERR_SOSWAP_MIGRATE',
   /** `verify` refused the candidate. `cause` is the error that it threw. */
   ERR_SOSWAP_VERIFY: 'ERR_SOSWAP_VERIFY',
   /**

@@ -121,6 +121,21 @@ export function milliseconds(name: string, value: unknown, absent: number, least
 }
 
 /**
+ * Returns a whole number from 0 to `most`; `absent` if it is absent.
+ *
+ * @throws {TypeError | RangeError} `ERR_INVALID_ARG_TYPE`, `ERR_OUT_OF_RANGE`
+ */
+export function count(name: string, value: unknown, absent: number, most: number): number {
+  if (value === undefined) return absent;
+  if (typeof value !== 'number') throw argumentTypeError(name, 'a number', value);
+  if (Number.isInteger(value) && value >= 0 && value <= most) return value;
+  const error = new RangeError(
+    `The value of "${name}" must be a whole number from 0 to ${most}. Received ${value}`,
+  );
+  throw Object.assign(error, { code: 'ERR_OUT_OF_RANGE' });
+}
+
+/**
  * Returns the option `unload`; `auto` if it is absent.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE`

@@ -7,7 +7,7 @@ import { tracingChannel } from 'node:diagnostics_channel';
  */
 export interface SwapTrace {
   /** The method that was called; `watch` for a swap that a watch has started. */
-  readonly operation: 'swap' | 'swapSync' | 'prepare' | 'commit' | 'swapAll' | 'watch';
+  readonly operation: 'swap' | 'swapSync' | 'prepare' | 'commit' | 'swapAll' | 'watch' | 'rollback';
   /** The handles that are swapped: one, but for `swapAll`. */
   readonly handles: readonly object[];
   /** The paths of the handles. */

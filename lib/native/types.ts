@@ -333,7 +333,13 @@ export interface NativeLibrary {
    */
   closeImage(image: number, force: boolean): RetainReason[];
   /** Closes an image and releases its snapshot on another thread. */
-  closeImageAsync(image: number, snapshot: number, force: boolean): Promise<RetainReason[]>;
+  closeImageAsync(
+    image: number,
+    snapshots: readonly number[],
+    force: boolean,
+  ): Promise<RetainReason[]>;
+  /** Sets `historySize` of the image in the list of images. */
+  showHistory(image: number, bytes: number): void;
   /** Makes `loadedImages()` show an image that is still open as retained, for these reasons. */
   markRetained(image: number, reasons: readonly RetainReason[]): void;
   /** Retains an image for these reasons. */
@@ -345,6 +351,7 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly path: string;
   readonly memorySize: number;
   readonly writtenSize: number;
+  readonly historySize: number;
   readonly thread: number;
   readonly callsInFlight: number;
   readonly neededBy: readonly string[];

@@ -7,8 +7,8 @@ import type { SwapTarget } from './target.js';
 
 /**
  * Makes sure that the exchange finds no call in flight where that matters. In one go it waits for nothing. Else, with
- * `close-first`, it waits at most `timeout` milliseconds, and nonblocking calls made from then on wait until the table is
- * released; with `open-first` calls go on in the old image.
+ * `close-first` or `migrate`, it waits at most `timeout` milliseconds, and nonblocking calls made from then on wait until the
+ * table is released; with `open-first` calls go on in the old image.
  *
  * @throws {SoError} `ERR_SOSWAP_BUSY`, `ERR_SOSWAP_CLOSED`
  */
@@ -18,7 +18,7 @@ export function* drain(all: readonly Draining[]): Steps<void> {
       for (const { target } of all) target.assertIdle();
     },
     async () => {
-      const closing = all.filter(({ plan }) => plan.order === 'close-first');
+      const closing = all.filter(({ plan }) => plan.drains);
       for (const { target } of closing) target.table.hold(target);
       await Promise.all(
         closing.map(({ target, plan: { timeout, signal } }) => {

@@ -87,7 +87,21 @@ function* loadWithDependencies<D extends Definitions>(
 ): Steps<PrivateDependencies> {
   const { unload } = target.source;
   const order = 'open-first';
-  const plan = { quarantine, verify, onThread, timeout, unload, order, signal: undefined } as const;
+  const from = 'file';
+  const [signal, migrate, isBeside, drains] = [undefined, undefined, true, false] as const;
+  const plan = {
+    quarantine,
+    verify,
+    onThread,
+    timeout,
+    unload,
+    order,
+    signal,
+    migrate,
+    isBeside,
+    drains,
+    from,
+  } as const;
   const dependencies = new PrivateDependencies(target as SwapTarget, sourceOf);
   const began = process.hrtime.bigint();
   yield* transaction(dependencies.prepareAll(plan as SwapPlan<Definitions>, began));

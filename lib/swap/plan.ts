@@ -1,5 +1,5 @@
 import type { BoundFunctions, Definitions } from '../call/types.js';
-import type { UnloadPolicy } from '../image/image-info.js';
+import type { CandidateInfo, ImageInfo, UnloadPolicy } from '../image/image-info.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import {
   callback,
@@ -18,6 +18,24 @@ import type { SwapOrder } from './report.js';
 /** A judgement of a candidate's functions: `true` or nothing takes the candidate. */
 export type Verify<D extends Definitions = Definitions> = (
   functions: BoundFunctions<D>,
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function without `return` is the usual one
+) => boolean | void | PromiseLike<boolean | void>;
+
+/** What `migrate` of a swap gets. */
+export interface Migration<D extends Definitions = Definitions> {
+  /** The functions of the running image. */
+  readonly from: BoundFunctions<D>;
+  /** The functions of the image that is about to run. */
+  readonly to: BoundFunctions<D>;
+  /** The image that runs. */
+  readonly previous: ImageInfo;
+  /** The image that is about to run. */
+  readonly candidate: CandidateInfo;
+}
+
+/** Carries state from one image to the next: `false`, or an error, refuses the candidate. */
+export type Migrate<D extends Definitions = Definitions> = (
+  migration: Migration<D>,
   // biome-ignore lint/suspicious/noConfusingVoidType: a function without `return` is the usual one
 ) => boolean | void | PromiseLike<boolean | void>;
 
@@ -49,6 +67,15 @@ export interface SwapOptions<D extends Definitions = Definitions> {
    * loaded twice: what ran in `verify` has its effect there. Defaults to no judgement.
    */
   readonly verify?: Verify<D>;
+  /**
+   * A function that carries state from the running image to the next one. Both are loaded, with either order, and it runs
+   * right before the next one takes effect, on the handle's thread: no call is in flight, and new nonblocking calls wait. If
+   * it throws, rejects or returns anything but `true` or nothing, or has not settled within `timeout` or 1,000
+   * milliseconds, the candidate is refused with `ERR_SOSWAP_MIGRATE`, and the old image runs on with its state. `swapSync()`
+   * takes no promise. Blocking calls that other JavaScript makes while its promise is pending run in the old image: what they
+   * change after it was read is lost. Afterwards `from` and `to` throw. Defaults to none.
+   */
+  readonly migrate?: Migrate<D>;
   /**
    * A rehearsal in a child process, which loads the image that runs, then the candidate, in the order and with the
    * `unload` of the swap, without `verify`. A crash, a hang or an error there refuses the candidate with
@@ -98,20 +125,28 @@ export interface SwapPlan<D extends Definitions> {
   readonly timeout: number;
   readonly signal: AbortSignal | undefined;
   readonly verify: SwapOptions<D>['verify'];
+  readonly migrate: SwapOptions<D>['migrate'];
   readonly quarantine: Quarantine | undefined;
   readonly unload: UnloadPolicy;
   /** Load and unmap on other threads. */
   readonly onThread: boolean;
+  /** The next image is opened before the running one is closed. */
+  readonly isBeside: boolean;
+  /** Calls in flight must have returned before the next image runs. */
+  readonly drains: boolean;
+  /** What becomes the next image: a copy of the file, or the newest of the earlier generations. */
+  readonly from: 'file' | 'history';
 }
 
 /** What of it the second half of a swap needs. */
-export type CommitPlan = Omit<SwapPlan<Definitions>, 'verify' | 'quarantine'>;
+export type CommitPlan = Omit<SwapPlan<Definitions>, 'verify' | 'migrate' | 'quarantine'>;
 
 const swapKeys: Keys<SwapOptions> = {
   order: true,
   timeout: true,
   signal: true,
   verify: true,
+  migrate: true,
   quarantine: true,
   unload: true,
   loadOn: true,
@@ -148,15 +183,28 @@ export function planSwap<D extends Definitions>(
     const closeFirst = "the order 'close-first', which loads on this thread";
     assertAbsent(`${name}.loadOn`, own.loadOn, closeFirst);
   }
+  const migrate = callback<Migrate<D>>(`${name}.migrate`, all.migrate);
   return {
     order,
+    isBeside: order === 'open-first' || migrate !== undefined,
+    drains: order === 'close-first' || migrate !== undefined,
+    migrate,
     timeout: milliseconds(`${name}.timeout`, timeout, defaultTimeout),
     signal: form === 'swapSync' ? undefined : abortSignal(`${name}.signal`, signal),
     verify: callback(`${name}.verify`, all.verify),
     quarantine: planQuarantine(`${name}.quarantine`, all.quarantine),
     unload: unloadPolicy(`${name}.unload`, all.unload),
     onThread: form === 'swap' && order === 'open-first' && where === 'thread',
+    from: 'file',
   };
+}
+
+/** The same of a swap that goes back to an earlier generation. */
+export function planRollback<D extends Definitions>(
+  options: unknown,
+  defaults: SwapDefaults<D>,
+): SwapPlan<D> {
+  return { ...planSwap<D>(options, defaults, 'swap'), from: 'history' };
 }
 
 /** The same of a swap that may have `ifChanged` too. */

@@ -16,6 +16,8 @@ import { type Company, type PlannedSwap, partnersOf } from './turns.js';
 export class PrivateDependencies implements Company {
   readonly #library: SwapTarget;
   readonly #sourceOf: (path: string) => Source;
+  /** By path. A path keeps its source: a copy of an earlier generation may need it again. */
+  readonly #sources = new Map<string, Source>();
   /** By path, each after those that it needs. */
   readonly #targets = new Map<string, SwapTarget>();
 
@@ -42,7 +44,8 @@ export class PrivateDependencies implements Company {
     began: bigint,
     others: readonly Partner[] = [],
   ): Steps<Prepared[]> {
-    const withoutVerify = { ...plan, verify: undefined };
+    if (plan.from === 'history') return yield* this.#goBack(plan, began, others);
+    const withoutVerify = { ...plan, verify: undefined, migrate: undefined };
     const sourceOf = (path: string) => this.#targetOf(path).source;
     const all = yield* deployedWith(this.#library.source, sourceOf);
     const parts = all.map((library) =>
@@ -56,6 +59,33 @@ export class PrivateDependencies implements Company {
       const binding = bindingOf(part.library, next);
       const prepared = yield* prepare(part.target, part.plan, began, { partners, binding });
       next.set(part.target.path, prepared.next);
+      return [prepared];
+    };
+    return yield* prepareEach(parts.map(half));
+  }
+
+  /** The same with the copies of an earlier generation. */
+  *#goBack(
+    plan: SwapPlan<Definitions>,
+    began: bigint,
+    others: readonly Partner[],
+  ): Steps<Prepared[]> {
+    const { candidate, copies } = this.#library.earlier;
+    const parts = copies.map((earlier) =>
+      earlier === candidate
+        ? { earlier, target: this.#library, plan }
+        : {
+            earlier,
+            target: this.#targetOf(earlier.path),
+            plan: { ...plan, verify: undefined, migrate: undefined },
+          },
+    );
+    const next: Generation[] = [];
+    const half = function* ({ earlier, target, plan }: (typeof parts)[number]) {
+      earlier.rebind(next);
+      const partners = [...parts.filter((each) => each.target !== target), ...others];
+      const prepared = yield* prepare(target, plan, began, { partners, earlier });
+      next.push(prepared.next);
       return [prepared];
     };
     return yield* prepareEach(parts.map(half));
@@ -95,7 +125,8 @@ export class PrivateDependencies implements Company {
   #targetOf(path: string): SwapTarget {
     const known = this.#targets.get(path);
     if (known !== undefined) return known;
-    const source = this.#sourceOf(path);
+    const source = this.#sources.get(path) ?? this.#sourceOf(path);
+    this.#sources.set(path, source);
     const target = new SwapTarget(source, {}, new FunctionTable(source, {}));
     this.#targets.set(path, target);
     return target;

@@ -18,6 +18,8 @@ export interface SwapReport {
   readonly generation: number;
   /** The order of the swap. */
   readonly order: SwapOrder;
+  /** Whether the handle went back to an earlier generation: {@link SoHandle.rollback}, or a swap that failed its probation. */
+  readonly rollback: boolean;
   /** The image that ran before. */
   readonly previous: ImageInfo;
   /** The image that runs now. */

@@ -1,3 +1,4 @@
+import type { Candidate } from '../image/candidate.js';
 import type { Generation } from '../image/generation.js';
 import type { RetainReason, UnloadPolicy } from '../image/image-info.js';
 import { sweep } from '../image/sweep.js';
@@ -32,13 +33,14 @@ const byDestructors: readonly RetainReason[] = [
 
 /**
  * Retires a generation that no function runs: waits for its calls in flight, unmaps its image or leaves it mapped, and
- * releases its private copy. Work of its own: the generation that runs now does not depend on it, and it never throws.
+ * releases the private copies that nobody needs any more. Work of its own: the generation that runs now does not depend on it, and it never throws.
  * What has not returned in time retains the image, which goes by itself when it has.
  */
 export function* retire(
   target: SwapTarget,
   generation: Generation,
   { unload, onThread, timeout }: RetirePlan,
+  dropped: readonly Candidate[],
 ): Steps<Retirement> {
   const { candidate, image } = generation;
   yield* idle(target.table, image, { timeout, ending: target.ending });
@@ -47,7 +49,7 @@ export function* retire(
     candidate.source.retained.describe(image.facts.loaderName, generation.info);
     const later = { unload, onThread, timeout };
     void callsEnd(target.table, image)
-      .then(() => runAsync(retire(target, generation, later)))
+      .then(() => runAsync(retire(target, generation, later, dropped)))
       .then(sweep);
     return { retained, pause: 0n };
   }
@@ -62,7 +64,7 @@ export function* retire(
   const there = async () => {
     if (!onThread) return here();
     void image.facts; // as long as it is open
-    const unmapping = candidate.retireAsync(image, unload);
+    const unmapping = candidate.retireAsync(image, unload, dropped);
     const reasons = await within(unmapping, forCode({ timeout }));
     if (reasons !== expired) return reasons;
     void unmapping.then(sweep);
@@ -71,6 +73,8 @@ export function* retire(
   const retained = generation.closed ?? (yield* step(here, there));
   if (retained.length > 0)
     candidate.source.retained.describe(image.facts.loaderName, generation.info);
-  holding(() => candidate.release());
+  holding(() => {
+    for (const each of dropped) each.release();
+  });
   return { retained, pause: held };
 }

@@ -2,10 +2,13 @@ import type { FunctionTable } from '../call/function-table.js';
 import { checkSymbolName, copyDefinition } from '../call/signature.js';
 import { SymbolReference, type SymbolReferenceOptions } from '../call/symbol-reference.js';
 import type { Definition, Definitions } from '../call/types.js';
+import type { Candidate } from '../image/candidate.js';
 import type { FileStatus } from '../image/file-status.js';
 import type { Generation, Replacing } from '../image/generation.js';
+import { type Earlier, History } from '../image/history.js';
 import type { Image } from '../image/image.js';
 import type { CloseResult } from '../image/image-info.js';
+import { snapshotMapping } from '../image/mapping.js';
 import type { Source } from '../image/source.js';
 import { sweep } from '../image/sweep.js';
 import { Ending } from '../internal/ending.js';
@@ -47,13 +50,18 @@ export class SwapTarget<D extends Definitions = Definitions> {
   dependencies: OwnDependencies | undefined;
   #lastNumber = 0;
 
+  /** What it can go back to. */
+  readonly history: History;
+
   constructor(
     readonly source: Source,
     readonly definitions: D,
     readonly table: FunctionTable<D>,
     /** What its swaps do where they have no option of their own. */
     readonly defaults: SwapDefaults<D> = {},
-  ) {}
+  ) {
+    this.history = new History(source.history);
+  }
 
   get path(): string {
     return this.source.path;
@@ -77,9 +85,42 @@ export class SwapTarget<D extends Definitions = Definitions> {
 
   /** What became of its file, and of those of the dependencies that a swap takes. */
   *fileStatus(replacing: Replacing): Steps<FileStatus> {
-    const status = yield* this.running.fileStatus(replacing);
-    if (status !== 'current' || this.dependencies === undefined) return status;
-    return yield* this.dependencies.fileStatus(replacing);
+    let status = yield* this.running.fileStatus(replacing);
+    if (status === 'current' && this.dependencies !== undefined) {
+      status = yield* this.dependencies.fileStatus(replacing);
+    }
+    if (status !== 'replaced' && status !== 'overwritten') return status;
+    for (const copies of this.history.left) if (yield* areCurrent(copies)) return 'rolled-back';
+    return status;
+  }
+
+  /**
+   * Takes over that the next generation has replaced this one.
+   *
+   * @param isBack The handle went back to it.
+   * @returns The copies that nobody needs any more.
+   */
+  keepHistory(previous: Generation, isBack: boolean): readonly Candidate[] {
+    const withOwn = (candidate: Candidate) =>
+      this.dependencies === undefined ? [candidate] : [...candidate.withProviders()];
+    const dropped = this.history.replaced(previous, isBack, withOwn);
+    if (this.source.history > 0) this.current?.image.showHistory(this.history.bytes);
+    return dropped;
+  }
+
+  /** The generation that it goes back to. @throws {SoError} `ERR_SOSWAP_NO_HISTORY` */
+  get earlier(): Earlier {
+    const { newest } = this.history;
+    if (newest !== undefined) return newest;
+    const { path, source } = this;
+    const why =
+      source.mapping !== snapshotMapping
+        ? "image: 'direct' keeps no copies"
+        : source.history === 0
+          ? 'it was opened with history: 0'
+          : `the option history keeps ${source.history}`;
+    const message = `cannot go back to an earlier generation of '${path}': there is none; ${why}`;
+    throw new SoError('ERR_SOSWAP_NO_HISTORY', message, path);
   }
 
   /** The paths of the dependencies of the running image, without those of the program. */
@@ -160,6 +201,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const retained = closed ?? candidate.retire(image);
     if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);
     candidate.release();
+    this.history.clear();
     this.dependencies?.closeUnneeded();
     sweep();
     this.closeResult = { unmapped: retained.length === 0, retained };
@@ -171,4 +213,10 @@ export class SwapTarget<D extends Definitions = Definitions> {
   busy(reason: string): SoError {
     return new SoError('ERR_SOSWAP_BUSY', `'${this.path}' is busy: ${reason}`, this.path);
   }
+}
+
+/** Whether all of their files have the bytes that were copied. */
+function* areCurrent(copies: readonly Candidate[]): Steps<boolean> {
+  for (const { file } of copies) if ((yield* file.status()) !== 'current') return false;
+  return true;
 }

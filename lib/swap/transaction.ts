@@ -14,6 +14,7 @@ import { type Trace, traceOf } from '../internal/trace.js';
 import { drain } from './drain.js';
 import { type Exchange, type ExchangePart, exchangeAll } from './exchange.js';
 import { abortedBy, forCode } from './limit.js';
+import { migrateState } from './migrate.js';
 import { openBeside } from './open-beside.js';
 import type { CommitPlan, SwapPlan } from './plan.js';
 import { quarantine } from './quarantine/quarantine.js';
@@ -37,6 +38,10 @@ export interface Prepared {
   readonly spare: Image | undefined;
   /** Nanoseconds for which opening held the JavaScript thread. */
   readonly opening: bigint;
+  /** The handle goes back to an earlier generation. */
+  readonly isBack: boolean;
+  /** Carries state over; the images are open. */
+  readonly migrate: (() => Steps<void>) | undefined;
   readonly takeBack: TakeBack;
 }
 
@@ -49,6 +54,8 @@ export interface Others {
   readonly partners?: readonly Partner[];
   /** How the candidate is bound to their images. */
   readonly binding?: Binding;
+  /** What is to run again. Where the plan says so, that is the newest of the earlier generations of the handle. */
+  readonly earlier?: Candidate;
 }
 
 /** What each handle's swap did. */
@@ -88,7 +95,7 @@ export function* prepare<D extends Definitions>(
   target: SwapTarget<D>,
   plan: SwapPlan<D>,
   began: bigint,
-  { partners = [], binding }: Others = {},
+  { partners = [], binding, ...others }: Others = {},
 ): Steps<Prepared> {
   const trace = traceOf(target.path, began);
   const takeBack: TakeBack = [];
@@ -99,15 +106,18 @@ export function* prepare<D extends Definitions>(
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const needs = requirements(target, plan, stays, partners);
-    const candidate = yield* Candidate.take(target.source, needs, binding);
+    const earlier =
+      others.earlier ?? (plan.from === 'history' ? target.earlier.candidate : undefined);
+    const candidate = earlier ?? (yield* Candidate.take(target.source, needs, binding));
     takeBack.push(() => candidate.release());
     if (previous === undefined) assertMayOpen(target.path, candidate.staysMapped(plan.unload));
-    trace('copied and inspected');
+    trace(earlier === undefined ? 'copied and inspected' : 'taken from the history');
     assertWanted({ target, plan, previous });
 
     // Quarantine: rehearse the swap in a child process. Leaves nothing behind.
     if (plan.quarantine !== undefined) {
-      const { order, unload } = plan;
+      const { isBeside, unload } = plan;
+      const order = isBeside ? 'open-first' : 'close-first';
       const { ending } = target;
       yield* quarantine({ candidate, running: previous, order, unload, ending }, plan.quarantine);
       trace('quarantined');
@@ -125,10 +135,28 @@ export function* prepare<D extends Definitions>(
     const image = candidate.newImage();
     takeBack.push(() => candidate.retire(image));
     const next = new Generation((previous?.number ?? 0) + 1, candidate, image);
-    const opening = plan.order === 'open-first' ? yield* openBeside(target, next, plan) : 0n;
+    const opening = plan.isBeside ? yield* openBeside(target, next, plan) : 0n;
     assertWanted({ target, plan, previous }); // close() may have come meanwhile
-    if (plan.order === 'open-first') trace('opened beside');
-    return { target, plan, began, trace, previous, next, spare, opening, takeBack };
+    if (plan.isBeside) trace('opened beside');
+    const isBack = earlier !== undefined;
+    const call = plan.migrate;
+    const migrate =
+      call === undefined || previous?.image.isOpen !== true
+        ? undefined
+        : () => migrateState(target, previous, next, call, limit);
+    return {
+      target,
+      plan,
+      began,
+      trace,
+      previous,
+      next,
+      spare,
+      opening,
+      isBack,
+      migrate,
+      takeBack,
+    };
   } catch (error) {
     takeBackAll(takeBack);
     trace(`failed, ${error}`);
@@ -149,7 +177,13 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     for (const prepared of all) assertWanted(prepared);
     for (const { trace } of all) trace('drained');
 
-    // Hooks that need both images have their place here, with open-first.
+    // Migrate: the program carries state over. Takes itself back; what it did to the next image goes with that.
+    for (const { migrate, trace } of all) {
+      if (migrate === undefined) continue;
+      yield* migrate();
+      trace('migrated');
+    }
+    for (const prepared of all) assertWanted(prepared);
 
     // Close, open and commit, or restore.
     const exchanged = exchangeAll(all.map(exchangePart));
@@ -163,11 +197,12 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
+    const dropped = new Map(all.map((prepared) => [prepared, keepHistory(prepared)]));
     const retired = new Map<Prepared, Retirement>();
     for (const prepared of all.toReversed()) {
       const { target, plan, previous, trace } = prepared;
       if (previous === undefined) continue;
-      const retirement = yield* retire(target, previous, plan);
+      const retirement = yield* retire(target, previous, plan, dropped.get(prepared) ?? []);
       trace(
         retirement.retained.length === 0 ? 'the old image is gone' : 'the old image is retained',
       );
@@ -205,12 +240,17 @@ function abortOf({ target, plan }: Pick<Prepared, 'target' | 'plan'>): SoError |
 }
 
 function exchangePart({ target, plan, previous, next }: Prepared): ExchangePart {
-  if (previous === undefined || plan.order === 'open-first') {
+  if (previous === undefined || plan.isBeside) {
     return { target, next, closing: 'none' };
   }
   const kept = previous.candidate.reasonsToKeep(plan.unload);
   if (kept.length > 0) return { target, next, closing: 'none', kept };
   return { target, next, closing: plan.unload === 'always' ? 'in-any-case' : 'if-unused' };
+}
+
+/** Keeps the copy of what ran for {@link SoHandle.rollback}. Returns those that nobody needs any more. */
+function keepHistory({ target, previous, isBack }: Prepared): readonly Candidate[] {
+  return previous === undefined ? [] : target.keepHistory(previous, isBack);
 }
 
 function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement): SwapReport {
@@ -219,6 +259,7 @@ function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement):
     path: target.path,
     generation: next.number,
     order: plan.order,
+    rollback: prepared.isBack,
     previous: (prepared.previous as Generation).info,
     current: next.info,
     unmapped: retired.retained.length === 0,
@@ -248,7 +289,7 @@ const besideTheRunning: RetainReason = {
  */
 function assertReplaceable<D extends Definitions>(
   { source, replaced, path }: SwapTarget<D>,
-  { order, unload }: SwapPlan<D>,
+  { isBeside, unload }: SwapPlan<D>,
 ): boolean {
   assertLoaderFree(path);
   sweep(); // makes room
@@ -258,7 +299,6 @@ function assertReplaceable<D extends Definitions>(
   const stays = candidate.staysMapped(unload) || inUse.length > 0;
   source.retained.assertRoomFor(image.facts, stays);
   const reasons = [...candidate.reasonsToKeep(unload), ...inUse];
-  const isBeside = order === 'open-first';
   candidate.mapping.assertReplaceable(
     path,
     image.facts.loaderName,
@@ -270,11 +310,11 @@ function assertReplaceable<D extends Definitions>(
 /** What the candidate must provide, and which images are closed before it is first loaded. */
 function requirements<D extends Definitions>(
   { table, replaced }: SwapTarget<D>,
-  { order, unload, verify }: SwapPlan<D>,
+  { isBeside: isOpenedBeside, unload, verify }: SwapPlan<D>,
   stays: boolean,
   partners: readonly Partner[],
 ) {
-  const isBeside = order === 'open-first' || verify !== undefined;
+  const isBeside = isOpenedBeside || verify !== undefined;
   const closing = partners.filter(isClosedFirst).map((partner) => partner.target.running);
   if (!stays && replaced !== undefined) closing.unshift(replaced);
   return {
@@ -286,6 +326,6 @@ function requirements<D extends Definitions>(
 
 /** Whether the exchange unmaps the running image before it opens any image. */
 function isClosedFirst({ target, plan }: Partner): boolean {
-  if (target.current === undefined || plan.order === 'open-first') return false;
+  if (target.current === undefined || plan.isBeside) return false;
   return !target.current.staysMapped(plan.unload);
 }

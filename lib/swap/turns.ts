@@ -1,4 +1,5 @@
 import type { Definitions } from '../call/types.js';
+import type { FileStatus } from '../image/file-status.js';
 import { SoError } from '../internal/errors.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { traceOf } from '../internal/trace.js';
@@ -103,7 +104,7 @@ export class Turns<D extends Definitions = Definitions> {
   swap(
     plan: SwapPlan<D>,
     began: bigint,
-    operation: 'swap' | 'watch' = 'swap',
+    operation: 'swap' | 'watch' | 'rollback' = 'swap',
   ): Promise<SwapReport> {
     return traced(operation, [this.handle], async () => {
       const reports = await runAsync(this.#swap(plan, began, operation === 'watch'));
@@ -173,7 +174,7 @@ export class Turns<D extends Definitions = Definitions> {
       const { running } = this.target;
       if (!running.image.isOpen) return false; // a swap failed, and left none
       const status = await runAsync(this.target.fileStatus(plan));
-      if (running === this.target.running) return status === 'current'; // no swapSync() came in between
+      if (running === this.target.running) return isCurrent(status); // no swapSync() came in between
     }
   }
 
@@ -261,6 +262,11 @@ function* underWay<T>(planned: readonly PlannedSwap[], steps: Steps<T>): Steps<T
       target.committed = false;
     }
   }
+}
+
+/** Whether there is no file that a swap of its own accord should take. */
+function isCurrent(status: FileStatus): boolean {
+  return status === 'current' || status === 'rolled-back';
 }
 
 function stale(path: string): SoError {

@@ -214,6 +214,7 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
                    InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
                    InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
+                   InstanceMethod<&LibraryWrap::ShowHistory>("showHistory"),
                    InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
 }
 
@@ -413,24 +414,30 @@ Napi::Value LibraryWrap::CloseImage(const Napi::CallbackInfo& info) {
   return ToArray(info.Env(), Translating(info.Env(), [&] { return image->Close(force); }));
 }
 
-// closeImageAsync(image, snapshot, force): the same on another thread, which releases the snapshot
-// too. If it throws, nothing was closed.
+// closeImageAsync(image, snapshots, force): the same on another thread, which releases the
+// snapshots too. If it throws, nothing was closed.
 Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
   const auto idle = IdleImage(info[0]);
+  const auto ids = info[1].As<Napi::Array>();
+  std::vector<std::shared_ptr<InspectedSnapshot>> snapshots;
+  for (uint32_t index = 0; index < ids.Length(); ++index) {
+    snapshots.push_back(objects_->snapshots.Get(ids.Get(index)));
+  }
   idle->EndThread();  // here: what is due on this thread is due to no other
   const Napi::Promise closed = RunOnThread(
       info.Env(),
-      [image = idle, force = info[2].ToBoolean().Value(),
-       snapshot = objects_->snapshots.Get(info[1])]() mutable {
+      [image = idle, force = info[2].ToBoolean().Value(), copies = std::move(snapshots)]() mutable {
         std::vector<RetainReason> reasons = image->Close(force);
-        snapshot.reset();
+        copies.clear();
         return reasons;
       },
       [](Napi::Env env, const std::vector<RetainReason>& reasons) {
         return ToArray(env, reasons);
       });
   objects_->images.Remove(info[0].As<Napi::Number>());
-  objects_->snapshots.Remove(info[1].As<Napi::Number>());
+  for (uint32_t index = 0; index < ids.Length(); ++index) {
+    objects_->snapshots.Remove(ids.Get(index).As<Napi::Number>());
+  }
   return closed;
 }
 
@@ -446,6 +453,12 @@ std::shared_ptr<Image> LibraryWrap::IdleImage(const Napi::Value& id) const {
 // markRetained(image, reasons): it stays open, and the list of images says why.
 void LibraryWrap::MarkRetained(const Napi::CallbackInfo& info) {
   objects_->images.Get(info[0])->ShowRetained(ToRetainReasons(info[1]));
+}
+
+// showHistory(image, bytes): of the copies that its handle can go back to.
+void LibraryWrap::ShowHistory(const Napi::CallbackInfo& info) {
+  const auto bytes = info[1].As<Napi::Number>().DoubleValue();
+  objects_->images.Get(info[0])->ShowHistory(static_cast<uint64_t>(bytes));
 }
 
 // keepImage(image, reasons): leaves it mapped.

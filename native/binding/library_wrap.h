@@ -55,6 +55,7 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value CloseImage(const Napi::CallbackInfo& info);
   Napi::Value CloseImageAsync(const Napi::CallbackInfo& info);
   void MarkRetained(const Napi::CallbackInfo& info);
+  void ShowHistory(const Napi::CallbackInfo& info);
   void KeepImage(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Image> IdleImage(const Napi::Value& id) const;

@@ -90,6 +90,9 @@ class Image final {
     MarkRetained(*record_, std::move(reasons));
   }
 
+  // Makes the list of images show the bytes of the copies that its handle can go back to.
+  void ShowHistory(uint64_t bytes) const { soswap::ShowHistory(*record_, bytes); }
+
   // Gives the image up but leaves it mapped for as long as the process lives, for these reasons.
   void Keep(std::vector<RetainReason> reasons);
 

@@ -500,6 +500,12 @@ void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons) {
   const std::lock_guard lock(TheList().mutex);
   if (is_new) image.written = written;
   image.retained = std::move(reasons);
+  image.history = 0;
+}
+
+void ShowHistory(LoadedImage& image, uint64_t bytes) {
+  const std::lock_guard lock(TheList().mutex);
+  image.history = bytes;
 }
 
 std::vector<LoadedImageInfo> LoadedImages() {
@@ -524,7 +530,7 @@ std::vector<LoadedImageInfo> LoadedImages() {
     }
     if (found[index]) image.written = memory.In(*found[index]);
     infos.push_back({image.origin, image.loader_name, image.base, image.calls.value(),
-                     image.retained, image.written,
+                     image.retained, image.written, image.history,
                      image.is_global ? BoundObjects(image) : std::vector<std::string>()});
   }
   images = std::move(left);

@@ -48,6 +48,7 @@ struct LoadedImage {
   bool is_global = false;              // other objects may be bound to its symbols
   std::vector<RetainReason> retained;  // empty: live
   uint64_t written = 0;                // bytes of its own pages, when they were last counted
+  uint64_t history = 0;                // bytes of the copies that its handle can go back to
 };
 
 // What LoadedImages() tells of one image.
@@ -58,6 +59,7 @@ struct LoadedImageInfo {
   int32_t calls_in_flight;
   std::vector<RetainReason> retained;
   uint64_t written;
+  uint64_t history;
   std::vector<std::string> bound;  // the objects that are bound to its symbols
 };
 
@@ -97,6 +99,9 @@ struct StaleImage {
 
 // Those among these loaded objects.
 std::vector<StaleImage> StaleImages(const std::vector<std::string>& loader_names);
+
+// Makes the list show the bytes of the copies that the handle of the image can go back to.
+void ShowHistory(LoadedImage& image, uint64_t bytes);
 
 void MarkRetained(LoadedImage& image, std::vector<RetainReason> reasons);
 
