@@ -329,9 +329,12 @@ t.test('what a program does to built-in objects changes no call', async (t) => {
     const so = SoHandle.open(library, { add: { ...binary, leaf }, echo_int64: { arguments: ['int64'], return: 'int64', leaf } });
     const { add, echo_int64 } = so.functions;
     setters(['0', '1', 'length']);
+    const { prototype } = Function;
+    const used = [Reflect, prototype, Math, BigInt, Number, Array.prototype];
+    const original = used.map((object) => Object.getOwnPropertyDescriptors(object));
+    const globalBigInt = BigInt;
     Array.prototype[Symbol.iterator] = trap;
-    Function.prototype.call = Function.prototype.apply = trap;
-    const { apply } = Reflect;
+    prototype.call = prototype.apply = trap;
     Reflect.apply = Math.fround = trap;
     BigInt.asIntN = BigInt.asUintN = Number.isSafeInteger = trap;
     globalThis.BigInt = trap;
@@ -341,10 +344,10 @@ t.test('what a program does to built-in objects changes no call', async (t) => {
     const other = echo_int64(5);
     let code;
     try { add(1); } catch (error) { code = error.code; }
-    Reflect.apply = apply; // Node.js needs it to end
-    delete Object.prototype[0];
-    delete Object.prototype[1];
-    for (let n = 0, keys = 'name configurable value length'.split(' '); n < keys.length; n++) delete Object.prototype[keys[n]];
+    // Node.js and what the test has loaded need them to end.
+    for (let n = 0, keys = '0 1 length name configurable value'.split(' '); n < keys.length; n++) delete Object.prototype[keys[n]];
+    globalThis.BigInt = globalBigInt;
+    for (let n = 0; n < used.length; n++) Object.defineProperties(used[n], original[n]);
     said.push(sum, big, other, code);`;
   const messages = [[300000, 5n, 5n, 'ERR_INVALID_ARG_VALUE']];
   t.match(await run(program), { ...exitedCleanly, messages });
