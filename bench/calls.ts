@@ -1,6 +1,7 @@
 // What a call costs: soswap beside an addon that is written by hand for these very functions, which is the
-// limit, and beside other ways to call C. The table is Markdown. What
-// soswap/koffi adds to a call of koffi is to be at most 10 ns.
+// limit, and beside other ways to call C. `V8` is what V8 itself takes for a call from compiled code that nobody checks,
+// `leaf: false` is soswap's way through Node-API. bun and deno are measured where they are in $PATH, each in a process of its
+// own, one after the other. The table is Markdown. What soswap/koffi adds to a call of koffi is to be at most 10 ns.
 //
 //   npm run bench -- calls [ROUNDS]
 
@@ -33,6 +34,7 @@ const cases: Record<string, string> = {
   'noop()': 'call.noop()',
   'add(int32, int32)': 'call.add(i, 4)',
   'mul(float64, float64)': 'call.mul(i, 2.5)',
+  'add(int64, int64)': 'call.add64(7n, 4n)',
   'strlen(string) → uint32': "call.length32_of('hello, world')",
   'strlen(string) → uint64': "call.length_of('hello, world')",
   'sum(buffer, uint64) → uint32': 'call.sum32_bytes(bytes, 64)',
@@ -42,22 +44,24 @@ const cases: Record<string, string> = {
   'sum(int32, …)': "call.sum(2, 'int', i, 'int', 4)",
 };
 
-function handwritten(): Calls {
+/** Builds what is written by hand, and returns one of the addons. */
+function handwritten(name: 'handwritten' | 'unchecked'): Calls {
   const place = fileURLToPath(new URL('handwritten', import.meta.url));
   const nodeGyp = fileURLToPath(new URL('../tools/gyp.js', import.meta.url));
   const build = ['configure', 'build', '--loglevel=warn', '-C', place];
   const { status, stderr } = spawnSync(process.execPath, [nodeGyp, ...build], { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
-  const addon = require(join(place, 'build/Release/handwritten.node'));
+  const addon = require(join(place, `build/Release/${name}.node`));
   addon.load(library);
   return addon;
 }
 
-function soswap(): Calls {
+function soswap(leaf: boolean): Calls {
   const so = SoHandle.open(library, {
-    noop: {},
-    add: { arguments: ['int32', 'int32'], return: 'int32' },
-    mul: { arguments: ['float64', 'float64'], return: 'float64' },
+    noop: { leaf },
+    add: { arguments: ['int32', 'int32'], return: 'int32', leaf },
+    add64: { arguments: ['int64', 'int64'], return: 'int64', leaf },
+    mul: { arguments: ['float64', 'float64'], return: 'float64', leaf },
     length_of: { arguments: ['string'], return: 'uint64' },
     length32_of: { arguments: ['string'], return: 'uint32' },
     sum_bytes: { arguments: ['buffer', 'uint64'], return: 'uint64' },
@@ -73,6 +77,7 @@ const prototypes = {
   noop: 'void noop()',
   add: 'int32_t add(int32_t a, int32_t b)',
   mul: 'double mul(double a, double b)',
+  add64: 'int64_t add64(int64_t a, int64_t b)',
   length_of: 'uint64_t length_of(const char* text)',
   length32_of: 'uint32_t length32_of(const char* text)',
   sum_bytes: 'uint64_t sum_bytes(const uint8_t* bytes, uint64_t count)',
@@ -124,6 +129,7 @@ function ffiRs(): Calls {
     noop: of(Void, []),
     add: of(I32, [I32, I32]),
     mul: of(Double, [Double, Double]),
+    add64: of(DataType.I64, [DataType.I64, DataType.I64]),
     length_of: of(U64, [Text]),
     length32_of: of(U32, [Text]),
     sum_bytes: of(U64, [U8Array, U64]),
@@ -150,12 +156,28 @@ function nodeFfi(): Calls | undefined {
     noop: {},
     add: { arguments: ['int32', 'int32'], return: 'int32' },
     mul: { arguments: ['float64', 'float64'], return: 'float64' },
+    add64: { arguments: ['int64', 'int64'], return: 'int64' },
     length_of: { arguments: ['string'], return: 'uint64' },
     length32_of: { arguments: ['string'], return: 'uint32' },
     sum_bytes: { arguments: ['buffer', 'uint64'], return: 'uint64' },
     sum32_bytes: { arguments: ['buffer', 'uint64'], return: 'uint32' },
   });
   return functions;
+}
+
+/** The nanoseconds of each round, by function. Undefined where there is no such command. */
+function peerTimes(command: string, args: string[]): Record<string, number[]> | undefined {
+  const script = fileURLToPath(new URL('peers.js', import.meta.url));
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  const options = { encoding: 'utf8', env } as const;
+  const { error, status, stdout, stderr } = spawnSync(
+    command,
+    [...args, script, library, String(rounds)],
+    options,
+  );
+  if (error !== undefined) return undefined;
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return JSON.parse(stdout);
 }
 
 /** How often a loop makes its call. A nonblocking one takes a thousand times as long. */
@@ -195,14 +217,25 @@ function spread(values: readonly number[]): string {
 }
 
 const implementations: Record<string, Calls | undefined> = {
-  'by hand': handwritten(),
-  soswap: soswap(),
+  'by hand': handwritten('handwritten'),
+  V8: handwritten('unchecked'),
+  soswap: soswap(true),
+  'leaf: false': soswap(false),
   koffi: koffiCalls(),
   'soswap/koffi': soswapKoffi(),
   'ffi-rs': ffiRs(),
   'node:ffi': nodeFfi(),
 };
-const names = Object.keys(implementations).filter((name) => implementations[name] !== undefined);
+const peers = Object.fromEntries(
+  Object.entries({ bun: ['run'], deno: ['run', '--allow-all'] }).flatMap(([name, args]) => {
+    const times = peerTimes(name, args);
+    return times === undefined ? [] : [[name, times]];
+  }),
+);
+const names = [
+  ...Object.keys(implementations).filter((name) => implementations[name] !== undefined),
+  ...Object.keys(peers),
+];
 
 console.log(`Node.js ${process.version}, ${process.arch}, ${availableParallelism()} processors,`);
 console.log(`load ${loadavg()[0]!.toFixed(1)}; nanoseconds per call, median of ${rounds} rounds`);
@@ -226,6 +259,9 @@ for (const name of Object.keys(cases)) {
       });
       if (round >= 0) times.get(each)!.push(p50 / repeatsOf(name));
     }
+  }
+  for (const [peer, each] of Object.entries(peers)) {
+    if (each[callee] !== undefined) times.set(peer, each[callee]);
   }
   const limit = times.get('by hand');
   const plain = times.get('koffi')!;

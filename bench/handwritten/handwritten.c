@@ -9,6 +9,7 @@
 
 static void (*call_noop)(void);
 static int32_t (*call_add)(int32_t, int32_t);
+static int64_t (*call_add64)(int64_t, int64_t);
 static double (*call_mul)(double, double);
 static uint64_t (*call_length)(const char*);
 static uint32_t (*call_length32)(const char*);
@@ -40,6 +41,21 @@ static napi_value Add(napi_env env, napi_callback_info info) {
   }
   napi_value result;
   napi_create_int32(env, call_add(a, b), &result);
+  return result;
+}
+
+static napi_value Add64(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value arguments[2];
+  int64_t a, b;
+  bool is_a, is_b;
+  if (napi_get_cb_info(env, info, &count, arguments, NULL, NULL) != napi_ok || count != 2 ||
+      napi_get_value_bigint_int64(env, arguments[0], &a, &is_a) != napi_ok ||
+      napi_get_value_bigint_int64(env, arguments[1], &b, &is_b) != napi_ok || !is_a || !is_b) {
+    return Refuse(env);
+  }
+  napi_value result;
+  napi_create_bigint_int64(env, call_add64(a, b), &result);
   return result;
 }
 
@@ -188,6 +204,7 @@ static napi_value Load(napi_env env, napi_callback_info info) {
   }
   *(void**)&call_noop = dlsym(library, "noop");
   *(void**)&call_add = dlsym(library, "add");
+  *(void**)&call_add64 = dlsym(library, "add64");
   *(void**)&call_mul = dlsym(library, "mul");
   *(void**)&call_length = dlsym(library, "length_of");
   *(void**)&call_length32 = dlsym(library, "length32_of");
@@ -201,15 +218,11 @@ NAPI_MODULE_INIT() {
     const char* name;
     napi_callback callback;
   } functions[] = {
-      {"load", Load},
-      {"noop", Noop},
-      {"add", Add},
-      {"mul", Mul},
-      {"length_of", Length},
-      {"sum_bytes", Sum},
-      {"length32_of", Length32},
-      {"sum32_bytes", Sum32},
-      {"add_later", AddLater},
+      {"load", Load},         {"noop", Noop},
+      {"add", Add},           {"add64", Add64},
+      {"mul", Mul},           {"length_of", Length},
+      {"sum_bytes", Sum},     {"length32_of", Length32},
+      {"sum32_bytes", Sum32}, {"add_later", AddLater},
   };
   for (size_t index = 0; index < sizeof(functions) / sizeof(*functions); ++index) {
     napi_value function;

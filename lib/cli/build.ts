@@ -6,10 +6,10 @@ import { readArguments } from './arguments.js';
 
 const usage = `usage: soswap build
 
-Compiles the addon of soswap from the sources in the package, for this system and this Node.js. This is necessary only
-where no binary of the package loads: with musl, or with a glibc older than 2.28; or where 'soswap inspect' says that there
-are no fast calls for this Node.js. The build needs g++, cc, make and
-python3; $CXX, $CC and $PYTHON name other commands. npm downloads node-gyp and node-addon-api for the build.
+Compiles the addons of soswap from the sources in the package, for this system and this Node.js. This is necessary only
+where no binary of the package loads: with musl, or with a glibc older than 2.28; or where 'soswap inspect' says that
+there are no fast calls for this Node.js. The build needs g++, cc, make and python3; $CXX, $CC and $PYTHON name other
+commands. npm downloads node-gyp and node-addon-api for the build.
 
   -h, --help   this help
 

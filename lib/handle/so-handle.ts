@@ -310,7 +310,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * @example
    * await price.swap();
    * const { rollback, generation } = await price.rollback();
-   * console.log(rollback, generation, price.status()); // true 3 rolled-back
+   * console.log(rollback, generation); // true 3
    */
   async rollback(options: SwapOptions<D> = {}): Promise<SwapReport> {
     reserveStack((error) => emitRefused(this, error));
