@@ -48,7 +48,7 @@ const cases: Record<string, string> = {
 function handwritten(name: 'handwritten' | 'unchecked'): Calls {
   const place = fileURLToPath(new URL('handwritten', import.meta.url));
   const nodeGyp = fileURLToPath(new URL('../tools/gyp.js', import.meta.url));
-  const build = ['configure', 'build', '--loglevel=warn', '-C', place];
+  const build = ['rebuild', '--loglevel=warn', '-C', place];
   const { status, stderr } = spawnSync(process.execPath, [nodeGyp, ...build], { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
   const addon = require(join(place, `build/Release/${name}.node`));
@@ -129,7 +129,6 @@ function ffiRs(): Calls {
     noop: of(Void, []),
     add: of(I32, [I32, I32]),
     mul: of(Double, [Double, Double]),
-    add64: of(DataType.I64, [DataType.I64, DataType.I64]),
     length_of: of(U64, [Text]),
     length32_of: of(U32, [Text]),
     sum_bytes: of(U64, [U8Array, U64]),
