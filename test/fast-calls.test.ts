@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { features } from 'soswap';
 import t from 'tap';
 import { compile, twoBuilds } from '../fixtures/build.js';
-import { type Ended, exitedCleanly, root, runProgram } from '../fixtures/child.js';
+import { type Ended, exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 
 const directory = t.testdir();
 const library = compile('calls.c', join(directory, 'calls.so'), '-O2');
@@ -454,4 +454,13 @@ t.test('an addon for fast calls that is absent or damaged is left alone', async 
     t.match(rest, exitedCleanly, String(reason));
     t.match(messages, [[100000, false, reason]]);
   }
+});
+
+t.test('swaps under a compiled loop lose no call, and none runs the code before', async (t) => {
+  const campaign = join(root, 'test/campaigns/hot-loop.js');
+  const ended = await runNode([campaign, '--json', '--seconds', '1'], { cwd: root });
+  t.match(ended, exitedCleanly);
+  const figures = JSON.parse(ended.stdout);
+  t.equal(figures.wrongValues, 0);
+  t.ok(figures.swaps > 10 && figures.calls > 10_000, ended.stdout);
 });
