@@ -269,7 +269,7 @@ t.test('a function that compiled code called may call back, swap and close', asy
   t.match(ended, exitedCleanly);
   const [value, interpreted, ...rest] = messages[0] as unknown[];
   t.equal(value, 60);
-  t.equal(interpreted, mayCallBack ? true : false, 'the inner calls are not compiled');
+  t.equal(interpreted, mayCallBack, 'the inner calls are not compiled');
   t.same(rest, [22, 1, 'ERR_SOSWAP_BUSY', 77, 3, 3, 'caller']);
 });
 
