@@ -38,12 +38,15 @@ function numberIn(headers, name) {
 }
 
 const inFast = (name) => join(root, 'native/fast', name);
-const sources = [inFast('fast_calls.cc'), join(root, 'native/core/call/call_frame.S')];
+const inCore = (name) => join(root, 'native/core', name);
+const sources = [
+  inFast('fast_calls.cc'),
+  ...['call/call_frame.S', 'base/old_libstdcxx.cc'].map(inCore),
+];
 const read = [
   ...readdirSync(inFast('')).map(inFast),
-  ...['call/call_frame.S', 'call/call_frame.h', 'call/call_target.h', 'base/call_count.h'].map(
-    (name) => join(root, 'native/core', name),
-  ),
+  ...sources,
+  ...['call/call_frame.h', 'call/call_target.h', 'base/call_count.h'].map(inCore),
   fileURLToPath(import.meta.url),
 ];
 const newest = Math.max(...read.map((file) => statSync(file).mtimeMs));

@@ -1,7 +1,7 @@
-// One binary for every system from glibc 2.28 and the libstdc++ of GCC 8 on. What a newer compiler
-// or a newer glibc would bind to a newer version is defined here, hidden, by means that are older.
-// It concerns this shared object alone, and every build of it; tools/check-versions finds what is
-// missing here.
+// One binary for every system from glibc 2.28 on. What a newer glibc would bind to a newer version
+// is defined here, hidden, by means that are older. It concerns this shared object alone, and every
+// build of it; tools/check-versions finds what is missing here. core/base/old_libstdcxx.cc does the
+// same for libstdc++.
 
 #include <features.h>
 
@@ -10,9 +10,6 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <new>
-#include <typeinfo>
 
 #ifdef __x86_64__
 #define SOSWAP_FIRST_GLIBC "GLIBC_2.2.5"
@@ -101,20 +98,6 @@ int StatDescriptor(int descriptor, void* result) __asm__("fstat64");
 int StatDescriptor(int descriptor, void* result) {
   return static_cast<int>(syscall(SYS_fstat, descriptor, result));
 }
-
-// Since glibc 2.32; std::shared_ptr counts without atomic instructions where it is true.
-extern const char single_threaded __asm__("__libc_single_threaded");
-const char single_threaded = 0;
-
-// Since GCC 11.
-[[noreturn]] void ThrowBadArrayNewLength() __asm__("_ZSt28__throw_bad_array_new_lengthv");
-void ThrowBadArrayNewLength() { throw std::bad_array_new_length(); }
-
-// Since GCC 9: std::make_shared() without RTTI asks it whether a type is one from code that has
-// RTTI.
-bool IsMakeSharedTag(const std::type_info& type) noexcept
-    __asm__("_ZNSt19_Sp_make_shared_tag5_S_eqERKSt9type_info");
-bool IsMakeSharedTag(const std::type_info& /*type*/) noexcept { return false; }
 
 #pragma GCC visibility pop
 
