@@ -464,3 +464,36 @@ t.test('swaps under a compiled loop lose no call, and none runs the code before'
   t.equal(figures.wrongValues, 0);
   t.ok(figures.swaps > 10 && figures.calls > 10_000, ended.stdout);
 });
+
+t.test('a debugger, a profiler and a heap snapshot leave compiled calls alone', async (t) => {
+  const program = `
+    import { Session } from 'node:inspector/promises';
+    import { writeHeapSnapshot } from 'node:v8';
+    const so = SoHandle.open(library, { add: { ...binary, leaf }, mul: { arguments: ['f64', 'f64'], return: 'f64', leaf } });
+    const { add, mul } = so.functions;
+    const sum = () => {
+      let sum = 0;
+      for (let n = 0; n < 50000; n++) sum = add(sum, mul(n % 2, 2));
+      return sum;
+    };
+    say(sum());
+    const session = new Session();
+    session.connect();
+    await session.post('Debugger.enable');
+    await session.post('Debugger.setPauseOnExceptions', { state: 'all' });
+    let pauses = 0;
+    session.on('Debugger.paused', () => { pauses++; session.post('Debugger.resume'); });
+    await session.post('Profiler.enable');
+    await session.post('Profiler.start');
+    say(sum());
+    say(outcome(() => add('1', 2)).slice(0, 32), pauses > 0);
+    const { profile } = await session.post('Profiler.stop');
+    say(profile.nodes.length > 1);
+    writeHeapSnapshot(directory + '/calls.heapsnapshot');
+    say(sum());
+    session.disconnect();
+    say(sum());`;
+  const wrong = 'TypeError ERR_INVALID_ARG_VALUE ';
+  const messages = [[50_000, 50_000, wrong, true, true, 50_000, 50_000]];
+  t.match(await run(program, [natives, '--no-warnings']), { ...exitedCleanly, messages });
+});

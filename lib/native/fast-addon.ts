@@ -1,6 +1,6 @@
 /** Loads the addon whose functions V8 calls from compiled code, when it is needed first. There is one for each ABI of Node.js. */
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { addonPath } from './addon.js';
 
@@ -74,13 +74,12 @@ function obstacleOfProcess(): string | undefined {
 function defectOf(file: string): string | undefined {
   const descriptor = openSync(file, 'r');
   try {
-    const header = Buffer.alloc(64);
-    const length = readSync(descriptor, header);
-    if (length < header.length) return 'ends early';
+    const header = Buffer.allocUnsafe(64);
+    if (readSync(descriptor, header) < header.length) return 'ends early';
     if (header.readUInt32BE(0) !== 0x7f454c46) return 'is not an ELF file';
-    const sections = Number(header.readBigUInt64LE(40));
+    const sections = header.readUInt32LE(40); // 64 bits, of which a small file needs 32
     const end = sections + header.readUInt16LE(58) * header.readUInt16LE(60);
-    return fstatSync(descriptor).size < end ? 'ends early' : undefined;
+    return readSync(descriptor, header, 0, 1, end - 1) === 1 ? undefined : 'ends early';
   } finally {
     closeSync(descriptor);
   }
