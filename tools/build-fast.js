@@ -1,6 +1,7 @@
 // node tools/build-fast.js DIRECTORY [HEADERS…]: compiles native/fast, the addon for calls from compiled code, into
 // DIRECTORY/soswap-fast-ABI.node: for each release line of Node.js whose directory include/node is named, otherwise for the
 // running one. $CXX is the compiler, $CXXFLAGS and $LDFLAGS are added. Compiles only what has changed.
+// node tools/build-fast.js --flags: prints how the compiler reads native/fast for the running Node.js, a flag a line.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
@@ -51,6 +52,10 @@ const read = [
 ];
 const newest = Math.max(...read.map((file) => statSync(file).mtimeMs));
 const words = (text) => text.split(' ').filter(Boolean);
+const readFlags = (headers) => [
+  ...words('-std=gnu++20 -DNODE_GYP_MODULE_NAME=soswap_fast -DBUILDING_NODE_EXTENSION'),
+  ...['-isystem', headers, '-I', join(root, 'native')],
+];
 
 function build(directory, headers) {
   const abi = numberIn(headers, 'NODE_MODULE_VERSION');
@@ -62,10 +67,8 @@ function build(directory, headers) {
   const unfinished = `${addon}.${process.pid}`;
   const args = [
     ...flags,
-    ...words('-std=gnu++20 -O2 -fPIC -shared -fvisibility=hidden -pthread'),
-    ...words('-Wall -Wextra -Wshadow -Werror'),
-    ...words('-DNODE_GYP_MODULE_NAME=soswap_fast -DBUILDING_NODE_EXTENSION'),
-    ...['-isystem', headers, '-I', join(root, 'native')],
+    ...readFlags(headers),
+    ...words('-O2 -fPIC -shared -fvisibility=hidden -pthread -Wall -Wextra -Wshadow -Werror'),
     ...words(CXXFLAGS),
     ...sources,
     // Now, so that a function that Node.js does not export fails the load and not a call. Compiled code of V8 refers to
@@ -84,8 +87,9 @@ function build(directory, headers) {
 try {
   const [directory, ...headers] = process.argv.slice(2);
   if (directory === undefined)
-    throw new Error('usage: node tools/build-fast.js DIRECTORY [HEADERS…]');
-  for (const each of headers.length > 0 ? headers : [ownHeaders()]) build(directory, each);
+    throw new Error('usage: node tools/build-fast.js --flags | DIRECTORY [HEADERS…]');
+  if (directory === '--flags') console.log(readFlags(ownHeaders()).join('\n'));
+  else for (const each of headers.length > 0 ? headers : [ownHeaders()]) build(directory, each);
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;

@@ -175,7 +175,7 @@ void Interpreted(const v8::FunctionCallbackInfo<v8::Value>& info) {
     }
   }
   const size_t floating = signature.types.size() - signature.integers;
-  const CallResult result = CallCounted<CallResult>(
+  const auto result = CallCounted<CallResult>(
       target, [&](void* address) { return soswap_call(address, words, 0, floating); });
   Return(info, signature.result, result);
 }

@@ -27,11 +27,11 @@ class CTypeInfo final {
   constexpr explicit CTypeInfo(Type type) : type_(type) {}
 
  private:
-  Type type_ = Type::kVoid;
+  [[maybe_unused]] Type type_ = Type::kVoid;
 #if V8_MAJOR_VERSION < 14
-  uint8_t sequence_type_ = 0;  // no sequence
+  [[maybe_unused]] uint8_t sequence_type_ = 0;  // no sequence
 #endif
-  uint8_t flags_ = 0;
+  [[maybe_unused]] uint8_t flags_ = 0;
 };
 
 #if V8_MAJOR_VERSION < 14
