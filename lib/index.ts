@@ -40,7 +40,7 @@ export { type GroupSwapOptions, type GroupWatchOptions, SoGroup } from './group/
 export type { HandleEvents } from './handle/events.js';
 export type { GroupOptions, OpenAsyncOptions, OpenOptions } from './handle/open-options.js';
 export type { PreparedSwap } from './handle/prepared-swap.js';
-export { type CloseOptions, SoHandle } from './handle/so-handle.js';
+export { type CloseOptions, type ExportedState, SoHandle } from './handle/so-handle.js';
 export { swapAll } from './handle/swap-all.js';
 export type { FileStatus } from './image/file-status.js';
 export type {

@@ -65,6 +65,8 @@ function describe(info: SoInfo): string {
     ['needs', list(info.dependencies.map(dependency))],
     ['exports', [exportsLine(info)]],
     ['imports', [importsLine(info)]],
+    ...(info.hooks.length > 0 ? [['hooks', [info.hooks.join(', ')]] as [string, string[]]] : []),
+    ...(info.keeps.length > 0 ? [['keeps', [info.keeps.join(', ')]] as [string, string[]]] : []),
     ...registryFields(info),
     ['program', programLines(info)],
     ...(info.addonSymbol === null ? [] : [addonField(info.addonSymbol)]),

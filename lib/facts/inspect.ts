@@ -85,6 +85,10 @@ export interface SoInfo {
   readonly exports: readonly SoExport[];
   /** The symbols that the library needs from others. */
   readonly imports: readonly SoImport[];
+  /** The hooks of soswap.h that the library exports: `soswap_load`, say. */
+  readonly hooks: readonly string[];
+  /** The variables that it keeps with SOSWAP_KEEP. */
+  readonly keeps: readonly string[];
   /**
    * The registries of other shared libraries that the library registers itself in when it is loaded. A swap can end the
    * process there; `docs/registries.md` says why. Found by the imports of the library; that of Protocol Buffers is known.
@@ -150,6 +154,7 @@ export function inspect(path: string | URL): SoInfo {
       dependencies,
       exports,
       imports,
+      ...lifeOf(exports),
       registries: isOfCLibrary ? [] : registriesOf(imports),
       programNames,
       addonSymbol,
@@ -167,6 +172,18 @@ export function inspect(path: string | URL): SoInfo {
   } finally {
     candidate.release();
   }
+}
+
+/** What of native/include/soswap.h the library uses. */
+function lifeOf(exports: readonly SoExport[]): Pick<SoInfo, 'hooks' | 'keeps'> {
+  const names = exports.map(({ name }) => name);
+  return {
+    hooks: ['soswap_save', 'soswap_load', 'soswap_unload'].filter((name) => names.includes(name)),
+    keeps: names
+      .filter((name) => name.startsWith('soswap_keep_'))
+      .map((name) => name.slice('soswap_keep_'.length))
+      .sort(),
+  };
 }
 
 function refusalOf(

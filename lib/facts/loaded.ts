@@ -23,6 +23,10 @@ export interface LoadedImage extends Omit<ImageInfo, 'toJSON'> {
    * retained image.
    */
   readonly historySize: number;
+  /** The hooks of soswap.h that the library exports: `soswap_load`, say. */
+  readonly hooks: readonly string[];
+  /** The variables that it keeps with SOSWAP_KEEP. */
+  readonly keeps: readonly string[];
   /** The thread id of the handle, as gettid(2) returns it. */
   readonly thread: number;
   /** The number of in-flight calls, including nonblocking calls that wait for a thread of the pool. */

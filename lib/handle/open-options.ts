@@ -5,7 +5,8 @@ import { fileMapping, snapshotMapping } from '../image/mapping.js';
 import { defaultRetainedLimit, RetainedImages, retainedLimit } from '../image/retained-images.js';
 import { neededEdits, newLibrary, type Source } from '../image/source.js';
 import { dlopenFlags } from '../internal/dlopen-flags.js';
-import { argumentValueError } from '../internal/errors.js';
+import { argumentTypeError, argumentValueError } from '../internal/errors.js';
+import { isUint8Array } from '../internal/node-util.js';
 import {
   callback,
   count,
@@ -18,7 +19,8 @@ import {
   type Unchecked,
   unloadPolicy,
 } from '../internal/options.js';
-import type { CopyEdit } from '../native/types.js';
+import { native } from '../native/addon.js';
+import type { CopyEdit, HandedOver } from '../native/types.js';
 import type { FirstPlan } from '../swap/first.js';
 import {
   planQuarantine,
@@ -98,6 +100,13 @@ export interface OpenOptions<D extends Definitions = Definitions> {
    */
   readonly history?: number;
   /**
+   * The state that the first image gets in its hook soswap_load, as another image handed it over: a copy is taken. A
+   * library without that hook ignores it. Defaults to none. At most 1 GiB.
+   */
+  readonly state?: Uint8Array;
+  /** The version of `state`, an integer from 0 to 4,294,967,295. Defaults to 0. */
+  readonly stateVersion?: number;
+  /**
    * A trial in a child process, before this process loads the library: a crash, a hang or an error there refuses it with
    * `ERR_SOSWAP_QUARANTINE`. `open()` waits for the child on this thread. `swap` says whether swaps have one. Defaults to
    * `false`.
@@ -142,6 +151,8 @@ const openKeys: Keys<OpenAsyncOptions> = {
   noexec: true,
   maxRetained: true,
   history: true,
+  state: true,
+  stateVersion: true,
   dependencies: true,
   quarantine: true,
   verify: true,
@@ -151,7 +162,10 @@ const openKeys: Keys<OpenAsyncOptions> = {
 };
 
 /** The options of a group: those of {@link SoHandle.open} for each member, unless its own say otherwise. */
-export type GroupOptions = Omit<OpenOptions, 'image' | 'verify' | 'dependencies'>;
+export type GroupOptions = Omit<
+  OpenOptions,
+  'image' | 'verify' | 'dependencies' | 'state' | 'stateVersion'
+>;
 
 const {
   image: _,
@@ -159,6 +173,8 @@ const {
   dependencies: ___,
   loadOn: ____,
   timeout: _____,
+  state: ______,
+  stateVersion: _______,
   ...groupKeys
 } = openKeys;
 
@@ -215,6 +231,7 @@ function firstPlan<D extends Definitions>(
     timeout: milliseconds(`${name}.timeout`, timeout, defaultTimeout),
     quarantine: planQuarantine(`${name}.quarantine`, options.quarantine),
     verify,
+    state: firstState(options, name),
     defaults: swapDefaults(
       `${name}.swap`,
       options.swap,
@@ -222,6 +239,28 @@ function firstPlan<D extends Definitions>(
     ),
   };
 }
+
+/** What the first image begins with. */
+function firstState(
+  { state, stateVersion }: Unchecked<OpenOptions>,
+  name: string,
+): HandedOver | undefined {
+  if (state === undefined) {
+    assertAbsent(`${name}.stateVersion`, stateVersion, 'without state');
+    return undefined;
+  }
+  if (!isUint8Array(state)) {
+    throw argumentTypeError(`${name}.state`, 'a Buffer or a Uint8Array', state);
+  }
+  const version = count(`${name}.stateVersion`, stateVersion, 0, 2 ** 32 - 1);
+  if (state.length > largestState) {
+    throw argumentValueError(`${name}.state`, `must have at most ${largestState} bytes`, state);
+  }
+  return native.handedState(state, version);
+}
+
+/** Bytes; native/core/life/handed_over.h. */
+const largestState = 2 ** 30;
 
 /** The file, and how each image is taken from it. */
 function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: string): Source {

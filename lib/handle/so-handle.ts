@@ -18,6 +18,7 @@ import {
 import { defaultTimeout, type Keys, milliseconds, readOptions } from '../internal/options.js';
 import { runAsync, runSync, type Steps } from '../internal/steps.js';
 import { traced } from '../internal/tracing.js';
+import { native } from '../native/addon.js';
 import { reserveStack } from '../native/stack.js';
 import { drainAndClose } from '../swap/drain.js';
 import { type Loaded, loadFirst } from '../swap/first.js';
@@ -41,6 +42,14 @@ import { addHandle, keepAlive, removeHandle } from './registry.js';
 export interface CloseOptions {
   /** Milliseconds, 0 or more, that calls in flight may take. Defaults to 10,000. */
   readonly timeout?: number;
+}
+
+/** A state that a library saved: options of {@link SoHandle.open}. */
+export interface ExportedState {
+  /** The bytes; a copy. */
+  readonly state: Buffer;
+  /** The version that the library gave them. */
+  readonly stateVersion: number;
 }
 
 const closeKeys: Keys<CloseOptions> = { timeout: true };
@@ -323,6 +332,24 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
   /** The earlier generations that {@link rollback} can go back to; the one that it goes back to comes first. */
   get history(): ImageInfo[] {
     return this.#target.history.infos;
+  }
+
+  /**
+   * Asks the running image for a copy of its state, by its hook soswap_save, as a swap does. It runs on. Another process,
+   * or a handle that is opened later, begins with it.
+   *
+   * @returns What {@link open} takes; `null` if the library has no such hook, or saved nothing.
+   * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`, `ERR_SOSWAP_BUSY`; `ERR_SOSWAP_REFUSED_BY_LIBRARY`,
+   * `ERR_SOSWAP_STATE_TOO_LARGE`, `ERR_SOSWAP_NATIVE_EXCEPTION`, `ERR_SOSWAP_KEPT_VARIABLE`.
+   *
+   * @example
+   * console.log(price.exportState()); // null: this library has no state
+   */
+  exportState(): ExportedState | null {
+    reserveStack();
+    const handed = this.#target.saveState();
+    const pair = handed === undefined ? null : native.stateOf(handed);
+    return pair === null ? null : { state: pair[0], stateVersion: pair[1] };
   }
 
   /**

@@ -209,6 +209,12 @@ export class Candidate {
     const local = this.mode & ~dlopenFlags.RTLD_GLOBAL;
     const mapping = this.mapping === loadedMapping ? 'loaded' : 'snapshot';
     this.#load(image, this.request(0, mapping, local, standIns));
+    try {
+      image.load();
+    } catch (error) {
+      this.retire(image);
+      throw error;
+    }
     return image;
   }
 

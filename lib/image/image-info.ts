@@ -56,6 +56,7 @@ export interface RetainReason {
    * - `may-run-threads`: a thread of a dependency, or one that soswap cannot see, may still run code of it
    * - `libc-never-unmaps`: dlclose(3) of musl does nothing
    * - `c-library`: the library is part of the C library; the process uses it without the handle
+   * - `refused-by-library`: its hook soswap_unload refused
    * - `kept`: `unload: 'never'` asked for it
    * - `unknown`: the loader kept it; the reason is unknown
    */
@@ -75,6 +76,7 @@ export interface RetainReason {
     | 'exit-handler'
     | 'libc-never-unmaps'
     | 'c-library'
+    | 'refused-by-library'
     | 'kept'
     | 'unknown';
   /** One sentence for people. */

@@ -1,4 +1,4 @@
-import type { ImageFacts, NativeLibrary } from '../native/types.js';
+import type { HandedOver, ImageFacts, NativeLibrary } from '../native/types.js';
 import type { RetainReason } from './image-info.js';
 
 /** The addon knows images by number; a number is never used again. */
@@ -73,6 +73,26 @@ export class Image {
   /** The same on another thread, which releases these snapshots too. */
   async closeAsync(snapshots: readonly number[], force: boolean): Promise<readonly RetainReason[]> {
     return this.isOpen ? this.#library.closeImageAsync(this.id, snapshots, force) : [];
+  }
+
+  /** What it leaves for the next one; `undefined` if it has no hooks and keeps nothing. */
+  save(): HandedOver | undefined {
+    return this.#library.save(this.id);
+  }
+
+  /** Begins its life with what another one left, or with nothing, unless that was done. */
+  load(handed?: HandedOver): void {
+    this.#library.load(this.id, handed);
+  }
+
+  /** Ends its life. Returns whether it did: it may refuse. */
+  unload(): boolean {
+    try {
+      if (this.isOpen) this.#library.unload(this.id);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Makes the list of images show the bytes of the copies that the handle can go back to. */

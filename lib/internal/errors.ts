@@ -180,7 +180,15 @@ export const SoErrorCode = {
   ERR_SOSWAP_ADDON: 'ERR_SOSWAP_ADDON',
   /** `install()` could not write the destination, which is unchanged. `cause` is the error of the system. */
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
-  /** A native function threw a C++ exception. */
+  /** A hook of the library refused the load, the swap or its own unloading. The message ends with its sentence. */
+  ERR_SOSWAP_REFUSED_BY_LIBRARY: 'ERR_SOSWAP_REFUSED_BY_LIBRARY',
+  /** The library has hooks, and was compiled with a soswap.h that does not fit, or without one. */
+  ERR_SOSWAP_HOST_ABI: 'ERR_SOSWAP_HOST_ABI',
+  /** A variable that the library keeps points into its image, or is none that can be written. The message names it. */
+  ERR_SOSWAP_KEPT_VARIABLE: 'ERR_SOSWAP_KEPT_VARIABLE',
+  /** The library saved a state of more than 1 GiB. */
+  ERR_SOSWAP_STATE_TOO_LARGE: 'ERR_SOSWAP_STATE_TOO_LARGE',
+  /** A native function or a hook of the library threw a C++ exception. */
   ERR_SOSWAP_NATIVE_EXCEPTION: 'ERR_SOSWAP_NATIVE_EXCEPTION',
   /** The system has no memory, disk space, descriptors, threads or stack left. The message names the limit. */
   ERR_SOSWAP_SYSTEM: 'ERR_SOSWAP_SYSTEM',

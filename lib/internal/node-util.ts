@@ -12,6 +12,9 @@ const util = () => process.getBuiltinModule('node:util');
 export const inspect = (value: unknown, options: { readonly depth: number }): string =>
   util().inspect(value, options);
 
+export const isUint8Array = (value: unknown): value is Uint8Array =>
+  util().types.isUint8Array(value);
+
 export const systemErrors = (): Map<number, [string, string]> => util().getSystemErrorMap();
 
 export const promisify = ((call: Call): Call =>

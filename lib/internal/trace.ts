@@ -7,6 +7,11 @@ const log = process.env.NODE_DEBUG
 
 const nothing: Trace = () => {};
 
+/** Prints one line if NODE_DEBUG names `soswap`. The arguments are those of util.format(). */
+export function trace(format: string, ...values: unknown[]): void {
+  log?.(format, ...values);
+}
+
 /**
  * Returns what prints one line for each step of a work on `path`, with the milliseconds of the step and those since
  * `began`, if NODE_DEBUG names `soswap`; otherwise what does nothing.

@@ -210,6 +210,17 @@ export interface ImageFacts {
   readonly mappedFrom: string;
   /** The bytes that the private copy holds; 0 without one. */
   readonly copySize: number;
+  /** The kept variables whose values it took over; absent if the library has no hooks and keeps nothing. */
+  readonly kept?: readonly string[];
+  /** Those of the image before that it has not, or not alike. */
+  readonly reset?: readonly string[];
+}
+
+declare const handed: unique symbol;
+
+/** What an image leaves for the next one, in memory of the addon; native/core/life/handed_over.h. */
+export interface HandedOver {
+  readonly [handed]: never;
 }
 
 /** An import that no library defines. */
@@ -338,6 +349,15 @@ export interface NativeLibrary {
     snapshots: readonly number[],
     force: boolean,
   ): Promise<RetainReason[]>;
+  /**
+   * Calls the hook soswap_save of an image, and copies the values that it keeps; `undefined` if it has no hooks and keeps
+   * nothing.
+   */
+  save(image: number): HandedOver | undefined;
+  /** Sets the kept values and calls the hook soswap_load, unless that was done. An exchange does it with each image too. */
+  load(image: number, handed?: HandedOver): void;
+  /** Calls the hook soswap_unload, if the image was loaded. To close the image calls it too. */
+  unload(image: number): void;
   /** Sets `historySize` of the image in the list of images. */
   showHistory(image: number, bytes: number): void;
   /** Makes `loadedImages()` show an image that is still open as retained, for these reasons. */
@@ -352,6 +372,8 @@ export interface NativeLoadedImage extends Omit<ImageInfo, 'toJSON'> {
   readonly memorySize: number;
   readonly writtenSize: number;
   readonly historySize: number;
+  readonly hooks: readonly string[];
+  readonly keeps: readonly string[];
   readonly thread: number;
   readonly callsInFlight: number;
   readonly neededBy: readonly string[];
@@ -375,6 +397,8 @@ export interface NativeSlots {
   running(): number;
   /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */
   lastExchange(): ExchangeFacts | null;
+  /** Says what the first image begins with. */
+  give(handed: HandedOver): void;
   /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */
   close(): void;
   /** Makes new nonblocking calls wait for `release()`. */
@@ -454,6 +478,11 @@ export interface Addon {
    * previous images are gone that were closed; otherwise `null`.
    */
   exchange(...parts: ExchangeRequest[number][]): ImageFacts[] | null;
+  /** Makes what {@link NativeSlots.give} takes. */
+  handedState(state: Uint8Array, version: number): HandedOver;
+  stateOf(handed: HandedOver): [state: Buffer, version: number] | null;
+  /** Takes the lines that hooks wrote on this thread; `null` if there are none. */
+  takeHookLines(): [path: string, generation: number, text: string][] | null;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
   /** Returns which objects are loaded. */

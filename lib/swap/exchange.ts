@@ -4,6 +4,7 @@ import { missingSymbols, SoError, stillLoaded } from '../internal/errors.js';
 import { rethrowLater } from '../internal/events.js';
 import { native } from '../native/addon.js';
 import type { Closing, ExchangeFacts, ExchangeRequest, ImageFacts } from '../native/types.js';
+import { announceHookLines } from './hook-lines.js';
 import type { SwapTarget } from './target.js';
 
 /** What an exchange did. */
@@ -12,6 +13,9 @@ export interface Exchange {
   readonly previous: Generation | undefined;
   /** Optional symbols that the new image lacks. */
   readonly missing: readonly string[];
+  /** The variables whose values the next image took over, and those that it begins anew. */
+  readonly kept: readonly string[];
+  readonly reset: readonly string[];
   /** Nanoseconds that it held the JavaScript thread. */
   readonly pause: bigint;
 }
@@ -64,9 +68,11 @@ export function exchangeAll(parts: readonly ExchangePart[]): Exchange[] {
       target.table.publishAll(facts.absent);
       void next.info; // as long as the image is open
       const missing = [...new Set(facts.absent)];
-      return { previous, missing, pause: process.hrtime.bigint() - began };
+      const { kept = [], reset = [] } = next.image.facts;
+      return { previous, missing, kept, reset, pause: process.hrtime.bigint() - began };
     });
   } finally {
+    announceHookLines();
     // Listeners may do anything but swap and close what is in an exchange.
     for (const { target } of all) target.table.references.announce();
     for (const { target } of all) target.exchanging = false;

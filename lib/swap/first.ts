@@ -8,6 +8,7 @@ import { assertMayOpen } from '../image/retained-images.js';
 import { type Source, warnIfUnbound } from '../image/source.js';
 import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
+import type { HandedOver } from '../native/types.js';
 import { exchange } from './exchange.js';
 import { forCode } from './limit.js';
 import { type LoadPlan, openBeside } from './open-beside.js';
@@ -23,6 +24,8 @@ import { endTrial, verify } from './verify.js';
 export interface FirstPlan<D extends Definitions> extends LoadPlan {
   readonly quarantine: Quarantine | undefined;
   readonly verify: Verify<D> | undefined;
+  /** What the first image begins with. */
+  readonly state: HandedOver | undefined;
   /** Those of the swaps that come. */
   readonly defaults: SwapDefaults<D>;
 }
@@ -43,6 +46,7 @@ export function* loadFirst<D extends Definitions>(
   assertLoaderFree(source.path);
   const table = new FunctionTable(source, definitions);
   const target = new SwapTarget(source, definitions, table, plan.defaults);
+  if (plan.state !== undefined) table.slots.give(plan.state);
   if (source.sourceOfDependency !== undefined) {
     const company = yield* loadWithDependencies(target, source.sourceOfDependency, plan);
     return { target, company };

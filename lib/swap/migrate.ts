@@ -7,6 +7,7 @@ import { type Steps, step } from '../internal/steps.js';
 import { isThenable } from '../internal/thenable.js';
 import { callsEnd, idle } from './drain.js';
 import { exchange } from './exchange.js';
+import { announceHookLines } from './hook-lines.js';
 import { expired, type Limit, within } from './limit.js';
 import type { Migrate, Migration } from './plan.js';
 import { SwapTarget } from './target.js';
@@ -18,12 +19,13 @@ import { SwapTarget } from './target.js';
  * @throws {SoError} `ERR_SOSWAP_MIGRATE`
  */
 export function* migrateState<D extends Definitions>(
-  { source, definitions, ending }: SwapTarget<D>,
+  target: SwapTarget<D>,
   previous: Generation,
   next: Generation,
   migrate: Migrate<D>,
   limit: Limit,
 ): Steps<void> {
+  const { source, definitions, ending } = target;
   const from = new FunctionTable(source, definitions);
   const to = new FunctionTable(source, definitions);
   const end = () => {
@@ -31,6 +33,14 @@ export function* migrateState<D extends Definitions>(
     to.close();
   };
   const ignoreEnding = ending.listen(end); // before close() of the handle unmaps the image
+  target.exchanging = true; // a hook may call back into JavaScript
+  try {
+    next.image.load(previous.image.save());
+    void next.image.facts; // with what it kept
+  } finally {
+    target.exchanging = false;
+    announceHookLines();
+  }
   try {
     bindTo(from, previous);
     bindTo(to, next);

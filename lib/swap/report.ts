@@ -30,6 +30,10 @@ export interface SwapReport {
   readonly retained: readonly RetainReason[];
   /** Optional symbols that the new image lacks: their functions throw `ERR_SOSWAP_MISSING_SYMBOL` until an image has them again. */
   readonly missing: readonly string[];
+  /** The variables of SOSWAP_KEEP whose values the new image took over. */
+  readonly kept: readonly string[];
+  /** Those of the old image that the new one lacks, or has with another size or layout: their values are gone. */
+  readonly reset: readonly string[];
   /**
    * Microseconds that close, open, resolve and commit held the JavaScript thread, without what `open-first` does on other
    * threads. The copy, the checks, `verify` and `quarantine` of `swapSync()` hold it too, and count in

@@ -4,6 +4,7 @@ import type { RetainReason, UnloadPolicy } from '../image/image-info.js';
 import { sweep } from '../image/sweep.js';
 import { runAsync, type Steps, step } from '../internal/steps.js';
 import { callsEnd, idle } from './drain.js';
+import { announceHookLines } from './hook-lines.js';
 import { expired, forCode, within } from './limit.js';
 import type { SwapTarget } from './target.js';
 
@@ -71,6 +72,7 @@ export function* retire(
     return candidate.closed(image, byDestructors);
   };
   const retained = generation.closed ?? (yield* step(here, there));
+  announceHookLines();
   if (retained.length > 0)
     candidate.source.retained.describe(image.facts.loaderName, generation.info);
   holding(() => {

@@ -16,7 +16,8 @@ import { SoError } from '../internal/errors.js';
 import { flag, type Keys, readOptions } from '../internal/options.js';
 import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
-import type { BoundFunction } from '../native/types.js';
+import type { BoundFunction, HandedOver } from '../native/types.js';
+import { announceHookLines } from './hook-lines.js';
 import type { SwapDefaults } from './plan.js';
 
 const referenceKeys: Keys<SymbolReferenceOptions> = { optional: true };
@@ -182,6 +183,19 @@ export class SwapTarget<D extends Definitions = Definitions> {
     return address;
   }
 
+  /** Has the running image save its state. @throws {SoError} */
+  saveState(): HandedOver | undefined {
+    const image = this.#loadedImage;
+    if (this.exchanging) throw this.busy('a swap is exchanging its images');
+    this.exchanging = true; // a hook may call back into JavaScript
+    try {
+      return this.source.library.save(image.id);
+    } finally {
+      this.exchanging = false;
+      announceHookLines();
+    }
+  }
+
   /** Takes the prepared swap back that waits, if any; not `committed`, which took effect. */
   dropPrepared(committed?: object): void {
     const { prepared } = this;
@@ -199,6 +213,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     this.ending.come();
     this.table.close();
     const retained = closed ?? candidate.retire(image);
+    announceHookLines();
     if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);
     candidate.release();
     this.history.clear();

@@ -265,6 +265,8 @@ function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement):
     unmapped: retired.retained.length === 0,
     retained: retired.retained,
     missing: exchanged.missing,
+    kept: exchanged.kept,
+    reset: exchanged.reset,
     pauseMicroseconds: Number(opening + exchanged.pause + retired.pause) / 1000,
     totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
   });

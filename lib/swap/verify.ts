@@ -126,6 +126,7 @@ class Trial<D extends Definitions> {
   }
 
   #endIdle(): void {
+    this.#image.unload(); // before the next image, which may be the same one, is loaded
     const stays = this.#candidate.hazards.length > 0 || this.#image.inUse.length > 0;
     if (stays) this.spare = this.#image;
     else this.#candidate.retire(this.#image, 'auto');

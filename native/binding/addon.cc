@@ -3,6 +3,7 @@
 #include "binding/addon_data.h"
 #include "binding/call/slots_wrap.h"
 #include "binding/dl_wrap.h"
+#include "binding/handed_js.h"
 #include "binding/js_error.h"
 #include "binding/library_wrap.h"
 #include "binding/loaded_wrap.h"
@@ -33,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   soswap::InitLoaded(env, exports);
   soswap::InitSystem(env, exports);
   soswap::InitDl(env, exports);
+  soswap::InitHanded(env, exports);
   return exports;
 }
 

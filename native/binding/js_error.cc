@@ -39,6 +39,16 @@ const char* CodeOf(Fault fault) {
       return "ERR_SOSWAP_LOADER";
     case Fault::kSystem:
       return "ERR_SOSWAP_SYSTEM";
+    case Fault::kRefusedByLibrary:
+      return "ERR_SOSWAP_REFUSED_BY_LIBRARY";
+    case Fault::kHookThrew:
+      return "ERR_SOSWAP_NATIVE_EXCEPTION";
+    case Fault::kHostAbi:
+      return "ERR_SOSWAP_HOST_ABI";
+    case Fault::kKeptVariable:
+      return "ERR_SOSWAP_KEPT_VARIABLE";
+    case Fault::kStateTooLarge:
+      return "ERR_SOSWAP_STATE_TOO_LARGE";
   }
   return "ERR_SOSWAP_SYSTEM";
 }

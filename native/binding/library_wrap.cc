@@ -8,6 +8,7 @@
 #include "binding/addon_data.h"
 #include "binding/call/slots_wrap.h"
 #include "binding/convert_js.h"
+#include "binding/handed_js.h"
 #include "binding/inspect_wrap.h"
 #include "binding/js_error.h"
 #include "binding/thread_work.h"
@@ -16,6 +17,7 @@
 #include "core/bind/loader_functions.h"
 #include "core/bind/own_first.h"
 #include "core/elf/name_hints.h"
+#include "core/life/life.h"
 #include "core/resolve/c_library.h"
 #include "core/resolve/needed_files.h"
 
@@ -107,7 +109,10 @@ TakenSnapshot Take(const SnapshotRequest& request) {
   taken.part = CLibraryPartOf(taken.inspected->elf, request.path);
   const bool is_of_process = taken.part == CLibraryPart::kOwn;
   const bool own_first = request.plan.own_first && !is_of_process;
-  if (request.needs && !is_of_process) AssertLoadable(*taken.inspected, request.plan);
+  if (request.needs && !is_of_process) {
+    AssertLoadable(*taken.inspected, request.plan);
+    AssertHostAbi(taken.inspected->elf, request.path);
+  }
   if (!request.needs && !own_first) return taken;
   const Resolution resolution(request.path, taken.inspected->elf.facts(),
                               request.needs ? request.needs->closing : Closing(),
@@ -186,6 +191,10 @@ Napi::Object ToImageFacts(Napi::Env env, const Image& image) {
   facts.Set("loaderName", ToString(env, image.loader_name()));
   facts.Set("mappedFrom", ToString(env, image.mapped_from()));
   facts.Set("copySize", Napi::Number::New(env, static_cast<double>(image.copy_size())));
+  if (const Life& life = image.life(); life.any()) {
+    facts.Set("kept", ToArray(env, life.kept()));
+    facts.Set("reset", ToArray(env, life.reset()));
+  }
   return facts;
 }
 
@@ -213,6 +222,9 @@ void LibraryWrap::Init(Napi::Env env, Napi::Object exports) {
                    InstanceMethod<&LibraryWrap::CallsInFlight>("callsInFlight"),
                    InstanceMethod<&LibraryWrap::CloseImage>("closeImage"),
                    InstanceMethod<&LibraryWrap::CloseImageAsync>("closeImageAsync"),
+                   InstanceMethod<&LibraryWrap::Save>("save"),
+                   InstanceMethod<&LibraryWrap::Load>("load"),
+                   InstanceMethod<&LibraryWrap::Unload>("unload"),
                    InstanceMethod<&LibraryWrap::MarkRetained>("markRetained"),
                    InstanceMethod<&LibraryWrap::ShowHistory>("showHistory"),
                    InstanceMethod<&LibraryWrap::KeepImage>("keepImage")});
@@ -423,6 +435,11 @@ Napi::Value LibraryWrap::CloseImageAsync(const Napi::CallbackInfo& info) {
   for (uint32_t index = 0; index < ids.Length(); ++index) {
     snapshots.push_back(objects_->snapshots.Get(ids.Get(index)));
   }
+  // Here: a hook belongs to the thread of the handle. If it refuses, Close() says so.
+  try {
+    idle->life().Unload();
+  } catch (const Error&) {
+  }
   idle->EndThread();  // here: what is due on this thread is due to no other
   const Napi::Promise closed = RunOnThread(
       info.Env(),
@@ -448,6 +465,28 @@ std::shared_ptr<Image> LibraryWrap::IdleImage(const Napi::Value& id) const {
     throw Napi::Error::New(id.Env(), "calls are in flight in this image");
   }
   return image;
+}
+
+// save(image): what it hands over, a HandedOver; undefined if it has no hooks and keeps nothing.
+Napi::Value LibraryWrap::Save(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto image = objects_->images.Get(info[0]);
+  if (!image->life().any()) return env.Undefined();
+  return ToExternal(env, Translating(env, [&] { return image->life().Save(); }));
+}
+
+// load(image, handed): begins its life with that, or with nothing, if it has not begun.
+void LibraryWrap::Load(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Get(info[0]);
+  const auto handed = HandedFrom(info[1]);
+  const HandedOver nothing;
+  Translating(info.Env(), [&] { image->life().Load(handed == nullptr ? nothing : *handed); });
+}
+
+// unload(image): ends its life.
+void LibraryWrap::Unload(const Napi::CallbackInfo& info) {
+  const auto image = objects_->images.Get(info[0]);
+  Translating(info.Env(), [&] { image->life().Unload(); });
 }
 
 // markRetained(image, reasons): it stays open, and the list of images says why.

@@ -54,6 +54,9 @@ class LibraryWrap final : public Napi::ObjectWrap<LibraryWrap> {
   Napi::Value CallsInFlight(const Napi::CallbackInfo& info);
   Napi::Value CloseImage(const Napi::CallbackInfo& info);
   Napi::Value CloseImageAsync(const Napi::CallbackInfo& info);
+  Napi::Value Save(const Napi::CallbackInfo& info);
+  void Load(const Napi::CallbackInfo& info);
+  void Unload(const Napi::CallbackInfo& info);
   void MarkRetained(const Napi::CallbackInfo& info);
   void ShowHistory(const Napi::CallbackInfo& info);
   void KeepImage(const Napi::CallbackInfo& info);

@@ -136,8 +136,8 @@ void VisitPool(const Napi::CallbackInfo& info) {
 
 Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
                       std::vector<std::string> needing) {
-  const auto& [origin, loader_name, base, calls_in_flight, retained, written, history, bound] =
-      image;
+  const auto& [origin, loader_name, base, calls_in_flight, retained, written, history, hooks, keeps,
+               bound] = image;
   needing.insert(needing.end(), bound.begin(), bound.end());
   Napi::Object object = Napi::Object::New(env);
   object["path"] = origin.path;
@@ -153,6 +153,8 @@ Napi::Object Describe(Napi::Env env, const LoadedImageInfo& image,
   object["copySize"] = static_cast<double>(origin.copy_size);
   object["writtenSize"] = static_cast<double>(written);
   object["historySize"] = static_cast<double>(history);
+  object["hooks"] = ToArray(env, hooks);
+  object["keeps"] = ToArray(env, keeps);
   object["thread"] = origin.thread;
   object["callsInFlight"] = calls_in_flight;
   object["neededBy"] = ToArray(env, needing);

@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs';
 import type { UnloadPolicy } from '../../image/image-info.js';
 import { dlopenFlags } from '../../internal/dlopen-flags.js';
 import { native } from '../../native/addon.js';
+import type { HandedOver } from '../../native/types.js';
 import {
   type RunningImage,
   reportDescriptor,
@@ -22,8 +23,9 @@ export function rehearse(trial: Trial): string {
   const previous = all.filter((copy) => !next.includes(copy)); // what both are bound to stays
   if (running !== null) openRunning(all, previous, running);
   writeSync(reportDescriptor, runningIsLoaded);
+  const saved = new Map(previous.map(({ candidate, image }) => [candidate.path, image.save()]));
   if (order === 'close-first') retire(previous, unload);
-  open(next, 2);
+  open(next, 2, saved);
   if (order === 'open-first') retire(previous, unload);
   retire(next, 'auto');
   return 'loaded';
@@ -50,9 +52,16 @@ function openRunning(
   }
 }
 
-function open(copies: readonly AdoptedCopy[], generation: number): void {
+/** @param saved What the images before them left, by path. */
+function open(
+  copies: readonly AdoptedCopy[],
+  generation: number,
+  saved?: ReadonlyMap<string, HandedOver | undefined>,
+): void {
   for (const { candidate, image } of copies) {
-    if (!image.isOpen) candidate.open(image, generation);
+    if (image.isOpen) continue;
+    candidate.open(image, generation);
+    image.load(saved?.get(candidate.path));
   }
 }
 

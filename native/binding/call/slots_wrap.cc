@@ -11,6 +11,7 @@
 #include "binding/call/call_error.h"
 #include "binding/call/signature.h"
 #include "binding/convert_js.h"
+#include "binding/handed_js.h"
 #include "binding/js_error.h"
 
 namespace soswap {
@@ -43,8 +44,8 @@ void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&SlotsWrap::BoundTarget>("boundTarget"),
        InstanceMethod<&SlotsWrap::Running>("running"),
        InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
-       InstanceMethod<&SlotsWrap::Close>("close"), InstanceMethod<&SlotsWrap::Hold>("hold"),
-       InstanceMethod<&SlotsWrap::Release>("release"),
+       InstanceMethod<&SlotsWrap::Give>("give"), InstanceMethod<&SlotsWrap::Close>("close"),
+       InstanceMethod<&SlotsWrap::Hold>("hold"), InstanceMethod<&SlotsWrap::Release>("release"),
        InstanceMethod<&SlotsWrap::NextSettled>("nextSettled"),
        InstanceMethod<&SlotsWrap::Settled>("settled"), InstanceMethod<&SlotsWrap::Refer>("refer"),
        InstanceMethod<&SlotsWrap::AddressOf>("addressOf"),
@@ -129,10 +130,12 @@ ExchangePart SlotsWrap::PartOf(const Napi::CallbackInfo& info, size_t first) {
                     .close_previous = closing != "none",
                     .force = closing == "in-any-case",
                     .next = images.Find(next_id),
-                    .to_open = std::nullopt};
+                    .to_open = std::nullopt,
+                    .given = nullptr};
   if (plan.next == nullptr) plan.to_open = ToImageRequest(info, first + 4, *library_);
   if (plan.previous == nullptr) {
     plan.close_previous = false;  // a swap has failed before, and left none
+    plan.given = given_;
   } else if (plan.close_previous && plan.previous->calls().value() > 0) {
     throw Napi::Error::New(info.Env(), "calls are in flight in this image");
   }
@@ -185,6 +188,7 @@ Napi::Value SlotsWrap::Exchange(const Napi::CallbackInfo& info) {
 void SlotsWrap::Take(ExchangeResult result, uint32_t previous_id, uint32_t next_id) {
   IdTable<Image>& images = library_->images;
   last_ = std::move(result);
+  given_ = std::move(last_.unclaimed);
   exchanging_ = false;
   switch (last_.running) {
     case ExchangeResult::Running::kNext:
@@ -197,6 +201,7 @@ void SlotsWrap::Take(ExchangeResult result, uint32_t previous_id, uint32_t next_
       break;
     case ExchangeResult::Running::kPrevious:
       running_ = previous_id;
+      images.Put(previous_id, table_->image());  // it was taken out, to be closed
       break;
     case ExchangeResult::Running::kNothing:
       running_ = 0;
@@ -242,6 +247,9 @@ Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
   last_ = {};
   return facts;
 }
+
+// give(handed): what the first image begins with.
+void SlotsWrap::Give(const Napi::CallbackInfo& info) { given_ = HandedFrom(info[0]); }
 
 // close(): every call throws ERR_SOSWAP_CLOSED.
 void SlotsWrap::Close(const Napi::CallbackInfo&) {

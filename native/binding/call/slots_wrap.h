@@ -47,6 +47,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   static Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Running(const Napi::CallbackInfo& info);
   Napi::Value LastExchange(const Napi::CallbackInfo& info);
+  void Give(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   void Hold(const Napi::CallbackInfo& info);
   void Release(const Napi::CallbackInfo& info);
@@ -58,6 +59,7 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   uint32_t running_ = 0;  // the number of the image that the slots point at
   bool exchanging_ = false;
   ExchangeResult last_;
+  std::shared_ptr<const HandedOver> given_;  // to the next image that follows none
 };
 
 }  // namespace soswap

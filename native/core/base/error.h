@@ -25,6 +25,11 @@ enum class Fault {
   kStillLoaded,        // an older image is still loaded under the same name
   kLoader,             // dlopen(3) or dlsym(3) failed
   kSystem,             // a system call failed for a reason that is not the file
+  kRefusedByLibrary,   // a hook of the library refused
+  kHookThrew,          // a hook of the library threw a C++ exception
+  kHostAbi,            // the library was compiled with another soswap.h
+  kKeptVariable,       // a variable cannot be carried over
+  kStateTooLarge,      // the state that a library saved is over the limit
 };
 
 // The one exception type of the core: the operation that failed, its subject, and the reason.

@@ -228,6 +228,12 @@ Image::Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedS
     record_->states = DependencyStates(needed);
     record_->dependencies = DependencyUse(std::move(needed));
   }
+  if (inspected_ != nullptr && !record_->origin.of_c_library) {
+    const ElfFile& elf = inspected_->elf;
+    life_ = Life(elf, record_->base, record_->origin.path, record_->origin.generation);
+    record_->hooks = HookNames(elf);
+    record_->keeps = life_.KeptNames();
+  }
   AddLoadedImage(record_);
 }
 
@@ -306,8 +312,24 @@ std::vector<std::string> Image::StayingDependencies(bool all) const {
   return staying;
 }
 
+// Returns why it must stay mapped.
+std::vector<RetainReason> Image::Unload(bool force) {
+  try {
+    life_.Unload();
+    return {};
+  } catch (const Error& error) {
+    if (force) return {};
+    return {{"refused-by-library", error.what()}};
+  }
+}
+
 std::vector<RetainReason> Image::Close(bool force) {
   if (record_->origin.of_c_library) return LeaveLoaded();
+  auto refused = Unload(force);
+  if (!refused.empty()) {
+    Keep(refused);
+    return refused;
+  }
   inspected_.reset();
   return CloseOrWait(record_, std::move(handle_), force);
 }
@@ -331,6 +353,7 @@ void Image::Keep(std::vector<RetainReason> reasons) {
     LeaveLoaded();
     return;
   }
+  if (record_->calls.value() == 0) Unload(true);
   static_cast<void>(handle_.release());
   inspected_.reset();
   MarkRetained(*record_, std::move(reasons));

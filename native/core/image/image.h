@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/image/loaded_images.h"
+#include "core/life/life.h"
 #include "core/loader/dl.h"
 #include "core/resolve/inspected_snapshot.h"
 
@@ -65,9 +66,14 @@ class Image final {
   void FindSymbols(const std::vector<std::string>& names);
   const std::vector<void*>& found() const noexcept { return found_; }
 
-  // Gives the image up. Calls dlclose(3), unless code of the image may still run and nothing forces
-  // it (see CloseOrWait()), and then checks whether the image is still mapped, because the return
-  // value proves nothing. Returns why it is still mapped, or nothing if it is gone.
+  // Its hooks, and what it keeps.
+  Life& life() noexcept { return life_; }
+  const Life& life() const noexcept { return life_; }
+
+  // Gives the image up. Unloads it (see Life::Unload()); one that refuses stays mapped, unless
+  // something forces it. Calls dlclose(3), unless code of the image may still run and nothing
+  // forces it (see CloseOrWait()), and then checks whether the image is still mapped, because the
+  // return value proves nothing. Returns why it is still mapped, or nothing if it is gone.
   std::vector<RetainReason> Close(bool force = false);
 
   // Whether it is bound to an image that its handle has given up and replaced, or, if it `closes`
@@ -114,6 +120,7 @@ class Image final {
   Image(ImageOrigin origin, LoaderHandle handle, std::shared_ptr<InspectedSnapshot> inspected,
         int mode, KnownImage known);
 
+  std::vector<RetainReason> Unload(bool force);
   std::optional<void*> OwnSymbol(const std::string& name) const;
   std::vector<RetainReason> LeaveLoaded();
 
@@ -123,6 +130,7 @@ class Image final {
   LoaderHandle handle_;
   std::shared_ptr<LoadedImage> record_;
   std::vector<void*> found_;
+  Life life_;
 };
 
 }  // namespace soswap

@@ -530,7 +530,7 @@ std::vector<LoadedImageInfo> LoadedImages() {
     }
     if (found[index]) image.written = memory.In(*found[index]);
     infos.push_back({image.origin, image.loader_name, image.base, image.calls.value(),
-                     image.retained, image.written, image.history,
+                     image.retained, image.written, image.history, image.hooks, image.keeps,
                      image.is_global ? BoundObjects(image) : std::vector<std::string>()});
   }
   images = std::move(left);

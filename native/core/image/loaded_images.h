@@ -49,6 +49,8 @@ struct LoadedImage {
   std::vector<RetainReason> retained;  // empty: live
   uint64_t written = 0;                // bytes of its own pages, when they were last counted
   uint64_t history = 0;                // bytes of the copies that its handle can go back to
+  std::vector<std::string> hooks;      // the names of those of soswap.h that it exports
+  std::vector<std::string> keeps;      // the names of the variables that it keeps
 };
 
 // What LoadedImages() tells of one image.
@@ -60,6 +62,8 @@ struct LoadedImageInfo {
   std::vector<RetainReason> retained;
   uint64_t written;
   uint64_t history;
+  std::vector<std::string> hooks;
+  std::vector<std::string> keeps;
   std::vector<std::string> bound;  // the objects that are bound to its symbols
 };
 

@@ -30,9 +30,23 @@ Failure FailureOf(Body body) noexcept {
   }
 }
 
+void Save(ExchangePart& part) {
+  const ExchangePlan& plan = part.plan;
+  part.saved = plan.given;
+  if (plan.previous == nullptr || (plan.next != nullptr && plan.next->life().loaded())) return;
+  if (plan.previous->life().any()) {
+    part.saved = std::make_shared<const HandedOver>(plan.previous->life().Save());
+  }
+}
+
+void Load(const ExchangePart& part, Image& image) {
+  if (image.life().any()) image.life().Load(part.saved == nullptr ? HandedOver() : *part.saved);
+}
+
 void ClosePrevious(ExchangePart& part) {
   const ExchangePlan& plan = part.plan;
   if (!plan.close_previous) return;
+  if (!plan.force) plan.previous->life().Unload();
   part.copy = plan.previous->inspected();
   part.detached = true;
   part.slots.Detach(SlotTable::State::kUnloaded);
@@ -68,6 +82,7 @@ void OpenNext(ExchangePart& part, std::span<ExchangePart> parts) {
   ExchangePlan& plan = part.plan;
   if (plan.next == nullptr) NameProviders(*plan.to_open, parts);
   part.result.image = plan.next == nullptr ? plan.to_open->Open() : plan.next;
+  Load(part, *part.result.image);
 }
 
 void FindSymbols(ExchangePart& part) { part.slots.Find(*part.result.image, part.result.found); }
@@ -85,6 +100,7 @@ bool ForAll(Iterator first, Iterator last, Body body) noexcept {
 
 // Returns whether all slots point at the next images. If not, none does.
 bool Advance(std::span<ExchangePart> parts) noexcept {
+  if (!ForAll(parts.begin(), parts.end(), Save)) return false;
   if (!ForAll(parts.rbegin(), parts.rend(), ClosePrevious)) return false;
   const auto open = [&](ExchangePart& part) { OpenNext(part, parts); };
   if (!ForAll(parts.begin(), parts.end(), open)) return false;
@@ -137,6 +153,7 @@ Running Restore(ExchangePart& part, std::span<ExchangePart> parts) noexcept {
     const Image& previous = *part.plan.previous;
     auto image =
         Image::OpenAgain(previous, part.copy, ProvidersOf(previous, parts), result.state_kept);
+    Load(part, *image);
     SlotAddresses found;
     while (!part.slots.IsComplete(found)) part.slots.Find(*image, found);
     if (!found.missing.empty()) {
@@ -145,7 +162,9 @@ Running Restore(ExchangePart& part, std::span<ExchangePart> parts) noexcept {
     part.slots.Commit(image, found);
     result.image = std::move(image);
   });
-  return result.image != nullptr ? Running::kRestored : Running::kNothing;
+  if (result.image != nullptr) return Running::kRestored;
+  result.unclaimed = part.saved;
+  return Running::kNothing;
 }
 
 }  // namespace
@@ -158,6 +177,7 @@ void ExchangeImages(std::span<ExchangePart> parts) noexcept {
       part.result.running = Restore(part, parts);
     } else if (part.plan.previous == nullptr) {
       part.result.running = Running::kNothing;
+      part.result.unclaimed = part.saved;
     }
   }
 }

@@ -19,6 +19,8 @@ struct ExchangePlan {
   bool force = false;               // close it even if its code may still run
   std::shared_ptr<Image> next;      // opened before; null: `to_open` says how to
   std::optional<ImageRequest> to_open;
+  // What the next image begins with where no image runs; null: nothing.
+  std::shared_ptr<const HandedOver> given = nullptr;
 };
 
 // Why something failed. Not a std::exception_ptr, which needs a newer C++ library.
@@ -47,6 +49,7 @@ struct ExchangeResult {
   std::shared_ptr<Image> left_over;  // the next image, given up but still mapped
   bool state_kept = false;           // the restored image was never unmapped
   Failure restore_failure;
+  std::shared_ptr<const HandedOver> unclaimed;  // what was saved, where nothing runs
 
   // Whether the next image runs with all symbols, and the previous one is gone if it was closed.
   bool IsPlain() const noexcept {
@@ -61,13 +64,15 @@ struct ExchangePart {
   ExchangeResult result = {};
   bool detached = false;  // the slots are, and the previous image is closed or about to be
   std::shared_ptr<InspectedSnapshot> copy = nullptr;  // that the previous image was loaded from
+  std::shared_ptr<const HandedOver> saved = nullptr;  // what the next image begins with
 };
 
-// Closes the previous images where that is wanted, the last first, opens the next ones, and points
-// all slots at them. If any of that fails, all slots point at the previous images again, loaded
-// anew if need be. A library comes after those that it needs. Between close and commit it runs no
-// JavaScript but what constructors and destructors of the libraries call. On the thread of the
-// tables.
+// Has the previous images save what they hand over, closes them where that is wanted, the last
+// first, opens the next ones, loads them with what was saved, and points all slots at them. A next
+// image that is loaded already (see Life) has what it needs. If any of that fails, all slots point
+// at the previous images again, loaded anew if need be. A library comes after those that it needs.
+// Between close and commit it runs no JavaScript but what constructors and destructors of the
+// libraries call. On the thread of the tables.
 void ExchangeImages(std::span<ExchangePart> parts) noexcept;
 
 }  // namespace soswap
