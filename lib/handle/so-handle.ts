@@ -33,6 +33,7 @@ import type { SwapReport } from '../swap/report.js';
 import type { SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
 import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
+import { endLivesAtExit } from './at-exit.js';
 import type { HandleEvents } from './events.js';
 import { type OpenAsyncOptions, type OpenOptions, planOpen } from './open-options.js';
 import { PreparedSwap } from './prepared-swap.js';
@@ -133,6 +134,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#target = target;
     this.#turns = new Turns(target, this, company);
     addHandle(this, this.#turns as Turns);
+    endLivesAtExit();
     target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
     target.source.retained.onUnmapped = (info) =>

@@ -36,6 +36,11 @@ export class Generation {
     this.candidate.opened(this.image);
   }
 
+  /** Whether its image is open, and has hooks or keeps variables. */
+  get hasLife(): boolean {
+    return this.image.isOpen && this.image.facts.kept !== undefined;
+  }
+
   /** Whether its image would stay mapped if it was closed now. */
   staysMapped(unload: UnloadPolicy): boolean {
     return this.candidate.staysMapped(unload) || (unload === 'auto' && this.image.inUse.length > 0);

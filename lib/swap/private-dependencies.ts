@@ -116,6 +116,10 @@ export class PrivateDependencies implements Company {
     }
   }
 
+  endLives(): void {
+    for (const target of this.#used().reverse()) target.endLife();
+  }
+
   #used(): SwapTarget[] {
     const bound = this.#library.current?.candidate.withProviders() ?? [];
     const sources = new Set([...bound].map(({ source }) => source));

@@ -61,11 +61,21 @@ export function* retire(
     held += process.hrtime.bigint() - began;
     return result;
   };
-  const here = () => holding(() => candidate.retire(image, unload));
+  /** The hook soswap_unload may call back into JavaScript. */
+  const unloading = <T>(work: () => T): T => {
+    const { exchanging } = target;
+    target.exchanging ||= generation.hasLife;
+    try {
+      return work();
+    } finally {
+      target.exchanging = exchanging;
+    }
+  };
+  const here = () => holding(() => unloading(() => candidate.retire(image, unload)));
   const there = async () => {
     if (!onThread) return here();
     void image.facts; // as long as it is open
-    const unmapping = candidate.retireAsync(image, unload, dropped);
+    const unmapping = unloading(() => candidate.retireAsync(image, unload, dropped));
     const reasons = await within(unmapping, forCode({ timeout }));
     if (reasons !== expired) return reasons;
     void unmapping.then(sweep);

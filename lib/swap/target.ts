@@ -27,6 +27,7 @@ interface OwnDependencies {
   fileStatus(replacing: Replacing): Steps<FileStatus>;
   readonly paths: readonly string[];
   closeUnneeded(): void;
+  endLives(): void;
 }
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
@@ -194,6 +195,19 @@ export class SwapTarget<D extends Definitions = Definitions> {
       this.exchanging = false;
       announceHookLines();
     }
+  }
+
+  /** Calls the hook soswap_unload at the end of the thread, unless calls are in flight; no function runs afterwards. */
+  endLife(): void {
+    const { current } = this;
+    if (current?.image.isOpen !== true || current.image.callsInFlight > 0 || this.exchanging)
+      return;
+    if (current.hasLife) {
+      this.table.close();
+      current.image.unload();
+      announceHookLines();
+    }
+    this.dependencies?.endLives();
   }
 
   /** Takes the prepared swap back that waits, if any; not `committed`, which took effect. */

@@ -3,6 +3,9 @@
 //   npm run build
 //   node --expose-gc --max-semi-space-size=1 test/campaigns/swaps.js
 //   … test/campaigns/swaps.js --swaps 1000000 --order open-first
+//   … test/campaigns/swaps.js --swaps 10000 --state
+//
+// With --state, the hooks of the library carry a counter and a kept variable over.
 //
 // Prints a line of figures at each tenth of the way, with --json all of them as one array at the end, in more detail.
 // Exits with 1 at the first wrong value. SOSWAP_SNAPSHOT=file makes the private copies files instead of
@@ -22,6 +25,7 @@ const { values } = parseArgs({
   options: {
     swaps: { type: 'string', default: '100000' },
     order: { type: 'string', default: 'close-first' },
+    state: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -34,7 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 const lines = [1111, 2222];
 const builds = lines.map((line) =>
-  compile('action.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
+  compile(values.state ? 'hooks.c' : 'action.c', join(directory, `so${line}.so`), `-DLINE=${line}`),
 );
 const path = join(directory, 'so.so');
 
@@ -60,8 +64,10 @@ flip(0);
 const so = SoHandle.open(path, {
   quote: { arguments: ['float64', 'uint32'], return: 'float64' },
   count: { return: 'int32' },
+  increment: { return: 'int32', optional: true },
+  keep: { return: 'int32', optional: true },
 });
-const { quote, count } = so.functions;
+const { quote, count, increment, keep } = so.functions;
 
 let retained = 0;
 const samples = [];
@@ -72,6 +78,10 @@ for (let round = 1; round <= swaps; round++) {
   if (!so.swapSync({ order }).unmapped) retained++;
   const expected = round % 2 === 0 ? 200 : 100;
   const [price, counted] = [quote(100, 2), count()];
+  if (values.state && (increment() !== round || keep() !== round)) {
+    console.error(`swap ${round}: the state was lost`);
+    process.exit(1);
+  }
   if (price !== expected || counted !== 1) {
     console.error(`swap ${round}: quote ${price} and count ${counted}, not ${expected} and 1`);
     process.exit(1);
