@@ -10,6 +10,7 @@ import {
 import { basename, join } from 'node:path';
 import * as soswap from 'soswap';
 import * as dl from 'soswap/dl';
+import * as soswapInclude from 'soswap/include';
 import * as soswapKoffi from 'soswap/koffi';
 import t from 'tap';
 import { exitedCleanly, root, runNode } from '../fixtures/child.js';
@@ -142,6 +143,7 @@ t.test('the examples of the reference compile, and do what they say', async (t) 
     import { ${Object.keys(soswap).join(', ')} } from 'soswap';
     import { ${Object.keys(dl).join(', ')} } from 'soswap/dl';
     import koffi from 'koffi';
+    import { ${Object.keys(soswapInclude).join(', ')} } from 'soswap/include';
     import { ${Object.keys(soswapKoffi).join(', ')} } from 'soswap/koffi';
     const price = SoHandle.open('./libprice.so', {
       quote: { arguments: ['float64', 'uint32'], return: 'float64' },

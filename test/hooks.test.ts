@@ -7,6 +7,7 @@ import t, { type Test } from 'tap';
 import { compile, twoBuilds } from '../fixtures/build.js';
 import { exitedCleanly, root, runNode, runProgram } from '../fixtures/child.js';
 import { Gate, logOf } from '../fixtures/gate.js';
+import { MarkdownFile } from '../fixtures/markdown.js';
 import { until } from '../fixtures/until.js';
 
 // The hooks of native/include/soswap.h.
@@ -358,6 +359,19 @@ t.test('verify tries an image that begins from nothing', async (t) => {
     'load 2222 with 1 of 1111',
   ]);
   t.equal(so.functions.increment(), 2);
+});
+
+t.test('the example in Rust', async (t) => {
+  const [source] = new MarkdownFile('docs/state.md')
+    .codeBlocks()
+    .flatMap(({ language, text }) => (language === 'rust' ? text : []));
+  const file = join(t.testdir({ 'counter.rs': source }), 'counter.rs');
+  const counter = compile(file, `${file}.so`, '-A', 'warnings');
+  using so = SoHandle.open(counter, { next: { return: 'uint32' } });
+  so.functions.next();
+  for (const order of orders) await so.swap({ order });
+  t.equal(so.functions.next(), 2);
+  t.match(so.exportState(), { stateVersion: 1 });
 });
 
 t.test('a file that was removed, and a worker', async (t) => {

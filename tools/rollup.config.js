@@ -12,6 +12,7 @@ const programs = [
   'index',
   'dl',
   'koffi',
+  'include',
   'cli/main',
   'cli/demo/raw-loop',
   'cli/demo/handle-loop',

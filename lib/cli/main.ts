@@ -40,6 +40,10 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'print the definitions of a library from its C header',
     load: () => import('./signatures.js'),
   },
+  include: {
+    summary: 'print the directory of soswap.h, for a compiler',
+    load: () => import('./include.js'),
+  },
   build: {
     summary: 'compile the addon of soswap where no binary of the package loads',
     load: () => import('./build.js'),

@@ -340,12 +340,12 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
    * Asks the running image for a copy of its state, by its hook soswap_save, as a swap does. It runs on. Another process,
    * or a handle that is opened later, begins with it.
    *
-   * @returns What {@link open} takes; `null` if the library has no such hook, or saved nothing.
+   * @returns Options of {@link open}; `null` if the library has no such hook, or saved nothing.
    * @throws {SoError} `ERR_SOSWAP_CLOSED`, `ERR_SOSWAP_NOT_LOADED`, `ERR_SOSWAP_BUSY`; `ERR_SOSWAP_REFUSED_BY_LIBRARY`,
    * `ERR_SOSWAP_STATE_TOO_LARGE`, `ERR_SOSWAP_NATIVE_EXCEPTION`, `ERR_SOSWAP_KEPT_VARIABLE`.
    *
    * @example
-   * console.log(price.exportState()); // null: this library has no state
+   * console.log(price.exportState()); // null
    */
   exportState(): ExportedState | null {
     reserveStack();
