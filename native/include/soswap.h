@@ -104,6 +104,6 @@ typedef struct soswap_kept {
 #define SOSWAP_KEEP(variable) SOSWAP_KEEP_LAYOUT(variable, 0)
 #define SOSWAP_KEEP_LAYOUT(variable, number)                                                      \
   SOSWAP_LINKAGE const soswap_kept soswap_keep_##variable __attribute__((visibility("default"))); \
-  const soswap_kept soswap_keep_##variable = {&variable, sizeof(variable), number}
+  const soswap_kept soswap_keep_##variable = {&(variable), sizeof(variable), number}
 
 #endif

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/elf/memory.h"
-#include "include/soswap.h"
+#include "core/life/host.h"
 
 namespace soswap {
 namespace {
@@ -73,8 +74,8 @@ bool PointsInto(const std::vector<std::byte>& bytes, uintptr_t address, uintptr_
 
 }  // namespace
 
-KeptVariables::KeptVariables(const ElfFile& elf, uintptr_t base, const std::string& path)
-    : path_(path), start_(base), end_(base + elf.facts().memory_size) {
+KeptVariables::KeptVariables(const ElfFile& elf, uintptr_t base, std::string path)
+    : path_(std::move(path)), start_(base), end_(base + elf.facts().memory_size) {
   ForEachKept(elf, [&](std::string name, const Elf64_Sym& symbol) {
     soswap_kept said{};
     if (symbol.st_size < sizeof(said) || !elf.memory().Holds(symbol.st_value, sizeof(said), PF_R)) {

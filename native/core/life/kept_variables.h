@@ -14,7 +14,7 @@ class KeptVariables final {
  public:
   KeptVariables() = default;
   // Reads the image, which is loaded at `base`.
-  KeptVariables(const ElfFile& elf, uintptr_t base, const std::string& path);
+  KeptVariables(const ElfFile& elf, uintptr_t base, std::string path);
 
   std::vector<std::string> Names() const;
   bool empty() const noexcept { return variables_.empty(); }

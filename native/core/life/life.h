@@ -7,8 +7,8 @@
 
 #include "core/elf/file.h"
 #include "core/life/handed_over.h"
+#include "core/life/host.h"
 #include "core/life/kept_variables.h"
-#include "include/soswap.h"
 
 namespace soswap {
 
