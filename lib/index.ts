@@ -69,5 +69,6 @@ export type {
   SwapOptions,
   Verify,
 } from './swap/plan.js';
+export type { ProbationOptions } from './swap/probation.js';
 export type { SwapOrder, SwapReport } from './swap/report.js';
 export type { Watch, WatchOptions } from './triggers/watch.js';

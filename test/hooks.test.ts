@@ -362,7 +362,7 @@ t.test('verify tries an image that begins from nothing', async (t) => {
 });
 
 t.test('the example in Rust', async (t) => {
-  const [source] = new MarkdownFile('docs/state.md')
+  const [source = ''] = new MarkdownFile('docs/state.md')
     .codeBlocks()
     .flatMap(({ language, text }) => (language === 'rust' ? text : []));
   const file = join(t.testdir({ 'counter.rs': source }), 'counter.rs');

@@ -249,7 +249,15 @@ function planFor({ target }: Turns, { turns, plan }: PlannedSwap): PlannedSwap['
   const isOwn = plan.unload === turns.target.source.unload;
   const unload = isOwn ? target.source.unload : plan.unload;
   const isBeside = plan.order === 'open-first';
-  return { ...plan, unload, isBeside, from: 'file', verify: undefined, migrate: undefined };
+  return {
+    ...plan,
+    unload,
+    isBeside,
+    from: 'file',
+    verify: undefined,
+    migrate: undefined,
+    probation: undefined,
+  };
 }
 
 function hasImage({ target }: Turns): boolean {

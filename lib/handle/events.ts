@@ -3,14 +3,19 @@ import type { SoError } from '../internal/errors.js';
 import type { SwapReport } from '../swap/report.js';
 
 /**
- * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap` and `soswap:refused` publish them
- * too, as `{ handle, report }` and `{ handle, error }`. If a listener or a subscriber throws, that is an uncaught
+ * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap`, `soswap:refused` and
+ * `soswap:rolledback` publish them too, as `{ handle, report }`, `{ handle, error }` and `{ handle, report, cause }`. If a listener or a subscriber throws, that is an uncaught
  * exception, and changes nothing about the swap. Wrong arguments emit no event, and a watch emits none while it tries
  * again: while the file is being written or absent, or calls are in flight.
  */
 export interface HandleEvents {
   /** A swap took effect. */
   swap: [report: SwapReport];
+  /**
+   * A generation failed its probation, and the handle went back: `report` is that of the swap back, `cause` what the last
+   * call threw, or an error that tells what it returned. Comes after `swap`.
+   */
+  rolledback: [report: SwapReport, cause: unknown];
   /** A retained image of an earlier generation was unmapped after all: its threads have ended, say. */
   unmapped: [image: ImageInfo];
   /** The handle was closed. */

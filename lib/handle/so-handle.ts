@@ -11,6 +11,7 @@ import {
   emitOutcome,
   emitOutcomeAsync,
   emitRefused,
+  emitRolledBack,
   emitSwap,
   throwLater,
   warnIfUnheard,
@@ -30,7 +31,7 @@ import {
   type SwapOptions,
 } from '../swap/plan.js';
 import type { SwapReport } from '../swap/report.js';
-import type { SwapTarget } from '../swap/target.js';
+import type { FailedProbation, SwapTarget } from '../swap/target.js';
 import { Turns } from '../swap/turns.js';
 import { readWatchOptions, type Watch, type WatchOptions, watchFile } from '../triggers/watch.js';
 import { endLivesAtExit } from './at-exit.js';
@@ -135,6 +136,7 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     this.#turns = new Turns(target, this, company);
     addHandle(this, this.#turns as Turns);
     endLivesAtExit();
+    target.onProbationFailed = (failed) => void this.#goBack(failed);
     target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
     target.source.retained.onUnmapped = (info) =>
@@ -329,6 +331,26 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     const plan = planRollback<D>(options, this.#target.defaults);
     const swap = () => this.#turns.swap(plan, began, 'rollback');
     return emitOutcomeAsync(this, () => this.#turns.lineUp(swap, plan.signal));
+  }
+
+  /** Goes back from a generation that failed its probation, unless another swap came in between. Never rejects. */
+  async #goBack({ generation, cause, swap }: FailedProbation): Promise<void> {
+    const target = this.#target;
+    const { order, timeout, unload } = swap;
+    const plan = planRollback<D>({ order, timeout, unload }, target.defaults);
+    const began = process.hrtime.bigint();
+    try {
+      const report = await this.#turns.lineUp(async () => {
+        if (target.current !== generation) return undefined;
+        return this.#turns.swap(plan, began, 'rollback');
+      });
+      if (report === undefined) return;
+      emitSwap(this, report);
+      emitRolledBack(this, report, cause);
+    } catch (thrown) {
+      if (this.closed) return;
+      warnIfUnheard(this, emitRefused(this, thrown));
+    }
   }
 
   /** The earlier generations that {@link rollback} can go back to; the one that it goes back to comes first. */

@@ -3,12 +3,19 @@ import type { EventEmitter } from 'node:events';
 import { SoError } from './errors.js';
 
 const swapChannel = channel('soswap:swap');
+const rolledBackChannel = channel('soswap:rolledback');
 const refusedChannel = channel('soswap:refused');
 
 /** Reports a swap that took effect, to the channel and to the listeners of its handle. */
 export function emitSwap(handle: EventEmitter, report: object): void {
   swapChannel.publish({ handle, report });
   throwLater(() => handle.emit('swap', report));
+}
+
+/** Reports a swap back, of a generation that failed its probation; after {@link emitSwap}. */
+export function emitRolledBack(handle: EventEmitter, report: object, cause: unknown): void {
+  rolledBackChannel.publish({ handle, report, cause });
+  throwLater(() => handle.emit('rolledback', report, cause));
 }
 
 /**

@@ -397,6 +397,12 @@ export interface NativeSlots {
   running(): number;
   /** `null`: the next image runs and has all symbols, and the previous one is gone if it was closed. */
   lastExchange(): ExchangeFacts | null;
+  /**
+   * Calls `observer` after each call of a bound function, until {@link endSupervision}, the next exchange or {@link close}.
+   * `error` or `result` is `undefined`. The observer must not throw.
+   */
+  supervise(observer: (symbol: string, error: unknown, result: unknown) => void): void;
+  endSupervision(): void;
   /** Says what the first image begins with. */
   give(handed: HandedOver): void;
   /** Makes every later call throw `ERR_SOSWAP_CLOSED`. */

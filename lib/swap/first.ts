@@ -92,7 +92,8 @@ function* loadWithDependencies<D extends Definitions>(
   const { unload } = target.source;
   const order = 'open-first';
   const from = 'file';
-  const [signal, migrate, isBeside, drains] = [undefined, undefined, true, false] as const;
+  const [signal, migrate, probation] = [undefined, undefined, undefined] as const;
+  const [isBeside, drains] = [true, false] as const;
   const plan = {
     quarantine,
     verify,
@@ -102,6 +103,7 @@ function* loadWithDependencies<D extends Definitions>(
     order,
     signal,
     migrate,
+    probation,
     isBeside,
     drains,
     from,

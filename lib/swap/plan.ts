@@ -12,6 +12,7 @@ import {
   type Unchecked,
   unloadPolicy,
 } from '../internal/options.js';
+import { type ProbationOptions, type ProbationPlan, planProbation } from './probation.js';
 import type { Quarantine } from './quarantine/quarantine.js';
 import type { SwapOrder } from './report.js';
 
@@ -87,6 +88,14 @@ export interface SwapOptions<D extends Definitions = Definitions> {
   /** The fate of the old image. Defaults to the option `unload` of {@link SoHandle.open}. */
   readonly unload?: UnloadPolicy;
   /**
+   * A time in which the new image proves itself: if more calls of bound functions fail than allowed, nonblocking ones
+   * included, the handle goes back to the generation before by itself, as {@link SoHandle.rollback} does, and emits `swap` and
+   * `rolledback`. A call with wrong arguments does not count, nor does one that `soswap/koffi` or another FFI makes. Calls
+   * are slower meanwhile. It ends with the next swap. With {@link swapAll} each handle has its own. Needs `history`:
+   * `ERR_SOSWAP_NO_HISTORY`. Defaults to none.
+   */
+  readonly probation?: ProbationOptions;
+  /**
    * The thread on which an `open-first` `swap()` loads the new image and unmaps the old one, and so runs constructors and
    * destructors of the library. `thread`: other threads, so that the JavaScript thread is held for the commit alone,
    * whatever the size of the library; the thread of the constructors ends when they are done. `main`: the JavaScript
@@ -128,6 +137,7 @@ export interface SwapPlan<D extends Definitions> {
   readonly migrate: SwapOptions<D>['migrate'];
   readonly quarantine: Quarantine | undefined;
   readonly unload: UnloadPolicy;
+  readonly probation: ProbationPlan | undefined;
   /** Load and unmap on other threads. */
   readonly onThread: boolean;
   /** The next image is opened before the running one is closed. */
@@ -149,6 +159,7 @@ const swapKeys: Keys<SwapOptions> = {
   migrate: true,
   quarantine: true,
   unload: true,
+  probation: true,
   loadOn: true,
 };
 
@@ -194,6 +205,7 @@ export function planSwap<D extends Definitions>(
     verify: callback(`${name}.verify`, all.verify),
     quarantine: planQuarantine(`${name}.quarantine`, all.quarantine),
     unload: unloadPolicy(`${name}.unload`, all.unload),
+    probation: planProbation(`${name}.probation`, all.probation),
     onThread: form === 'swap' && order === 'open-first' && where === 'thread',
     from: 'file',
   };
@@ -204,7 +216,13 @@ export function planRollback<D extends Definitions>(
   options: unknown,
   defaults: SwapDefaults<D>,
 ): SwapPlan<D> {
-  return { ...planSwap<D>(options, defaults, 'swap'), from: 'history' };
+  const own = readOptions<SwapOptions>('options', options, swapKeys);
+  assertAbsent(
+    'options.probation',
+    own.probation,
+    'rollback(), which goes back to what has proved itself',
+  );
+  return { ...planSwap<D>(own, defaults, 'swap'), probation: undefined, from: 'history' };
 }
 
 /** The same of a swap that may have `ifChanged` too. */

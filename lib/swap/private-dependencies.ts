@@ -45,7 +45,7 @@ export class PrivateDependencies implements Company {
     others: readonly Partner[] = [],
   ): Steps<Prepared[]> {
     if (plan.from === 'history') return yield* this.#goBack(plan, began, others);
-    const withoutVerify = { ...plan, verify: undefined, migrate: undefined };
+    const withoutVerify = { ...plan, verify: undefined, migrate: undefined, probation: undefined };
     const sourceOf = (path: string) => this.#targetOf(path).source;
     const all = yield* deployedWith(this.#library.source, sourceOf);
     const parts = all.map((library) =>
@@ -77,7 +77,7 @@ export class PrivateDependencies implements Company {
         : {
             earlier,
             target: this.#targetOf(earlier.path),
-            plan: { ...plan, verify: undefined, migrate: undefined },
+            plan: { ...plan, verify: undefined, migrate: undefined, probation: undefined },
           },
     );
     const next: Generation[] = [];

@@ -18,7 +18,8 @@ import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
 import type { BoundFunction, HandedOver } from '../native/types.js';
 import { announceHookLines } from './hook-lines.js';
-import type { SwapDefaults } from './plan.js';
+import type { CommitPlan, SwapDefaults } from './plan.js';
+import { Probation, type ProbationPlan } from './probation.js';
 
 const referenceKeys: Keys<SymbolReferenceOptions> = { optional: true };
 
@@ -28,6 +29,15 @@ interface OwnDependencies {
   readonly paths: readonly string[];
   closeUnneeded(): void;
   endLives(): void;
+}
+
+/** A generation whose calls failed more often than allowed. */
+export interface FailedProbation {
+  readonly generation: Generation;
+  /** What the last call failed with. */
+  readonly cause: unknown;
+  /** The swap that began it. */
+  readonly swap: CommitPlan;
 }
 
 /** What a swap works on: the functions of a handle, and the generation that they run. */
@@ -46,6 +56,10 @@ export class SwapTarget<D extends Definitions = Definitions> {
   closeResult: CloseResult = { unmapped: false, retained: [] };
   /** Called when it was closed. */
   onClosed: ((result: CloseResult) => void) | undefined;
+  /** Of the generation that runs. */
+  probation: Probation | undefined;
+  /** Called when it has failed. */
+  onProbationFailed: ((failed: FailedProbation) => void) | undefined;
   /** A swap that is prepared and waits for its commit. */
   prepared: { readonly takeBack: TakeBack } | undefined;
   /** Those that are swapped and closed with it. */
@@ -114,6 +128,10 @@ export class SwapTarget<D extends Definitions = Definitions> {
   get earlier(): Earlier {
     const { newest } = this.history;
     if (newest !== undefined) return newest;
+    throw this.#noHistory('go back to an earlier generation');
+  }
+
+  #noHistory(what: string): SoError {
     const { path, source } = this;
     const why =
       source.mapping !== snapshotMapping
@@ -121,8 +139,22 @@ export class SwapTarget<D extends Definitions = Definitions> {
         : source.history === 0
           ? 'it was opened with history: 0'
           : `the option history keeps ${source.history}`;
-    const message = `cannot go back to an earlier generation of '${path}': there is none; ${why}`;
-    throw new SoError('ERR_SOSWAP_NO_HISTORY', message, path);
+    const message = `cannot ${what} of '${path}': no earlier one is kept; ${why}`;
+    return new SoError('ERR_SOSWAP_NO_HISTORY', message, path);
+  }
+
+  /** Puts the generation that runs now on probation. */
+  startProbation(plan: ProbationPlan, swap: CommitPlan): void {
+    const generation = this.running;
+    this.probation = new Probation(this.table.slots, plan, (cause) => {
+      this.onProbationFailed?.({ generation, cause, swap });
+    });
+  }
+
+  /** Refuses a probation where there would be no way back. @throws {SoError} `ERR_SOSWAP_NO_HISTORY` */
+  assertKeepsHistory(): void {
+    if (this.source.history > 0 && this.source.mapping === snapshotMapping) return;
+    throw this.#noHistory('put a new generation on probation');
   }
 
   /** The paths of the dependencies of the running image, without those of the program. */
@@ -222,6 +254,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const { candidate, image, number, closed } = this.running;
     const info = closed === undefined ? this.running.info : undefined;
     this.dropPrepared();
+    this.probation?.end();
     this.#lastNumber = number;
     this.current = undefined;
     this.ending.come();

@@ -103,6 +103,7 @@ export function* prepare<D extends Definitions>(
     const previous = target.replaced;
     assertWanted({ target, plan, previous });
     const stays = assertReplaceable(target, plan);
+    if (plan.probation !== undefined) target.assertKeepsHistory();
 
     // Take and inspect: copy the file, refuse what cannot be loaded or bound.
     const needs = requirements(target, plan, stays, partners);
@@ -197,6 +198,13 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
     for (const { trace, next } of all) trace(`generation ${next.number} committed`);
 
     // Retire: unmap the old images, release their copies. What a library needs goes after it.
+    for (const { target, plan, previous } of all) {
+      target.probation?.end();
+      target.probation = undefined;
+      if (plan.probation !== undefined && previous !== undefined) {
+        target.startProbation(plan.probation, plan);
+      }
+    }
     const dropped = new Map(all.map((prepared) => [prepared, keepHistory(prepared)]));
     const retired = new Map<Prepared, Retirement>();
     for (const prepared of all.toReversed()) {
@@ -219,6 +227,7 @@ export function* commit(all: readonly Prepared[]): Steps<Reports> {
   } catch (error) {
     committed ||= all.every(({ target, next }) => target.current === next);
     if (!committed) for (const { takeBack } of all.toReversed()) takeBackAll(takeBack);
+    for (const { target } of all) target.probation?.resume();
     for (const { trace } of all) trace(`failed, ${error}`);
     const aborted = committed ? undefined : all.map(abortOf).find((each) => each !== undefined);
     const failed = all.find(({ target }) => target.current?.image.isOpen === false);

@@ -33,7 +33,10 @@ class OwnedObjects final {
   // First no function points at an image any more, then the images are closed or left mapped, then
   // the copies go. An image in which a nonblocking call runs stays open until the call returns.
   void CloseAll() noexcept {
-    for (const auto& table : tables_) table->Detach(SlotTable::State::kClosed);
+    for (const auto& table : tables_) {
+      table->EndObservation();
+      table->Detach(SlotTable::State::kClosed);
+    }
     for (const auto& library : libraries_) library->images.Clear();
     OrphanWaiting();
     for (const auto& library : libraries_) library->snapshots.Clear();

@@ -66,6 +66,26 @@ napi_value CompleteWithErrno(napi_env env, const Slot& slot, NativeCall call) {
   return failed ? nullptr : WithErrno(env, value, error_number);
 }
 
+napi_callback CallbackFor(const Signature& signature);
+
+// What becomes of a call that is not to be made at once: it is refused; or its slot is supervised,
+// and it is made and told.
+[[gnu::cold, gnu::noinline]] napi_value CallUnusual(napi_env env, napi_callback_info info,
+                                                    const Slot& slot, size_t count) {
+  if (slot.supervised == nullptr || slot.address != nullptr) {
+    ThrowRefusal(env, slot, count);
+    return nullptr;
+  }
+  auto& supervised = const_cast<Slot&>(slot);
+  const auto table = BoundTable::Of(slot).shared_from_this();  // the call may close it
+  supervised.address = supervised.supervised;
+  const napi_value result = CallbackFor(slot.signature)(env, info);
+  // Still under supervision: no callback of the call has ended it.
+  if (supervised.supervised != nullptr) supervised.address = nullptr;
+  table->TellObserver(env, slot, result);
+  return result;
+}
+
 // The callbacks behind bound functions, from the most general one to the cheapest. CallbackFor()
 // chooses when the function is made. They differ in speed only; bench/calls.ts measures it.
 
@@ -80,8 +100,7 @@ napi_value CallAny(napi_env env, napi_callback_info info) {
   const Signature& signature = slot.signature;
   void* const address = slot.address;
   if (address == nullptr || count != signature.argument_types.size()) [[unlikely]] {
-    ThrowRefusal(env, slot, count);
-    return nullptr;
+    return CallUnusual(env, info, slot, count);
   }
   napi_value* arguments = few.data();
   std::vector<napi_value> many;
@@ -126,6 +145,9 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
   napi_get_cb_info(env, info, &count, nullptr, nullptr, &data);
   const Slot& slot = *static_cast<const Slot*>(data);
   BoundTable& table = BoundTable::Of(slot);
+  if (slot.address == nullptr && slot.supervised != nullptr) {
+    return CallUnusual(env, info, slot, count);
+  }
   if (slot.address == nullptr && !table.held()) {
     ThrowRefusal(env, slot, count);
     return RejectedWithPending(env);
@@ -149,16 +171,16 @@ napi_value CallNonblocking(napi_env env, napi_callback_info info) {
 }
 
 // What the cheaper callbacks begin with: room for exactly the arguments there should be. Null: the
-// call was refused.
+// call is not to be made at once, and `unusual` is what it returns.
 template <size_t kCount>
 inline const Slot* Begin(napi_env env, napi_callback_info info,
-                         std::array<napi_value, kCount>& arguments) {
+                         std::array<napi_value, kCount>& arguments, napi_value& unusual) {
   size_t count = kCount;
   void* data;
   napi_get_cb_info(env, info, &count, kCount > 0 ? arguments.data() : nullptr, nullptr, &data);
   const auto* slot = static_cast<const Slot*>(data);
   if (slot->address == nullptr || count != kCount) [[unlikely]] {
-    ThrowRefusal(env, *slot, count);
+    unusual = CallUnusual(env, info, *slot, count);
     return nullptr;
   }
   return slot;
@@ -168,8 +190,10 @@ inline const Slot* Begin(napi_env env, napi_callback_info info,
 template <size_t kCount, bool kPointers>
 napi_value CallRegisters(napi_env env, napi_callback_info info) {
   std::array<napi_value, kCount> arguments;
-  const Slot* slot = Begin(env, info, arguments);
-  if (slot == nullptr) return nullptr;
+  napi_value unusual = nullptr;
+  const Slot* slot = Begin(env, info, arguments, unusual);
+  if (slot == nullptr) [[unlikely]]
+    return unusual;
   const Type* types = slot->signature.argument_types.data();
   const CallPlan& plan = slot->signature.plan;
   uint64_t words[kRegisterWords];
@@ -200,8 +224,10 @@ template <size_t... kIndexes>
 napi_value CallIntegers(napi_env env, napi_callback_info info) {
   constexpr size_t kCount = sizeof...(kIndexes);
   std::array<napi_value, kCount> arguments;
-  const Slot* slot = Begin(env, info, arguments);
-  if (slot == nullptr) return nullptr;
+  napi_value unusual = nullptr;
+  const Slot* slot = Begin(env, info, arguments, unusual);
+  if (slot == nullptr) [[unlikely]]
+    return unusual;
   const Type* types = slot->signature.argument_types.data();
   std::array<uint64_t, kCount> words;
   size_t taken = 0;
@@ -224,8 +250,10 @@ template <size_t... kIndexes>
 napi_value CallDoubles(napi_env env, napi_callback_info info) {
   constexpr size_t kCount = sizeof...(kIndexes);
   std::array<napi_value, kCount> arguments;
-  const Slot* slot = Begin(env, info, arguments);
-  if (slot == nullptr) return nullptr;
+  napi_value unusual = nullptr;
+  const Slot* slot = Begin(env, info, arguments, unusual);
+  if (slot == nullptr) [[unlikely]]
+    return unusual;
   std::array<double, kCount> numbers;
   size_t taken = 0;
   [[maybe_unused]] const auto take = [&](size_t index) {

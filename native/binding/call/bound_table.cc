@@ -1,5 +1,6 @@
 #include "binding/call/bound_table.h"
 
+#include <array>
 #include <utility>
 
 #include "binding/call/nonblocking_call.h"
@@ -21,6 +22,38 @@ void BoundTable::Begin(std::unique_ptr<NonblockingCall> call) {
   } else {
     NonblockingCall::Begin(std::move(call));
   }
+}
+
+void BoundTable::Observe(napi_env env, napi_value observer) {
+  observer_ = Napi::Persistent(Napi::Function(env, observer));
+  Supervise();
+}
+
+void BoundTable::EndObservation() noexcept {
+  EndSupervision();
+  observer_.Reset();
+}
+
+void BoundTable::TellObserver(napi_env env, const Slot& slot, napi_value result) {
+  if (observer_.IsEmpty()) return;
+  const Napi::HandleScope scope(env);
+  napi_value undefined;
+  napi_get_undefined(env, &undefined);
+  bool threw = false;
+  napi_is_exception_pending(env, &threw);
+  napi_value error = undefined;
+  if (threw && napi_get_and_clear_last_exception(env, &error) != napi_ok) return;
+  napi_value symbol;
+  napi_create_string_utf8(env, slot.symbol.data(), slot.symbol.size(), &symbol);
+  const std::array<napi_value, 3> told = {symbol, error,
+                                          threw || result == nullptr ? undefined : result};
+  napi_value ignored;
+  napi_call_function(env, undefined, observer_.Value(), told.size(), told.data(), &ignored);
+  // On a full stack the observer cannot run; the call has its own result all the same.
+  bool failed = false;
+  napi_is_exception_pending(env, &failed);
+  if (failed) napi_get_and_clear_last_exception(env, &ignored);
+  if (threw) napi_throw(env, error);
 }
 
 napi_value BoundTable::NextSettled(napi_env env) {

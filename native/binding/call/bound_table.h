@@ -1,6 +1,6 @@
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <memory>
 #include <string>
@@ -34,6 +34,12 @@ class BoundTable final : public SlotTable, public std::enable_shared_from_this<B
   // Begins the call, or keeps it until Release().
   void Begin(std::unique_ptr<NonblockingCall> call);
 
+  // Calls `observer` after each call of a bound function, see SlotTable::Supervise().
+  void Observe(napi_env env, napi_value observer);
+  void EndObservation() noexcept;
+  // Calls the observer with the exception that is pending, or with `result`; both stay as they are.
+  void TellObserver(napi_env env, const Slot& slot, napi_value result);
+
   // A promise that is resolved when a nonblocking call of any image has settled.
   napi_value NextSettled(napi_env env);
   void ResolveSettled(napi_env env);
@@ -42,6 +48,8 @@ class BoundTable final : public SlotTable, public std::enable_shared_from_this<B
   bool held_ = false;
   std::vector<std::unique_ptr<NonblockingCall>> waiting_;
   std::vector<napi_deferred> settled_;
+  // As long as the environment lives: a reference must be deleted on its thread.
+  Napi::FunctionReference observer_;
 };
 
 }  // namespace soswap

@@ -147,12 +147,12 @@ void NonblockingCall::WriteBack() {
 void NonblockingCall::Begin(std::unique_ptr<NonblockingCall> call) {
   napi_env env = call->env_;
   const Slot& slot = call->slot_;
-  if (slot.address == nullptr) {
+  call->address_ = slot.address != nullptr ? slot.address : slot.supervised;
+  if (call->address_ == nullptr) {
     ThrowRefusal(env, slot, 0);
     call->Reject();
     return;
   }
-  call->address_ = slot.address;
   call->image_ = slot.table->image();
   call->table_ = BoundTable::Of(slot).shared_from_this();
   call->calls_ = &call->table_->calls();

@@ -44,6 +44,8 @@ void SlotsWrap::Init(Napi::Env env, Napi::Object exports) {
        InstanceMethod<&SlotsWrap::BoundTarget>("boundTarget"),
        InstanceMethod<&SlotsWrap::Running>("running"),
        InstanceMethod<&SlotsWrap::LastExchange>("lastExchange"),
+       InstanceMethod<&SlotsWrap::Supervise>("supervise"),
+       InstanceMethod<&SlotsWrap::EndSupervision>("endSupervision"),
        InstanceMethod<&SlotsWrap::Give>("give"), InstanceMethod<&SlotsWrap::Close>("close"),
        InstanceMethod<&SlotsWrap::Hold>("hold"), InstanceMethod<&SlotsWrap::Release>("release"),
        InstanceMethod<&SlotsWrap::NextSettled>("nextSettled"),
@@ -91,7 +93,7 @@ Napi::Value SlotsWrap::BoundTarget(const Napi::CallbackInfo& info) {
 
 // refer(symbol, optional): the number of a new slot without a function.
 Napi::Value SlotsWrap::Refer(const Napi::CallbackInfo& info) {
-  table_->Add(info[0].As<Napi::String>(), {}, info[1].ToBoolean());
+  table_->Add(info[0].As<Napi::String>(), {}, info[1].ToBoolean(), false);
   return Napi::Number::New(info.Env(), static_cast<double>(table_->size() - 1));
 }
 
@@ -247,6 +249,13 @@ Napi::Value SlotsWrap::LastExchange(const Napi::CallbackInfo& info) {
   last_ = {};
   return facts;
 }
+
+// supervise(observer): calls observer(symbol, error, result) after each call of a bound function,
+// until endSupervision(), the next exchange or close(); `error` or `result` is undefined.
+void SlotsWrap::Supervise(const Napi::CallbackInfo& info) { table_->Observe(info.Env(), info[0]); }
+
+// endSupervision()
+void SlotsWrap::EndSupervision(const Napi::CallbackInfo&) { table_->EndObservation(); }
 
 // give(handed): what the first image begins with.
 void SlotsWrap::Give(const Napi::CallbackInfo& info) { given_ = HandedFrom(info[0]); }

@@ -47,6 +47,8 @@ class SlotsWrap final : public Napi::ObjectWrap<SlotsWrap> {
   static Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Running(const Napi::CallbackInfo& info);
   Napi::Value LastExchange(const Napi::CallbackInfo& info);
+  void Supervise(const Napi::CallbackInfo& info);
+  void EndSupervision(const Napi::CallbackInfo& info);
   void Give(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   void Hold(const Napi::CallbackInfo& info);

@@ -6,10 +6,11 @@ namespace soswap {
 
 SlotTable::SlotTable(std::string path) : path_(std::move(path)) {}
 
-Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional) {
+Slot* SlotTable::Add(std::string symbol, Signature signature, bool optional, bool is_called) {
   void* address = image_ != nullptr ? image_->Address(symbol) : nullptr;
-  slots_.push_back(std::make_unique<Slot>(
-      Slot{{address, &calls_}, this, std::move(symbol), std::move(signature), optional}));
+  slots_.push_back(std::make_unique<Slot>(Slot{
+      {address, &calls_}, this, std::move(symbol), std::move(signature), optional, is_called}));
+  if (supervising_) Supervise();
   names_.reset();
   return slots_.back().get();
 }
@@ -41,14 +42,33 @@ void SlotTable::Find(const Image& image, SlotAddresses& into) const {
 void SlotTable::Commit(std::shared_ptr<Image> image, const SlotAddresses& found) noexcept {
   for (size_t index = 0; index < slots_.size(); ++index) {
     slots_[index]->address = found.addresses[index];
+    slots_[index]->supervised = nullptr;
   }
+  supervising_ = false;
   image_ = std::move(image);
   calls_ = &image_->calls();
   state_ = State::kLoaded;
   ++*changes_;
 }
 
+void SlotTable::Supervise() noexcept {
+  supervising_ = true;
+  for (const auto& slot : slots_) {
+    if (slot->is_called && slot->supervised == nullptr) {
+      slot->supervised = std::exchange(slot->address, nullptr);
+    }
+  }
+}
+
+void SlotTable::EndSupervision() noexcept {
+  supervising_ = false;
+  for (const auto& slot : slots_) {
+    if (slot->supervised != nullptr) slot->address = std::exchange(slot->supervised, nullptr);
+  }
+}
+
 void SlotTable::Detach(State state) noexcept {
+  EndSupervision();
   for (const auto& slot : slots_) slot->address = nullptr;
   calls_ = &calls_without_image_;
   image_.reset();

@@ -20,6 +20,10 @@ struct Slot : CallTarget {  // the table's state says why there is nothing to ca
   std::string symbol;
   Signature signature;
   bool optional;
+  bool is_called;  // by a bound function
+  // The address of a slot under supervision, whose `address` is null, so that a call takes the way
+  // of those that cannot be made.
+  void* supervised = nullptr;
 };
 
 // Where the slots of a table point in another image.
@@ -40,7 +44,7 @@ class SlotTable {
   SlotTable& operator=(const SlotTable&) = delete;
 
   // Adds a slot that points into the current image. Its address is null if the symbol is absent.
-  Slot* Add(std::string symbol, Signature signature, bool optional);
+  Slot* Add(std::string symbol, Signature signature, bool optional, bool is_called = true);
 
   // The slot that was added as this one, from 0 on; null if there is none.
   const Slot* At(size_t index) const noexcept {
@@ -62,6 +66,10 @@ class SlotTable {
   // Points all slots at `image`. `found` is complete and lacks no symbol that is not optional.
   void Commit(std::shared_ptr<Image> image, const SlotAddresses& found) noexcept;
 
+  // Makes calls of bound functions take another way, until EndSupervision(), Commit() or Detach().
+  void Supervise() noexcept;
+  void EndSupervision() noexcept;
+
   // Points all slots at nothing and gives the image up.
   void Detach(State state) noexcept;
 
@@ -82,6 +90,7 @@ class SlotTable {
  private:
   std::string path_;
   State state_ = State::kUnloaded;
+  bool supervising_ = false;
   std::shared_ptr<Image> image_;
   std::vector<std::unique_ptr<Slot>> slots_;  // none is ever removed
   std::shared_ptr<const RequestedSymbols> names_;
