@@ -5,10 +5,11 @@ import { fileURLToPath } from 'node:url';
 
 const help = `usage: npm run bench -- NAME …
 
-  calls [ROUNDS]    what a call costs
-  swap              what a swap costs; --help tells more
-  profile           where the time of a swap goes
-  import [ROUNDS]   what the import of the package costs
+  calls [ROUNDS]      what a call costs
+  probation [ROUNDS]  what a call costs before, during and after a probation
+  swap                what a swap costs; --help tells more
+  profile             where the time of a swap goes
+  import [ROUNDS]     what the import of the package costs
 
 Each measures soswap beside others, and says on what machine.`;
 
