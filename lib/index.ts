@@ -47,6 +47,7 @@ export type {
   CandidateInfo,
   CloseResult,
   ImageInfo,
+  LeftBehind,
   RetainReason,
   UnloadPolicy,
 } from './image/image-info.js';

@@ -100,6 +100,13 @@ export interface OpenOptions<D extends Definitions = Definitions> {
    */
   readonly history?: number;
   /**
+   * Counts what each image takes and does not give back by the functions that it imports: memory, descriptors and
+   * mappings. The report of a swap tells it of the old image in `leftBehind`. What another library frees for it, or takes
+   * for it, is not seen. Each such call takes a lock; for tests and for the search of leaks. `image: 'direct'` does not
+   * take it. Defaults to `false`.
+   */
+  readonly account?: boolean;
+  /**
    * The state that the first image gets in its hook soswap_load, as another image handed it over: a copy is taken. A
    * library without that hook ignores it. Defaults to none. At most 1 GiB.
    */
@@ -151,6 +158,7 @@ const openKeys: Keys<OpenAsyncOptions> = {
   noexec: true,
   maxRetained: true,
   history: true,
+  account: true,
   state: true,
   stateVersion: true,
   dependencies: true,
@@ -275,12 +283,14 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: stri
   const debugInfo = flag(`${name}.debugInfo`, withDebugInfo);
   const dependencies = oneOf(`${name}.dependencies`, options.dependencies, ['shared', 'private']);
   const limit = retainedLimit(`${name}.maxRetained`, options.maxRetained, defaultRetainedLimit);
+  const account = flag(`${name}.account`, options.account);
   const history = count(`${name}.history`, options.history, 1, 1000);
   const mapping = image === 'direct' ? fileMapping : snapshotMapping;
   if (mapping === fileMapping) {
-    const { history } = options;
+    const { history, account } = options;
     const copyOnly = {
       history,
+      account,
       symbolic: symbolFirst,
       uniqueSymbols,
       debugInfo: withDebugInfo,
@@ -309,12 +319,14 @@ function sourceOf(location: unknown, options: Unchecked<OpenOptions>, name: stri
       ownFirst: symbolic && mapping === snapshotMapping,
       allowNoexec,
       mapsCopy: mapping === snapshotMapping,
+      account,
       edits: [...neededEdits, ...mapping.edits(edits), ...more],
     }),
     mode:
       (scope === 'global' ? RTLD_GLOBAL : RTLD_LOCAL) | (binding === 'lazy' ? RTLD_LAZY : RTLD_NOW),
     mapping,
     unload,
+    account,
     retained: new RetainedImages(path, limit),
     history,
   });

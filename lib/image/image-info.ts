@@ -83,6 +83,20 @@ export interface RetainReason {
   readonly detail: string;
 }
 
+/** What an image took by functions that it imports itself, and has not given back. */
+export interface LeftBehind {
+  /** Pieces of memory of malloc(3) and operator new. */
+  readonly allocations: number;
+  /** Their bytes, as they were asked for. */
+  readonly bytes: number;
+  /** Descriptors that are still open. */
+  readonly descriptors: number;
+  /** Mappings of mmap(2). */
+  readonly mappings: number;
+  /** Their bytes, in whole pages. */
+  readonly mappedBytes: number;
+}
+
 /** What became of the last image of a handle that was closed. */
 export interface CloseResult {
   /** Whether the image is unmapped; checked in the list of loaded objects after dlclose(3). */

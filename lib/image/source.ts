@@ -14,6 +14,8 @@ export interface Source {
   readonly mapping: Mapping;
   /** What becomes of images when no swap says otherwise. */
   readonly unload: UnloadPolicy;
+  /** What images take and give back is counted. */
+  readonly account: boolean;
   readonly retained: RetainedImages;
   /** How many earlier generations a handle can go back to. */
   readonly history: number;
@@ -29,6 +31,7 @@ export function plainSource(path: string, copy: Partial<SnapshotOptions> = {}): 
     mode: dlopenFlags.RTLD_NOW,
     mapping: snapshotMapping,
     unload: 'auto',
+    account: false,
     retained: new RetainedImages(path),
     history: 0,
   };
@@ -60,6 +63,7 @@ export function newLibrary(path: string, copy: Partial<SnapshotOptions>): Native
     temporaryDirectory: process.env.TMPDIR ?? '',
     extent: 'loadable',
     allowWriter: false,
+    account: false,
     ownFirst: false,
     allowNoexec: false,
     mapsCopy: true,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ImageInfo, RetainReason } from '../image/image-info.js';
+import type { ImageInfo, LeftBehind, RetainReason } from '../image/image-info.js';
 
 /** A symbol that a library defines for others. */
 export interface SoExport {
@@ -112,6 +112,8 @@ export interface SnapshotOptions {
   readonly allowNoexec: boolean;
   /** The loader maps the copy, not the file. */
   readonly mapsCopy: boolean;
+  /** Counts what images take and give back; native/core/tracking/account.h. */
+  readonly account: boolean;
   /** The changes, in order. */
   readonly edits: readonly CopyEdit[];
 }
@@ -489,6 +491,8 @@ export interface Addon {
   stateOf(handed: HandedOver): [state: Buffer, version: number] | null;
   /** Takes the lines that hooks wrote on this thread; `null` if there are none. */
   takeHookLines(): [path: string, generation: number, text: string][] | null;
+  /** Returns what an image has not given back; `null` if it is not counted. Forgets it if the image is gone. */
+  leftBehind(loaderName: string): LeftBehind | null;
   loadedImages(): NativeLoadedImage[];
   isLoaded(loaderName: string): boolean;
   /** Returns which objects are loaded. */

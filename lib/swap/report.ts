@@ -1,4 +1,4 @@
-import type { ImageInfo, RetainReason } from '../image/image-info.js';
+import type { ImageInfo, LeftBehind, RetainReason } from '../image/image-info.js';
 import { type Json, withJson } from '../internal/json.js';
 
 /**
@@ -34,6 +34,8 @@ export interface SwapReport {
   readonly kept: readonly string[];
   /** Those of the old image that the new one lacks, or has with another size or layout: their values are gone. */
   readonly reset: readonly string[];
+  /** With `account: true` of {@link SoHandle.open}: what the old image has not given back; otherwise `null`. */
+  readonly leftBehind: LeftBehind | null;
   /**
    * Microseconds that close, open, resolve and commit held the JavaScript thread, without what `open-first` does on other
    * threads. The copy, the checks, `verify` and `quarantine` of `swapSync()` hold it too, and count in

@@ -1,8 +1,9 @@
 import type { Candidate } from '../image/candidate.js';
 import type { Generation } from '../image/generation.js';
-import type { RetainReason, UnloadPolicy } from '../image/image-info.js';
+import type { LeftBehind, RetainReason, UnloadPolicy } from '../image/image-info.js';
 import { sweep } from '../image/sweep.js';
 import { runAsync, type Steps, step } from '../internal/steps.js';
+import { native } from '../native/addon.js';
 import { callsEnd, idle } from './drain.js';
 import { announceHookLines } from './hook-lines.js';
 import { expired, forCode, within } from './limit.js';
@@ -12,6 +13,8 @@ import type { SwapTarget } from './target.js';
 export interface Retirement {
   /** Why its image is still mapped; empty if it is gone. */
   readonly retained: readonly RetainReason[];
+  /** What it has not given back; `null` if that is not counted. */
+  readonly leftBehind: LeftBehind | null;
   /** Nanoseconds that it held the JavaScript thread. */
   readonly pause: bigint;
 }
@@ -52,7 +55,7 @@ export function* retire(
     void callsEnd(target.table, image)
       .then(() => runAsync(retire(target, generation, later, dropped)))
       .then(sweep);
-    return { retained, pause: 0n };
+    return { retained, leftBehind: leftBehind(generation), pause: 0n };
   }
   let held = 0n;
   const holding = <T>(work: () => T): T => {
@@ -88,5 +91,9 @@ export function* retire(
   holding(() => {
     for (const each of dropped) each.release();
   });
-  return { retained, pause: held };
+  return { retained, leftBehind: leftBehind(generation), pause: held };
+}
+
+function leftBehind({ candidate, image }: Generation): LeftBehind | null {
+  return candidate.source.account ? native.leftBehind(image.facts.loaderName) : null;
 }

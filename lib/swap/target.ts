@@ -16,6 +16,7 @@ import { SoError } from '../internal/errors.js';
 import { flag, type Keys, readOptions } from '../internal/options.js';
 import type { Steps } from '../internal/steps.js';
 import { type TakeBack, takeBackAll } from '../internal/take-back.js';
+import { native } from '../native/addon.js';
 import type { BoundFunction, HandedOver } from '../native/types.js';
 import { announceHookLines } from './hook-lines.js';
 import type { CommitPlan, SwapDefaults } from './plan.js';
@@ -262,6 +263,7 @@ export class SwapTarget<D extends Definitions = Definitions> {
     const retained = closed ?? candidate.retire(image);
     announceHookLines();
     if (retained.length > 0) this.source.retained.describe(image.facts.loaderName, info);
+    if (this.source.account) native.leftBehind(image.facts.loaderName); // forgets it
     candidate.release();
     this.history.clear();
     this.dependencies?.closeUnneeded();

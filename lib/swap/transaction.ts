@@ -276,6 +276,7 @@ function reportOf(prepared: Prepared, exchanged: Exchange, retired: Retirement):
     missing: exchanged.missing,
     kept: exchanged.kept,
     reset: exchanged.reset,
+    leftBehind: retired.leftBehind,
     pauseMicroseconds: Number(opening + exchanged.pause + retired.pause) / 1000,
     totalMicroseconds: Number(process.hrtime.bigint() - began) / 1000,
   });

@@ -27,9 +27,9 @@ namespace {
 constexpr napi_type_tag kTag{0x8f1b6c0e52d74a39, 0x9d3e7a14b6c2f508};
 
 // lib/native/types.ts: CopyEdit.
-void AddEdit(const std::string& name, CopyPlan& plan) {
+void AddEdit(const std::string& name, bool count, CopyPlan& plan) {
   if (name == "bind-imports") {
-    plan.bind = BindAndTrack(LoaderFunctions());
+    plan.bind = BindAndTrack(LoaderFunctions(), count);
   } else {
     plan.edits.push_back(EditNamed(name));
   }
@@ -50,7 +50,7 @@ CopyPlan ToCopyPlan(const Napi::Value& value) {
   plan.maps_copy = options.Get("mapsCopy").ToBoolean();
   const auto edits = options.Get("edits").As<Napi::Array>();
   for (uint32_t index = 0; index < edits.Length(); ++index) {
-    AddEdit(edits.Get(index).As<Napi::String>(), plan);
+    AddEdit(edits.Get(index).As<Napi::String>(), options.Get("account").ToBoolean(), plan);
   }
   return plan;
 }

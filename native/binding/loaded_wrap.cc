@@ -11,6 +11,7 @@
 #include "binding/convert_js.h"
 #include "core/image/loaded_images.h"
 #include "core/image/needed_by.h"
+#include "core/tracking/account.h"
 #include "core/tracking/thread_record.h"
 #include "core/tracking/tracking.h"
 
@@ -87,6 +88,25 @@ uint64_t ToCount(const Napi::Value& value) {
 Napi::Value Limit(const Napi::CallbackInfo& info) {
   if (info.Length() == 2) SetRetainedLimit({ToCount(info[0]), ToCount(info[1])});
   return ToPair(info.Env(), RetainedLimit());
+}
+
+// leftBehind(loaderName): lib/native/types.ts: LeftBehind; null if the image is not counted. Takes
+// no memory but that of JavaScript, and then forgets an image that is gone.
+Napi::Value Left(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const std::string loader_name = info[0].As<Napi::String>();
+  const auto left = LeftBehindBy(loader_name, !IsLoaded(loader_name));
+  if (!left) return env.Null();
+  const auto number = [&](uint64_t value) {
+    return Napi::Number::New(env, static_cast<double>(value));
+  };
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("allocations", number(left->allocations));
+  object.Set("bytes", number(left->bytes));
+  object.Set("descriptors", number(left->descriptors));
+  object.Set("mappings", number(left->mappings));
+  object.Set("mappedBytes", number(left->mapped_bytes));
+  return object;
 }
 
 // isLoaded(loaderName)
@@ -177,6 +197,7 @@ Napi::Value Loaded(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void InitLoaded(Napi::Env env, Napi::Object exports) {
+  exports["leftBehind"] = Napi::Function::New<Left>(env, "leftBehind");
   exports["isLoaded"] = Napi::Function::New<IsLoadedName>(env, "isLoaded");
   exports["retainedImages"] = Napi::Function::New<Retained>(env, "retainedImages");
   exports["retainedImagesOf"] = Napi::Function::New<RetainedOf>(env, "retainedImagesOf");

@@ -79,7 +79,7 @@ napi_callback CallbackFor(const Signature& signature);
   auto& supervised = const_cast<Slot&>(slot);
   const auto table = BoundTable::Of(slot).shared_from_this();  // the call may close it
   supervised.address = supervised.supervised;
-  const napi_value result = CallbackFor(slot.signature)(env, info);
+  napi_value result = CallbackFor(slot.signature)(env, info);
   // Still under supervision: no callback of the call has ended it.
   if (supervised.supervised != nullptr) supervised.address = nullptr;
   table->TellObserver(env, slot, result);

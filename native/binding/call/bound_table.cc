@@ -9,7 +9,7 @@ namespace soswap {
 
 BoundTable::BoundTable(std::string path) : SlotTable(std::move(path)) {}
 
-BoundTable::~BoundTable() = default;
+BoundTable::~BoundTable() { EndObservation(); }
 
 void BoundTable::Release() {
   held_ = false;
@@ -25,18 +25,20 @@ void BoundTable::Begin(std::unique_ptr<NonblockingCall> call) {
 }
 
 void BoundTable::Observe(napi_env env, napi_value observer) {
-  observer_ = Napi::Persistent(Napi::Function(env, observer));
-  Supervise();
+  EndObservation();
+  observing_ = env;
+  if (napi_create_reference(env, observer, 1, &observer_) == napi_ok) Supervise();
 }
 
 void BoundTable::EndObservation() noexcept {
   EndSupervision();
-  observer_.Reset();
+  if (observer_ != nullptr) napi_delete_reference(observing_, std::exchange(observer_, nullptr));
 }
 
 void BoundTable::TellObserver(napi_env env, const Slot& slot, napi_value result) {
-  if (observer_.IsEmpty()) return;
-  const Napi::HandleScope scope(env);
+  napi_value observer;
+  if (observer_ == nullptr || napi_get_reference_value(env, observer_, &observer) != napi_ok)
+    return;
   napi_value undefined;
   napi_get_undefined(env, &undefined);
   bool threw = false;
@@ -48,7 +50,7 @@ void BoundTable::TellObserver(napi_env env, const Slot& slot, napi_value result)
   const std::array<napi_value, 3> told = {symbol, error,
                                           threw || result == nullptr ? undefined : result};
   napi_value ignored;
-  napi_call_function(env, undefined, observer_.Value(), told.size(), told.data(), &ignored);
+  napi_call_function(env, undefined, observer, told.size(), told.data(), &ignored);
   // On a full stack the observer cannot run; the call has its own result all the same.
   bool failed = false;
   napi_is_exception_pending(env, &failed);

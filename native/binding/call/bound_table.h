@@ -1,6 +1,6 @@
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
 
 #include <memory>
 #include <string>
@@ -48,8 +48,8 @@ class BoundTable final : public SlotTable, public std::enable_shared_from_this<B
   bool held_ = false;
   std::vector<std::unique_ptr<NonblockingCall>> waiting_;
   std::vector<napi_deferred> settled_;
-  // As long as the environment lives: a reference must be deleted on its thread.
-  Napi::FunctionReference observer_;
+  napi_env observing_ = nullptr;
+  napi_ref observer_ = nullptr;
 };
 
 }  // namespace soswap

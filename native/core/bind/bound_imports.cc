@@ -81,14 +81,16 @@ constexpr std::array<std::string_view, 6> kSignalFunctions{"sigaction",     "sig
 // shared with another copy.
 class ImageImports final {
  public:
-  explicit ImageImports(const std::shared_ptr<Tracking>& same)
-      : tracking_(same), may_make_(same == nullptr) {}
+  ImageImports(const std::shared_ptr<Tracking>& same, bool count)
+      : tracking_(same), may_make_(same == nullptr), account_(Account(count)) {}
 
   uintptr_t AddressOf(std::string_view name) {
     const bool is_signal =
         std::find(kSignalFunctions.begin(), kSignalFunctions.end(), name) != kSignalFunctions.end();
-    if (!is_signal && !IsTrackedName(name)) return 0;
-    if (std::exchange(may_make_, false)) tracking_ = Tracking::New();
+    if (!is_signal && !IsTrackedName(name)) {
+      return account_ == nullptr ? 0 : account_->AddressOf(name);
+    }
+    Make();
     if (tracking_ == nullptr) return 0;
     if (is_signal) tracking_->set_uses_signals();
     return tracking_->AddressOf(name);
@@ -97,8 +99,19 @@ class ImageImports final {
   std::shared_ptr<Tracking> Take() { return std::move(tracking_); }
 
  private:
+  void Make() {
+    if (std::exchange(may_make_, false)) tracking_ = Tracking::New();
+  }
+
+  soswap::Account* Account(bool count) {
+    if (!count) return nullptr;
+    Make();
+    return tracking_ == nullptr ? nullptr : tracking_->OpenAccount();
+  }
+
   std::shared_ptr<Tracking> tracking_;
   bool may_make_;
+  soswap::Account* account_;  // null: nothing is counted
 };
 
 template <typename Find>
@@ -138,11 +151,11 @@ Edit BindImports(const BoundImports& imports) {
   };
 }
 
-Binding BindAndTrack(const BoundImports& imports) {
-  return [&imports](const ElfFile& file, std::span<std::byte> copy,
-                    const std::shared_ptr<Tracking>& same) {
+Binding BindAndTrack(const BoundImports& imports, bool count) {
+  return [&imports, count](const ElfFile& file, std::span<std::byte> copy,
+                           const std::shared_ptr<Tracking>& same) {
     Pin(reinterpret_cast<uintptr_t>(&IsTrackedName));
-    ImageImports tracked(same);
+    ImageImports tracked(same, count);
     const auto find = [&](std::string_view name) {
       const uintptr_t address = tracked.AddressOf(name);
       return address != 0 ? address : imports.AddressOf(name);

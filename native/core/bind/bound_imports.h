@@ -44,8 +44,9 @@ class BoundImports final {
 Edit BindImports(const BoundImports& imports);
 
 // The same, and binds what core/tracking/ tracks to functions of each copy's own, so that it is
-// known whether code of its image may still run.
-Binding BindAndTrack(const BoundImports& imports);
+// known whether code of its image may still run. `count`: what images take and give back is counted
+// too, see core/tracking/account.h.
+Binding BindAndTrack(const BoundImports& imports, bool count = false);
 
 // Why the loader of this process does not take bound imports, empty if it does. Asks the loader
 // once, with an object made for that. Any thread.

@@ -12,14 +12,16 @@ namespace {
 
 #if defined(__x86_64__)
 
-// mov word(%rip), REGISTER; jmp *target(%rip)
+// mov word(%rip), REGISTER; jmp *target(%rip). After six arguments, which take all registers that
+// there are for them, the word comes in %rax.
 void Write(std::byte* code, unsigned arguments, const uintptr_t* word, const uintptr_t* target) {
-  constexpr std::array<std::array<uint8_t, 3>, 6> kMoves{{{0x48, 0x8B, 0x3D},
+  constexpr std::array<std::array<uint8_t, 3>, 7> kMoves{{{0x48, 0x8B, 0x3D},
                                                           {0x48, 0x8B, 0x35},
                                                           {0x48, 0x8B, 0x15},
                                                           {0x48, 0x8B, 0x0D},
                                                           {0x4C, 0x8B, 0x05},
-                                                          {0x4C, 0x8B, 0x0D}}};
+                                                          {0x4C, 0x8B, 0x0D},
+                                                          {0x48, 0x8B, 0x05}}};
   constexpr std::array<uint8_t, 2> kJump{0xFF, 0x25};
   const auto distance = [](const void* from, const void* to) {
     return static_cast<int32_t>(static_cast<const std::byte*>(to) -

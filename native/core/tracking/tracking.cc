@@ -59,6 +59,7 @@ std::shared_ptr<Tracking> Tracking::New() {
     *thunks.word = reinterpret_cast<uintptr_t>(tracking);
   }
   tracking->uses_signals_ = false;
+  tracking->is_counted_ = false;
   return {tracking, Release};
 }
 
@@ -84,9 +85,16 @@ uintptr_t Tracking::AddressOf(std::string_view name) const {
 bool Tracking::Begin(const std::string& loader_name) {
   if ((uses_.load() & kEnded) == 0) return false;
   loader_name_ = loader_name;
+  if (is_counted_) account_->Begin(loader_name);
   incarnation_.fetch_add(1);
   uses_.fetch_and(~(kEnded | kWaiting));
   return true;
+}
+
+Account* Tracking::OpenAccount() {
+  if (account_ == nullptr) account_ = Account::New();
+  is_counted_ = account_ != nullptr;
+  return account_;
 }
 
 bool Tracking::TryEnd() noexcept {

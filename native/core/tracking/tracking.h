@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/loader/unload.h"
+#include "core/tracking/account.h"
 #include "core/tracking/thunks.h"
 
 namespace soswap {
@@ -107,6 +108,9 @@ class Tracking final {
     return incarnation == incarnation_.load() && (uses_.load() & kEnded) == 0;
   }
 
+  // Counts what the images take and give back. Null where nothing can be counted.
+  Account* OpenAccount();
+
   // The file imports functions that set signal handlers.
   void set_uses_signals() noexcept { uses_signals_ = true; }
   bool uses_signals() const noexcept { return uses_signals_; }
@@ -133,7 +137,9 @@ class Tracking final {
   std::atomic<uint32_t> incarnation_{0};
   std::array<std::atomic<int32_t>, static_cast<size_t>(Tracked::kCount)> counts_{};
   bool uses_signals_ = false;
-  std::string loader_name_;  // written while there is no image
+  bool is_counted_ = false;
+  Account* account_ = nullptr;  // stays for the next private copy
+  std::string loader_name_;     // written while there is no image
 };
 
 // Calls `changed` whenever a waiting image has no use any more: on any thread, at the end of it
