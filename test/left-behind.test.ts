@@ -110,5 +110,6 @@ t.test('a callback of koffi outlives the swap, and an exception in it ends there
   `;
   const after = 'process.send([so.functions.apply(good, 1), so.functions.apply(bad, 1)]);';
   const ended = await run(t.testdir(), before, after);
-  t.match(ended, { ...exitedCleanly, messages: [true, [42, 1]] });
+  // What C gets of a callback that threw is not defined.
+  t.match(ended, { ...exitedCleanly, messages: [true, [42, Number]] });
 });

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import {
   copyFileSync,
   mkdirSync,
@@ -12,7 +13,7 @@ import { type DirectoryOptions, loaded, SoHandle, watchDirectory } from 'soswap'
 import t, { type Test } from 'tap';
 import { compile, twoBuilds } from '../fixtures/build.js';
 import { Gate } from '../fixtures/gate.js';
-import { until } from '../fixtures/until.js';
+import { soon, until } from '../fixtures/until.js';
 
 const { one, two } = twoBuilds(t.testdir(), 'gate.c');
 const definitions = {
@@ -108,13 +109,15 @@ t.test('a library whose file has gone is closed when its calls have returned', a
   const { directory, plugins, next, log } = watched(t, ['a.so', 'b.so']);
   await plugins.ready;
   await next('opened a.so', 'opened b.so');
-  const { pass } = plugins.handles.get(`${directory}/a.so`)!.functions;
+  const closing = plugins.handles.get(`${directory}/a.so`)!;
   const gate = new Gate();
-  const call = pass(gate.words);
+  const call = closing.functions.pass(gate.words);
   await gate.arrival();
+  const missing = once(closing, 'missing', soon());
   rmSync(`${directory}/a.so`);
   rmSync(`${directory}/b.so`);
   await next('closed true b.so');
+  await missing; // each file has a watch of its own
   copyFileSync(two, `${directory}/a.so`); // it comes again before the old one is closed
   gate.open();
   t.equal(await call, 1111);
