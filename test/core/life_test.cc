@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -30,11 +29,8 @@ using soswap::test::Workshop;
 
 namespace {
 
-// Where soswap.h is: the tests are compiled below the root of the checkout.
-std::string Include() {
-  const auto here = std::filesystem::absolute(__FILE__).parent_path();
-  return "-I'" + (here / "../../native/include").string() + "'";
-}
+// The Makefile says where soswap.h is.
+std::string Include() { return "-I'" INCLUDE "'"; }
 
 std::shared_ptr<Image> Load(const std::string& path, bool count = false) {
   soswap::CopyPlan plan;
