@@ -8,7 +8,7 @@ import ts from 'typescript';
 
 const layers = {
   'native/core': 'base elf copy loader tracking resolve life image bind call swap'.split(' '),
-  lib: 'internal native call image files facts swap triggers handle group reload koffi koffi.ts include.ts dl.ts index.ts cli'.split(
+  lib: 'internal native call image files facts swap triggers handle group reload koffi koffi.ts control control.ts include.ts dl.ts index.ts cli'.split(
     ' ',
   ),
 };

@@ -13,6 +13,7 @@ const programs = [
   'dl',
   'koffi',
   'include',
+  'control',
   'cli/main',
   'cli/demo/raw-loop',
   'cli/demo/handle-loop',

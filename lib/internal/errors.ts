@@ -180,6 +180,8 @@ export const SoErrorCode = {
   ERR_SOSWAP_ADDON: 'ERR_SOSWAP_ADDON',
   /** `install()` could not write the destination, which is unchanged. `cause` is the error of the system. */
   ERR_SOSWAP_INSTALL: 'ERR_SOSWAP_INSTALL',
+  /** A control socket cannot be served, or it refused a request. */
+  ERR_SOSWAP_CONTROL: 'ERR_SOSWAP_CONTROL',
   /** A hook of the library refused the load, the swap or its own unloading. The message ends with its sentence. */
   ERR_SOSWAP_REFUSED_BY_LIBRARY: 'ERR_SOSWAP_REFUSED_BY_LIBRARY',
   /** The library has hooks, and was compiled with a soswap.h that does not fit, or without one. */

@@ -536,6 +536,8 @@ export interface Addon {
   /** Opens the file of a descriptor for reading alone, with an offset of its own. Close it as a memory file. */
   reopenReadOnly(descriptor: number): number;
   closeMemoryFile(descriptor: number): void;
+  /** Returns the user at the other end of a Unix socket, as SO_PEERCRED of unix(7) tells it; -1 if it tells none. */
+  peerUser(descriptor: number): number;
   /** Returns the number of this thread, gettid(2). */
   threadId(): number;
   /** Makes the kernel end this process after `seconds`, or when the thread that started it ends. */

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,6 +50,15 @@ Napi::Value LockDescriptor(const Napi::CallbackInfo& info) {
   const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
   const char* outcome = locked ? "locked" : errno == EWOULDBLOCK ? "by-another" : "impossible";
   return Napi::String::New(info.Env(), outcome);
+}
+
+// peerUser(descriptor): SO_PEERCRED, unix(7); -1 if there is none.
+Napi::Value PeerUser(const Napi::CallbackInfo& info) {
+  const int descriptor = info[0].As<Napi::Number>();
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  const bool known = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+  return Napi::Number::New(info.Env(), known ? static_cast<double>(peer.uid) : -1.0);
 }
 
 // openMemoryFile(size): the descriptor of a file that has no name. With a size it has so many
@@ -143,6 +153,7 @@ Napi::Value UnboundImports(const Napi::CallbackInfo& info) {
 void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
   exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
+  exports["peerUser"] = Napi::Function::New<PeerUser>(env, "peerUser");
   exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
   exports["reopenReadOnly"] = Napi::Function::New<ReopenReadOnly>(env, "reopenReadOnly");
   exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");

@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto';
+import { SoError } from '../internal/errors.js';
+import type { ControlError, HandleResult, RemoteSwapOptions, ThreadRequest } from './messages.js';
+import type { ThreadAnswer, Threads } from './threads.js';
+
+/** What a step of a deployment did in this process. */
+export interface StepOutcome {
+  /** Names the prepared swap; `undefined` if nothing waits for a commit. */
+  readonly id?: string;
+  readonly handles: readonly HandleResult[];
+  /** Why it failed: nothing has changed, or `handles` says what has. */
+  readonly error?: ControlError;
+}
+
+/** What is to be prepared. */
+export interface PrepareRequest {
+  readonly path: string;
+  readonly options: RemoteSwapOptions;
+  readonly force: boolean;
+  /** Milliseconds after which the prepared swap is discarded, if nobody commits it. */
+  readonly lease: number;
+  /** Milliseconds that a thread may take to answer. */
+  readonly timeout: number;
+}
+
+/** The deployments of this process: prepared in all of its threads, and committed in all, or in none. */
+export class Deployments {
+  readonly #threads: Threads;
+  /** The leases of what waits, by id. */
+  readonly #leases = new Map<
+    string,
+    { readonly timer: NodeJS.Timeout; readonly timeout: number }
+  >();
+
+  constructor(threads: Threads) {
+    this.#threads = threads;
+  }
+
+  async prepare({ path, options, force, lease, timeout }: PrepareRequest): Promise<StepOutcome> {
+    const id = randomUUID();
+    const { handles, error } = await this.#all(
+      { action: 'prepare', id, path, options, force },
+      timeout,
+    );
+    if (error !== undefined) {
+      const discarded = await this.#all({ action: 'discard', id }, timeout);
+      return { handles: merged(handles, discarded.handles), error };
+    }
+    if (handles.length === 0) {
+      const message = `this process has no open handle of '${path}'`;
+      return { handles, error: { code: 'ERR_SOSWAP_NOT_FOUND', message } };
+    }
+    if (!handles.some(({ outcome }) => outcome === 'prepared')) {
+      await this.#all({ action: 'discard', id }, timeout);
+      return { handles };
+    }
+    const expire = () => void this.discard(id);
+    this.#leases.set(id, { timer: setTimeout(expire, lease).unref(), timeout });
+    return { id, handles };
+  }
+
+  /** Commits in all threads; if one of them fails, those go back that have committed. */
+  async commit(id: string): Promise<StepOutcome> {
+    const timeout = this.#take(id);
+    const committed = await this.#all({ action: 'commit', id }, timeout);
+    const next = committed.error === undefined ? 'discard' : 'undo';
+    const after = await this.#all({ action: next, id }, timeout);
+    if (committed.error === undefined) return committed;
+    return { handles: merged(committed.handles, after.handles), error: committed.error };
+  }
+
+  async discard(id: string): Promise<StepOutcome> {
+    const timeout = this.#take(id);
+    return this.#all({ action: 'discard', id }, timeout);
+  }
+
+  async rollback(path: string, options: RemoteSwapOptions, timeout: number): Promise<StepOutcome> {
+    const outcome = await this.#all({ action: 'rollback', path, options }, timeout);
+    if (outcome.handles.length > 0 || outcome.error !== undefined) return outcome;
+    const message = `this process has no open handle of '${path}'`;
+    return { handles: [], error: { code: 'ERR_SOSWAP_NOT_FOUND', message } };
+  }
+
+  /** Discards all that waits. */
+  async end(): Promise<void> {
+    await Promise.all([...this.#leases.keys()].map((id) => this.discard(id)));
+  }
+
+  /** Ends the lease. Returns how long a thread may take. */
+  #take(id: string): number {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) {
+      const message = `no prepared swap has the id '${id}': it was committed or discarded, or its lease is over`;
+      throw new SoError('ERR_SOSWAP_STALE_PREPARATION', message, '');
+    }
+    clearTimeout(lease.timer);
+    this.#leases.delete(id);
+    return lease.timeout;
+  }
+
+  async #all(
+    request: ThreadRequest,
+    timeout: number,
+  ): Promise<{ handles: readonly HandleResult[]; error?: ControlError }> {
+    const answers = await this.#threads.ask(request, timeout);
+    const handles = answers.flatMap(({ answer }) => answer?.results ?? []);
+    const error =
+      handles.find((each) => each.error !== undefined)?.error ?? silent(answers, timeout);
+    return error === undefined ? { handles } : { handles, error };
+  }
+}
+
+/** The error of a thread that does not answer. */
+export function silent(
+  answers: readonly ThreadAnswer[],
+  timeout: number,
+): ControlError | undefined {
+  const found = answers.find(({ answer }) => answer === undefined);
+  if (found === undefined) return undefined;
+  const message = `thread ${found.thread} did not answer within ${timeout} ms`;
+  return { code: 'ERR_SOSWAP_BUSY', message };
+}
+
+/** What the later step says of a handle replaces what the earlier one said, unless that was a refusal. */
+function merged(
+  before: readonly HandleResult[],
+  after: readonly HandleResult[],
+): readonly HandleResult[] {
+  const left = [...after];
+  return before.map((each) => {
+    if (each.error !== undefined) return each;
+    const at = left.findIndex(({ thread, path }) => thread === each.thread && path === each.path);
+    return at < 0 ? each : (left.splice(at, 1)[0] as HandleResult);
+  });
+}
