@@ -37,7 +37,13 @@ export interface ControlOptions {
 export interface Control extends AsyncDisposable {
   /** The path of the socket. */
   readonly path: string;
-  /** Discards what was prepared, ends all connections and removes the socket. Closing again does nothing. */
+  /**
+   * Discards what was prepared, ends all connections and removes the socket. Closing again does nothing.
+   *
+   * @example
+   * const control = await serveControl();
+   * await control.close();
+   */
   close(): Promise<void>;
 }
 

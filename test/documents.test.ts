@@ -9,6 +9,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as soswap from 'soswap';
+import * as soswapControl from 'soswap/control';
 import * as dl from 'soswap/dl';
 import * as soswapInclude from 'soswap/include';
 import * as soswapKoffi from 'soswap/koffi';
@@ -143,6 +144,8 @@ t.test('the examples of the reference compile, and do what they say', async (t) 
     import { ${Object.keys(soswap).join(', ')} } from 'soswap';
     import { ${Object.keys(dl).join(', ')} } from 'soswap/dl';
     import koffi from 'koffi';
+    import { isMainThread } from 'node:worker_threads';
+    import { ${Object.keys(soswapControl).join(', ')} } from 'soswap/control';
     import { ${Object.keys(soswapInclude).join(', ')} } from 'soswap/include';
     import { ${Object.keys(soswapKoffi).join(', ')} } from 'soswap/koffi';
     const price = SoHandle.open('./libprice.so', {

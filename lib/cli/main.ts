@@ -32,6 +32,26 @@ const commands: Readonly<Record<string, Command>> = {
     summary: 'print a line and run a command after each replacement of a library',
     load: () => import('./watch.js'),
   },
+  ps: {
+    summary: 'list the libraries of the processes that serve a control socket',
+    load: () => import('./ps.js'),
+  },
+  swap: {
+    summary: 'make a library take effect in all processes that have it open, or in none',
+    load: () => import('./swap.js'),
+  },
+  rollback: {
+    summary: 'have all processes go back to the generation before',
+    load: () => import('./rollback.js'),
+  },
+  deploy: {
+    summary: 'install a library, and make it take effect in all processes',
+    load: () => import('./deploy.js'),
+  },
+  events: {
+    summary: 'print what becomes of swaps in all processes',
+    load: () => import('./events.js'),
+  },
   loaded: {
     summary: 'list the snapshots and deleted libraries that a process maps',
     load: () => import('./loaded.js'),

@@ -23,14 +23,19 @@ export interface PrepareRequest {
   readonly timeout: number;
 }
 
+/** A swap with a lease. */
+interface Waiting {
+  readonly state: 'prepared' | 'committed';
+  /** Milliseconds that a thread may take to answer. */
+  readonly timeout: number;
+  readonly timer: NodeJS.Timeout;
+}
+
 /** The deployments of this process: prepared in all of its threads, and committed in all, or in none. */
 export class Deployments {
   readonly #threads: Threads;
-  /** The leases of what waits, by id. */
-  readonly #leases = new Map<
-    string,
-    { readonly timer: NodeJS.Timeout; readonly timeout: number }
-  >();
+  /** What waits for a commit, or for the word that the others have committed too, by id. */
+  readonly #waiting = new Map<string, Waiting>();
 
   constructor(threads: Threads) {
     this.#threads = threads;
@@ -54,24 +59,38 @@ export class Deployments {
       await this.#all({ action: 'discard', id }, timeout);
       return { handles };
     }
-    const expire = () => void this.discard(id);
-    this.#leases.set(id, { timer: setTimeout(expire, lease).unref(), timeout });
+    this.#wait(id, { state: 'prepared', timeout }, lease);
     return { id, handles };
   }
 
-  /** Commits in all threads; if one of them fails, those go back that have committed. */
-  async commit(id: string): Promise<StepOutcome> {
-    const timeout = this.#take(id);
+  /**
+   * Commits in all threads; if one of them fails, those go back that have committed.
+   *
+   * @param lease Milliseconds after which this process goes back, unless {@link confirm} comes; `undefined`: it is done.
+   */
+  async commit(id: string, lease?: number): Promise<StepOutcome> {
+    const { timeout } = this.#take(id, 'prepared');
     const committed = await this.#all({ action: 'commit', id }, timeout);
+    if (committed.error === undefined && lease !== undefined) {
+      this.#wait(id, { state: 'committed', timeout }, lease);
+      return { id, ...committed };
+    }
     const next = committed.error === undefined ? 'discard' : 'undo';
     const after = await this.#all({ action: next, id }, timeout);
     if (committed.error === undefined) return committed;
     return { handles: merged(committed.handles, after.handles), error: committed.error };
   }
 
-  async discard(id: string): Promise<StepOutcome> {
-    const timeout = this.#take(id);
+  /** Ends the lease of a commit: the other processes have committed too. */
+  async confirm(id: string): Promise<StepOutcome> {
+    const { timeout } = this.#take(id, 'committed');
     return this.#all({ action: 'discard', id }, timeout);
+  }
+
+  /** Takes back what is prepared, or was committed and not confirmed. */
+  async discard(id: string): Promise<StepOutcome> {
+    const { timeout, state } = this.#take(id);
+    return this.#all({ action: state === 'prepared' ? 'discard' : 'undo', id }, timeout);
   }
 
   async rollback(path: string, options: RemoteSwapOptions, timeout: number): Promise<StepOutcome> {
@@ -81,21 +100,29 @@ export class Deployments {
     return { handles: [], error: { code: 'ERR_SOSWAP_NOT_FOUND', message } };
   }
 
-  /** Discards all that waits. */
+  /** Discards what is prepared; what was committed stays. */
   async end(): Promise<void> {
-    await Promise.all([...this.#leases.keys()].map((id) => this.discard(id)));
+    const all = [...this.#waiting].map(([id, { state }]) =>
+      state === 'prepared' ? this.discard(id) : this.confirm(id),
+    );
+    await Promise.all(all);
   }
 
-  /** Ends the lease. Returns how long a thread may take. */
-  #take(id: string): number {
-    const lease = this.#leases.get(id);
-    if (lease === undefined) {
-      const message = `no prepared swap has the id '${id}': it was committed or discarded, or its lease is over`;
+  #wait(id: string, waiting: Omit<Waiting, 'timer'>, lease: number): void {
+    const timer = setTimeout(() => void this.discard(id), lease).unref();
+    this.#waiting.set(id, { ...waiting, timer });
+  }
+
+  /** Ends the lease. @throws {SoError} `ERR_SOSWAP_STALE_PREPARATION` */
+  #take(id: string, state?: Waiting['state']): Waiting {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined || (state !== undefined && waiting.state !== state)) {
+      const message = `no swap with the id '${id}' waits for this: it is over, or so is its lease`;
       throw new SoError('ERR_SOSWAP_STALE_PREPARATION', message, '');
     }
-    clearTimeout(lease.timer);
-    this.#leases.delete(id);
-    return lease.timeout;
+    clearTimeout(waiting.timer);
+    this.#waiting.delete(id);
+    return waiting;
   }
 
   async #all(

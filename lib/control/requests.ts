@@ -57,6 +57,24 @@ export async function readBody(
 
 const keys = ['path', 'force', 'lease', 'order', 'timeout', 'quarantine', 'unload'];
 
+/** Checks what names a prepared swap, with the lease of its commit. */
+export function readStep({ id, lease, ...rest }: Readonly<Record<string, unknown>>): {
+  readonly id: string;
+  readonly lease?: number;
+} {
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined) throw new RequestError(400, `there is no option '${unknown}'`);
+  if (typeof id !== 'string') {
+    throw new RequestError(400, 'the body needs the id of a prepared swap');
+  }
+  return lease === undefined ? { id } : { id, lease: leaseOf(lease) };
+}
+
+function leaseOf(lease: unknown): number {
+  if (typeof lease === 'number' && lease >= 0 && lease <= longestLease) return lease;
+  throw new RequestError(400, `lease must be milliseconds from 0 to ${longestLease}`);
+}
+
 /** Checks what a swap or a rollback is asked for with. */
 export function readRequest(body: Readonly<Record<string, unknown>>): PrepareRequest {
   const unknown = Object.keys(body).find((key) => !keys.includes(key));
@@ -68,10 +86,7 @@ export function readRequest(body: Readonly<Record<string, unknown>>): PrepareReq
     throw new RequestError(400, 'the body needs the path of a library');
   }
   if (typeof force !== 'boolean') throw new RequestError(400, 'force must be true or false');
-  if (typeof lease !== 'number' || !(lease >= 0 && lease <= longestLease)) {
-    throw new RequestError(400, `lease must be milliseconds from 0 to ${longestLease}`);
-  }
   const options = checkSwapOptions('body', rest) as RemoteSwapOptions;
   const { timeout = defaultTimeout } = options;
-  return { path, force, lease, options, timeout: timeout + 2 * defaultTimeout };
+  return { path, force, lease: leaseOf(lease), options, timeout: timeout + 2 * defaultTimeout };
 }

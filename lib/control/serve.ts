@@ -11,7 +11,7 @@ import { Deployments, type StepOutcome, silent } from './deployments.js';
 import { EventStreams } from './event-streams.js';
 import type { ControlError, HandleFacts } from './messages.js';
 import { metricsText } from './metrics.js';
-import { RequestError, readBody, readRequest } from './requests.js';
+import { RequestError, readBody, readRequest, readStep } from './requests.js';
 import {
   assertShort,
   ownDirectory,
@@ -175,7 +175,10 @@ export class ControlServer {
   }
 
   async prepare(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    reply(response, await this.#deployments.prepare(readRequest(await readBody(request))));
+    const outcome = await this.#deployments.prepare(readRequest(await readBody(request)));
+    // Whoever asked has gone: nobody will commit it.
+    if (response.destroyed && outcome.id !== undefined) await this.#deployments.discard(outcome.id);
+    reply(response, outcome);
   }
 
   async swap(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -188,11 +191,16 @@ export class ControlServer {
   }
 
   async commit(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    reply(response, await this.#deployments.commit(idOf(await readBody(request))));
+    const { id, lease } = readStep(await readBody(request));
+    reply(response, await this.#deployments.commit(id, lease));
+  }
+
+  async confirm(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    reply(response, await this.#deployments.confirm(readStep(await readBody(request)).id));
   }
 
   async discard(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    reply(response, await this.#deployments.discard(idOf(await readBody(request))));
+    reply(response, await this.#deployments.discard(readStep(await readBody(request)).id));
   }
 
   async rollback(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -216,6 +224,7 @@ const routes: Readonly<Record<string, Route>> = {
   'GET /metrics': (server, ...both) => server.metrics(...both),
   'POST /v1/prepare': (server, ...both) => server.prepare(...both),
   'POST /v1/commit': (server, ...both) => server.commit(...both),
+  'POST /v1/confirm': (server, ...both) => server.confirm(...both),
   'POST /v1/discard': (server, ...both) => server.discard(...both),
   'POST /v1/swap': (server, ...both) => server.swap(...both),
   'POST /v1/rollback': (server, ...both) => server.rollback(...both),
@@ -229,12 +238,6 @@ function admit(socket: Socket): void {
   if (fd === undefined || fd < 0) return;
   const user = native.peerUser(fd);
   if (user !== 0 && user !== process.geteuid?.()) socket.destroy();
-}
-
-function idOf(body: Readonly<Record<string, unknown>>): string {
-  const { id } = body;
-  if (typeof id === 'string') return id;
-  throw new RequestError(400, 'the body needs the id of a prepared swap');
 }
 
 function reply(response: ServerResponse, outcome: StepOutcome): void {

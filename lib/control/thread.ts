@@ -43,6 +43,10 @@ export class ThreadControl {
       'soswap:swap': (message) =>
         this.#swapped(message as { handle: SoHandle; report: SwapReport }),
       'soswap:refused': (message) => this.#refused(message as { handle: SoHandle; error: SoError }),
+      'soswap:unmapped': (message) => {
+        const { handle, image } = message as { handle: SoHandle; image: object };
+        this.#emit('unmapped', handle.path, image);
+      },
       'soswap:rolledback': (message) => {
         const { handle, report, cause } = message as {
           handle: SoHandle;

@@ -3,8 +3,9 @@ import type { SoError } from '../internal/errors.js';
 import type { SwapReport } from '../swap/report.js';
 
 /**
- * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap`, `soswap:refused` and
- * `soswap:rolledback` publish them too, as `{ handle, report }`, `{ handle, error }` and `{ handle, report, cause }`. If a listener or a subscriber throws, that is an uncaught
+ * The events of a handle, emitted on its thread. The diagnostics channels `soswap:swap`, `soswap:refused`,
+ * `soswap:rolledback` and `soswap:unmapped` publish them too, as `{ handle, report }`, `{ handle, error }`,
+ * `{ handle, report, cause }` and `{ handle, image }`. If a listener or a subscriber throws, that is an uncaught
  * exception, and changes nothing about the swap. Wrong arguments emit no event, and a watch emits none while it tries
  * again: while the file is being written or absent, or calls are in flight.
  */

@@ -13,6 +13,7 @@ import {
   emitRefused,
   emitRolledBack,
   emitSwap,
+  emitUnmapped,
   throwLater,
   warnIfUnheard,
 } from '../internal/events.js';
@@ -139,8 +140,10 @@ export class SoHandle<D extends Definitions = Definitions> extends EventEmitter<
     target.onProbationFailed = (failed) => void this.#goBack(failed);
     target.onClosed = (result) => throwLater(() => this.emit('close', result));
     const self = new WeakRef(this); // the count of its images may outlive it
-    target.source.retained.onUnmapped = (info) =>
-      throwLater(() => self.deref()?.emit('unmapped', info));
+    target.source.retained.onUnmapped = (info) => {
+      const handle = self.deref();
+      if (handle !== undefined) emitUnmapped(handle, info);
+    };
   }
 
   /** 1 for the first image, one more with every swap. */

@@ -4,12 +4,19 @@ import { SoError } from './errors.js';
 
 const swapChannel = channel('soswap:swap');
 const rolledBackChannel = channel('soswap:rolledback');
+const unmappedChannel = channel('soswap:unmapped');
 const refusedChannel = channel('soswap:refused');
 
 /** Reports a swap that took effect, to the channel and to the listeners of its handle. */
 export function emitSwap(handle: EventEmitter, report: object): void {
   swapChannel.publish({ handle, report });
   throwLater(() => handle.emit('swap', report));
+}
+
+/** Reports that a retained image was unmapped after all. */
+export function emitUnmapped(handle: EventEmitter, image: object): void {
+  unmappedChannel.publish({ handle, image });
+  throwLater(() => handle.emit('unmapped', image));
 }
 
 /** Reports a swap back, of a generation that failed its probation; after {@link emitSwap}. */
