@@ -185,6 +185,36 @@ t.test('a commit that fails in one process takes the others back', async (t) => 
   t.match(await ask(busy.socket, 'POST /v1/confirm', { id }), { status: 409 });
 });
 
+t.test('a deployer that ends while it gives the word', async (t) => {
+  const { path, deploy, versions, processes } = await fleet(t, 3);
+  const sockets = processes.map(({ socket }) => socket);
+  const everywhere = <T>(work: (socket: string, index: number) => Promise<T>) =>
+    Promise.all(sockets.map(work));
+  const commit = async (deployment: string) => {
+    const ids = await everywhere(async (socket) => {
+      return (await ask(socket, 'POST /v1/prepare', { path })).body.id as string;
+    });
+    const more = { lease: 300, deployment, peers: sockets };
+    await everywhere((socket, index) =>
+      ask(socket, 'POST /v1/commit', { id: ids[index], ...more }),
+    );
+    return ids;
+  };
+  deploy('so2');
+  await commit('one');
+  t.same(await versions(), [twos, twos, twos]);
+  await until('all have gone back', async () => (await versions()).every((each) => each === ones));
+  const ids = await commit('two');
+  t.match(await ask(sockets[0]!, 'POST /v1/confirm', { id: ids[0] }), { status: 200 });
+  const states = () =>
+    everywhere(async (socket) => (await ask(socket, 'GET /v1/deployment?name=two')).body.state);
+  t.same(await states(), ['confirmed', 'committed', 'committed']);
+  await until('all have the word', async () => {
+    return (await states()).every((each) => each === 'confirmed');
+  });
+  t.same(await versions(), [twos, twos, twos]);
+});
+
 t.test('deploy installs, and puts the old file back where it is refused', async (t) => {
   const { soswap, path, run, versions } = await fleet(t, 2);
   t.match(await soswap('deploy', join(directory, 'so2.so'), path), {

@@ -1,5 +1,13 @@
-import { constants, copyFileSync, realpathSync, renameSync, rmSync } from 'node:fs';
-import { resolve } from 'node:path';
+import {
+  constants,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { install } from '../files/install.js';
 import { readArguments } from './arguments.js';
 import {
@@ -43,13 +51,21 @@ export async function run(args: string[]): Promise<void> {
   }
 }
 
-/** Keeps the file that is at a path, to put it back; `undefined`: there is none. */
+/**
+ * Keeps the file that is at a path, to put it back; `undefined`: there is none. Removes what deployers have kept that were
+ * killed.
+ */
 function keep(path: string): { restore(): void; drop(): void } | undefined {
   let file: string;
   try {
     file = realpathSync(path);
   } catch {
     return undefined;
+  }
+  const directory = dirname(file);
+  for (const name of readdirSync(directory)) {
+    const [, shown, pid] = /^(.*)\.(\d+)\.before$/.exec(name) ?? [];
+    if (shown === basename(file) && !existsSync(`/proc/${pid}`)) rmSync(join(directory, name));
   }
   const copy = `${file}.${process.pid}.before`;
   copyFileSync(file, copy, constants.COPYFILE_FICLONE);

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { SoError } from '../internal/errors.js';
 import type { ControlError, HandleResult, RemoteSwapOptions, ThreadRequest } from './messages.js';
+import { hasPeer } from './peers.js';
 import type { ThreadAnswer, Threads } from './threads.js';
+
+/** Deployments of which a process knows that they were confirmed. */
+const mostRemembered = 1000;
 
 /** What a step of a deployment did in this process. */
 export interface StepOutcome {
@@ -23,8 +27,19 @@ export interface PrepareRequest {
   readonly timeout: number;
 }
 
+/** What is to be committed. */
+export interface CommitRequest {
+  readonly id: string;
+  /** Milliseconds after which this process goes back, unless it gets the word; `undefined`: the commit is final. */
+  readonly lease: number | undefined;
+  /** The name of the deployment, which all of its processes know. */
+  readonly deployment: string | undefined;
+  /** The control sockets of those that take part. */
+  readonly peers: readonly string[];
+}
+
 /** A swap with a lease. */
-interface Waiting {
+interface Waiting extends Partial<Pick<CommitRequest, 'deployment' | 'peers'>> {
   readonly state: 'prepared' | 'committed';
   /** Milliseconds that a thread may take to answer. */
   readonly timeout: number;
@@ -36,6 +51,9 @@ export class Deployments {
   readonly #threads: Threads;
   /** What waits for a commit, or for the word that the others have committed too, by id. */
   readonly #waiting = new Map<string, Waiting>();
+
+  /** The deployments that were confirmed last. */
+  readonly #confirmed = new Set<string>();
 
   constructor(threads: Threads) {
     this.#threads = threads;
@@ -63,16 +81,12 @@ export class Deployments {
     return { id, handles };
   }
 
-  /**
-   * Commits in all threads; if one of them fails, those go back that have committed.
-   *
-   * @param lease Milliseconds after which this process goes back, unless {@link confirm} comes; `undefined`: it is done.
-   */
-  async commit(id: string, lease?: number): Promise<StepOutcome> {
+  /** Commits in all threads; if one of them fails, those go back that have committed. */
+  async commit({ id, lease, deployment, peers }: CommitRequest): Promise<StepOutcome> {
     const { timeout } = this.#take(id, 'prepared');
     const committed = await this.#all({ action: 'commit', id }, timeout);
     if (committed.error === undefined && lease !== undefined) {
-      this.#wait(id, { state: 'committed', timeout }, lease);
+      this.#wait(id, { state: 'committed', timeout, deployment, peers }, lease);
       return { id, ...committed };
     }
     const next = committed.error === undefined ? 'discard' : 'undo';
@@ -83,8 +97,30 @@ export class Deployments {
 
   /** Ends the lease of a commit: the other processes have committed too. */
   async confirm(id: string): Promise<StepOutcome> {
-    const { timeout } = this.#take(id, 'committed');
+    const { timeout, deployment } = this.#take(id, 'committed');
+    if (deployment !== undefined) this.#confirmed.add(deployment);
+    const [oldest] = this.#confirmed;
+    if (this.#confirmed.size > mostRemembered) this.#confirmed.delete(oldest as string);
     return this.#all({ action: 'discard', id }, timeout);
+  }
+
+  /** What this process knows of a deployment. */
+  stateOf(deployment: string): 'confirmed' | 'committed' | 'unknown' {
+    if (this.#confirmed.has(deployment)) return 'confirmed';
+    const waits = [...this.#waiting.values()].some((each) => each.deployment === deployment);
+    return waits ? 'committed' : 'unknown';
+  }
+
+  /**
+   * The lease is over, and whoever asked for the swap has not come back. It gave the word to nobody before all had committed:
+   * where a peer has got it, it holds here, too.
+   */
+  async #expire(id: string): Promise<void> {
+    const { state, deployment, peers = [] } = this.#waiting.get(id) as Waiting;
+    const isConfirmed =
+      state === 'committed' && deployment !== undefined && (await hasPeer(peers, deployment));
+    if (!this.#waiting.has(id)) return; // the word has come meanwhile
+    await (isConfirmed ? this.confirm(id) : this.discard(id));
   }
 
   /** Takes back what is prepared, or was committed and not confirmed. */
@@ -109,7 +145,7 @@ export class Deployments {
   }
 
   #wait(id: string, waiting: Omit<Waiting, 'timer'>, lease: number): void {
-    const timer = setTimeout(() => void this.discard(id), lease).unref();
+    const timer = setTimeout(() => void this.#expire(id), lease).unref();
     this.#waiting.set(id, { ...waiting, timer });
   }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { SoError } from '../internal/errors.js';
 import { defaultTimeout } from '../internal/options.js';
 import { checkSwapOptions } from '../swap/plan.js';
-import type { PrepareRequest } from './deployments.js';
+import type { CommitRequest, PrepareRequest } from './deployments.js';
 import type { RemoteSwapOptions } from './messages.js';
 
 /** The bytes that a body may have. */
@@ -58,16 +58,25 @@ export async function readBody(
 const keys = ['path', 'force', 'lease', 'order', 'timeout', 'quarantine', 'unload'];
 
 /** Checks what names a prepared swap, with the lease of its commit. */
-export function readStep({ id, lease, ...rest }: Readonly<Record<string, unknown>>): {
-  readonly id: string;
-  readonly lease?: number;
-} {
+export function readStep({
+  id,
+  lease,
+  deployment,
+  peers = [],
+  ...rest
+}: Readonly<Record<string, unknown>>): CommitRequest {
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) throw new RequestError(400, `there is no option '${unknown}'`);
   if (typeof id !== 'string') {
     throw new RequestError(400, 'the body needs the id of a prepared swap');
   }
-  return lease === undefined ? { id } : { id, lease: leaseOf(lease) };
+  if (deployment !== undefined && typeof deployment !== 'string') {
+    throw new RequestError(400, 'deployment must be a string');
+  }
+  if (!Array.isArray(peers) || !peers.every((each) => typeof each === 'string')) {
+    throw new RequestError(400, 'peers must be an array of the paths of sockets');
+  }
+  return { id, lease: lease === undefined ? undefined : leaseOf(lease), deployment, peers };
 }
 
 function leaseOf(lease: unknown): number {

@@ -174,6 +174,11 @@ export class ControlServer {
     this.#streams.add(request, response);
   }
 
+  deployment(request: IncomingMessage, response: ServerResponse): void {
+    const name = new URL(request.url ?? '/', 'http://localhost').searchParams.get('name') ?? '';
+    send(response, 200, { state: this.#deployments.stateOf(name) });
+  }
+
   async prepare(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const outcome = await this.#deployments.prepare(readRequest(await readBody(request)));
     // Whoever asked has gone: nobody will commit it.
@@ -185,14 +190,14 @@ export class ControlServer {
     const prepared = await this.#deployments.prepare(readRequest(await readBody(request)));
     if (prepared.id === undefined) return reply(response, prepared);
     const { handles } = prepared;
-    const committed = await this.#deployments.commit(prepared.id);
+    const final = { id: prepared.id, lease: undefined, deployment: undefined, peers: [] };
+    const committed = await this.#deployments.commit(final);
     const current = handles.filter(({ outcome }) => outcome === 'current');
     reply(response, { ...committed, handles: [...committed.handles, ...current] });
   }
 
   async commit(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { id, lease } = readStep(await readBody(request));
-    reply(response, await this.#deployments.commit(id, lease));
+    reply(response, await this.#deployments.commit(readStep(await readBody(request))));
   }
 
   async confirm(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -220,6 +225,7 @@ const routes: Readonly<Record<string, Route>> = {
   'GET /v1/handles': (server, ...both) => server.handles(...both),
   'GET /v1/loaded': (_server, _request, response) => send(response, 200, { images: loaded() }),
   'GET /v1/health': (server, ...both) => server.health(...both),
+  'GET /v1/deployment': (server, ...both) => server.deployment(...both),
   'GET /v1/events': (server, ...both) => server.events(...both),
   'GET /metrics': (server, ...both) => server.metrics(...both),
   'POST /v1/prepare': (server, ...both) => server.prepare(...both),

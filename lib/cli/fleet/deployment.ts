@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { StepOutcome } from '../../control/deployments.js';
 import type { ControlError, RemoteSwapOptions } from '../../control/messages.js';
 import { type Answer, describe, isOf, type ServiceProcess, send } from './client.js';
@@ -75,10 +76,14 @@ export class Deployment {
     }
     this.#isCommitting = true;
     this.#tell('committing');
+    const deployment = randomUUID();
+    const peers = this.#processes.map(({ socket }) => socket);
     const committed = await Promise.all(
       prepared.map(({ id }, index) => {
         const { socket } = this.#processes[index] as ServiceProcess;
-        return id === undefined ? nothing : send(socket, 'POST /v1/commit', { id, lease }, timeout);
+        return id === undefined
+          ? nothing
+          : send(socket, 'POST /v1/commit', { id, lease, deployment, peers }, timeout);
       }),
     );
     const failed = committed.some(({ error }) => error !== undefined);
@@ -89,13 +94,35 @@ export class Deployment {
         return id === undefined ? nothing : send(socket, 'POST /v1/confirm', { id }, timeout);
       }),
     );
+    const lost = await this.#each(async (process) => {
+      const { error } = confirmed[this.#processes.indexOf(process)] as Answer<StepOutcome>;
+      return error === undefined || (await isGone(process)) ? undefined : error;
+    });
+    const error = lost.find((each) => each !== undefined);
+    if (error !== undefined) return this.#goBack(prepared, error);
     return Promise.all(
       this.#processes.map(async (process, index): Promise<ProcessOutcome> => {
         const { id } = prepared[index] as Answer<StepOutcome>;
         const step = (id === undefined ? prepared[index] : committed[index]) as Answer<StepOutcome>;
         const { error } = confirmed[index] as Answer<StepOutcome>;
-        if (error === undefined)
-          return { process, state: id === undefined ? 'current' : 'swapped', step };
+        if (error !== undefined) return { process, state: 'gone', error };
+        return { process, state: id === undefined ? 'current' : 'swapped', step };
+      }),
+    );
+  }
+
+  /** Some have got the word, and another one had gone back before: the lease was too short. */
+  #goBack(
+    prepared: readonly Answer<StepOutcome>[],
+    error: ControlError,
+  ): Promise<ProcessOutcome[]> {
+    const { library, timeout } = this.#plan;
+    return Promise.all(
+      this.#processes.map(async (process, index): Promise<ProcessOutcome> => {
+        if (prepared[index]?.id === undefined) return { process, state: 'current' };
+        if (await this.#runsAsBefore(process)) return { process, state: 'refused', error };
+        await send(process.socket, 'POST /v1/rollback', { path: library }, timeout);
+        if (await this.#runsAsBefore(process)) return { process, state: 'rolled-back', error };
         return { process, state: (await isGone(process)) ? 'gone' : 'mixed', error };
       }),
     );
