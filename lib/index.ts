@@ -55,6 +55,7 @@ export { limitRetained, type RetainedLimit } from './image/retained-images.js';
 export { SoError, SoErrorCode, type SwapOutcome } from './internal/errors.js';
 export type { SwapTrace } from './internal/tracing.js';
 export type { ProgramNames, SoDependency, SoExport, SoImport } from './native/types.js';
+export { notifyService } from './reload/notify.js';
 export { type SwapOnSignalOptions, swapOnSignal } from './reload/signals.js';
 export { type SwapResult, swapChanged } from './reload/swap-changed.js';
 export {

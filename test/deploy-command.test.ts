@@ -14,7 +14,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { compile, twoBuilds } from '../fixtures/build.js';
-import { main, plainNode, Running, root, runSoswap } from '../fixtures/child.js';
+import {
+  exitedCleanly,
+  main,
+  plainNode,
+  Running,
+  root,
+  runNode,
+  runSoswap,
+} from '../fixtures/child.js';
 import { ask } from '../fixtures/control-client.js';
 import { until } from '../fixtures/until.js';
 
@@ -169,7 +177,7 @@ t.test('a commit that fails in one process takes the others back', async (t) => 
   const { body } = await ask(busy.socket, 'POST /v1/prepare', { path });
   t.match(await soswap('swap', path), {
     code: 1,
-    stderr: /nothing has changed: .*prepared swap waits/,
+    stderr: /nothing has changed: another deployment of .* waits for its commit/,
   });
   t.same(await versions(), [ones, ones, ones]);
   t.match(await ask(busy.socket, 'POST /v1/discard', { id: body.id }), { status: 200 });
@@ -317,4 +325,12 @@ t.test('wrong usage', async (t) => {
   });
   t.match(await soswap('rollback', '/absent.so'), { code: 1 });
   t.match(await soswap('events'), { code: 1 });
+});
+
+t.test('processes and deployers that are killed at random moments', async (t) => {
+  const campaign = join(root, 'test/campaigns/control.js');
+  const args = ['--processes', '4', '--workers', '1', '--deployments', '15', '--seed', '7'];
+  const ended = await runNode([campaign, ...args], { cwd: root });
+  t.match(ended, exitedCleanly);
+  t.match(JSON.parse(ended.stdout), { deployments: 15, mixed: 0 });
 });

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -32,6 +33,25 @@ t.test('the service swaps under load, and no request fails', async (t) => {
   t.match(stdout, /^exit code of the service: 0$/m);
   t.same(readdirSync(TMPDIR), [], 'no file is left behind');
 });
+
+t.test('the cluster takes each build as one, and no request fails', async (t) => {
+  const before = leftovers();
+  const args = [example('cluster/run.js'), '--deployments', '60'];
+  const ended = await new Running(args, { cwd: t.testdir() }).end();
+  t.match(ended, { code: 0, signal: null, stderr: '' });
+  const { stdout } = ended;
+  t.match(stdout, /^deployments: 57, refused builds: 3$/m);
+  t.match(stdout, /^requests answered: [1-9]\d\d/m);
+  t.match(stdout, /^failed requests: 0$/m);
+  t.match(stdout, /^answers of a build that was not deployed any more: 0$/m);
+  t.match(stdout, /^exit code of the service: 0$/m);
+  t.same(leftovers(), before, 'no file is left behind');
+});
+
+/** What clusters have left in the directory for temporary files. */
+function leftovers(): string[] {
+  return readdirSync(tmpdir()).filter((name) => name.startsWith('soswap-cluster-'));
+}
 
 t.test('the service ends with the program that started it', async (t) => {
   const TMPDIR = t.testdir();

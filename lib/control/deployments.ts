@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { basename } from 'node:path';
 import { SoError } from '../internal/errors.js';
 import type { ControlError, HandleResult, RemoteSwapOptions, ThreadRequest } from './messages.js';
 import { hasPeer } from './peers.js';
@@ -40,6 +41,7 @@ export interface CommitRequest {
 
 /** A swap with a lease. */
 interface Waiting extends Partial<Pick<CommitRequest, 'deployment' | 'peers'>> {
+  readonly path: string;
   readonly state: 'prepared' | 'committed';
   /** Milliseconds that a thread may take to answer. */
   readonly timeout: number;
@@ -61,6 +63,13 @@ export class Deployments {
 
   async prepare({ path, options, force, lease, timeout }: PrepareRequest): Promise<StepOutcome> {
     const id = randomUUID();
+    const other = [...this.#waiting.values()].find(
+      (each) => basename(each.path) === basename(path),
+    );
+    if (other !== undefined) {
+      const message = `another deployment of '${other.path}' waits for its ${other.state === 'prepared' ? 'commit' : 'end'}`;
+      return { handles: [], error: { code: 'ERR_SOSWAP_BUSY', message } };
+    }
     const { handles, error } = await this.#all(
       { action: 'prepare', id, path, options, force },
       timeout,
@@ -77,16 +86,16 @@ export class Deployments {
       await this.#all({ action: 'discard', id }, timeout);
       return { handles };
     }
-    this.#wait(id, { state: 'prepared', timeout }, lease);
+    this.#wait(id, { path, state: 'prepared', timeout }, lease);
     return { id, handles };
   }
 
   /** Commits in all threads; if one of them fails, those go back that have committed. */
   async commit({ id, lease, deployment, peers }: CommitRequest): Promise<StepOutcome> {
-    const { timeout } = this.#take(id, 'prepared');
+    const { path, timeout } = this.#take(id, 'prepared');
     const committed = await this.#all({ action: 'commit', id }, timeout);
     if (committed.error === undefined && lease !== undefined) {
-      this.#wait(id, { state: 'committed', timeout, deployment, peers }, lease);
+      this.#wait(id, { path, state: 'committed', timeout, deployment, peers }, lease);
       return { id, ...committed };
     }
     const next = committed.error === undefined ? 'discard' : 'undo';
@@ -102,6 +111,11 @@ export class Deployments {
     const [oldest] = this.#confirmed;
     if (this.#confirmed.size > mostRemembered) this.#confirmed.delete(oldest as string);
     return this.#all({ action: 'discard', id }, timeout);
+  }
+
+  /** How many wait for their commit, or for the word that all have committed. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
   /** What this process knows of a deployment. */

@@ -140,7 +140,8 @@ export class ControlServer {
     const handles = answers.flatMap(({ answer }) => answer?.handles ?? []);
     const error = silent(answers, describeTimeout);
     const { name } = this.#plan;
-    send(response, 200, { pid: process.pid, name, handles, ...(error && { error }) });
+    const { waiting } = this.#deployments;
+    send(response, 200, { pid: process.pid, name, waiting, handles, ...(error && { error }) });
   }
 
   async health(_request: IncomingMessage, response: ServerResponse): Promise<void> {

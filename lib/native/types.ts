@@ -538,6 +538,8 @@ export interface Addon {
   closeMemoryFile(descriptor: number): void;
   /** Returns the user at the other end of a Unix socket, as SO_PEERCRED of unix(7) tells it; -1 if it tells none. */
   peerUser(descriptor: number): number;
+  /** Sends a datagram to the socket of sd_notify(3). Returns errno; 0: it was sent. */
+  notify(socket: string, text: string): number;
   /** Returns the number of this thread, gettid(2). */
   threadId(): number;
   /** Makes the kernel end this process after `seconds`, or when the thread that started it ends. */

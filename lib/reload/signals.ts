@@ -4,8 +4,9 @@ import type { SoHandle } from '../handle/so-handle.js';
 import { checkHandles } from '../handle/swap-all.js';
 import { argumentTypeError, argumentValueError } from '../internal/errors.js';
 import { throwLater, warnIfUnheard } from '../internal/events.js';
-import { callback, type Keys, readOptions } from '../internal/options.js';
+import { callback, flag, type Keys, readOptions } from '../internal/options.js';
 import { checkSwapOptions, type SwapOptions } from '../swap/plan.js';
+import { notifyReloaded, notifyReloading } from './notify.js';
 import { type SwapResult, swapChanged } from './swap-changed.js';
 
 /** The options of `swapOnSignal()`. */
@@ -15,13 +16,23 @@ export interface SwapOnSignalOptions {
   /** The options of each swap. Defaults to those that the handle was opened with. */
   readonly swap?: SwapOptions;
   /**
+   * Tells the service manager of each round, for `Type=notify-reload` of systemd.service(5): `RELOADING=1` before it, `READY=1`
+   * after it, with what became of the libraries in `STATUS`. Nothing without `$NOTIFY_SOCKET`. Defaults to `false`.
+   */
+  readonly notify?: boolean;
+  /**
    * A function that gets one list with what became of each handle, after the last of them. It may acknowledge the signal. Without
    * it, a refusal that nobody listens to is a warning of the process. Defaults to none.
    */
   readonly onDone?: (results: SwapResult[]) => unknown;
 }
 
-const keys: Keys<SwapOnSignalOptions> = { handles: true, swap: true, onDone: true };
+const keys: Keys<SwapOnSignalOptions> = {
+  handles: true,
+  swap: true,
+  notify: true,
+  onDone: true,
+};
 
 /**
  * Swaps what has changed when the process receives a signal, as daemons reload on SIGHUP; {@link swapChanged}. The swaps run
@@ -61,6 +72,7 @@ export function swapOnSignal(
   }
   const given = readOptions('options', isIterable(options) ? { handles: options } : options, keys);
   const onDone = callback<(results: SwapResult[]) => unknown>('options.onDone', given.onDone);
+  const notify = flag('options.notify', given.notify);
   const swap = checkSwapOptions('options.swap', given.swap);
   const chosen = given.handles === undefined ? undefined : checkHandles(given.handles);
   let pending = false;
@@ -72,11 +84,13 @@ export function swapOnSignal(
     try {
       while (pending) {
         pending = false;
+        if (notify) notifyReloading();
         const handles = chosen?.map(([handle]) => handle) ?? (openHandles() as Iterable<SoHandle>);
         const results = await swapChanged(
           [...handles].filter(({ closed }) => !closed),
           swap,
         );
+        if (notify) notifyReloaded(results);
         if (onDone === undefined) results.forEach(warnIfRefused);
         else throwLater(() => onDone(results));
       }

@@ -6,9 +6,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -18,6 +20,7 @@
 
 #include "binding/addon_data.h"
 #include "binding/js_error.h"
+#include "core/base/file_descriptor.h"
 #include "core/base/this_thread.h"
 #include "core/base/unnamed_file.h"
 #include "core/bind/bound_imports.h"
@@ -59,6 +62,27 @@ Napi::Value PeerUser(const Napi::CallbackInfo& info) {
   socklen_t size = sizeof(peer);
   const bool known = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
   return Napi::Number::New(info.Env(), known ? static_cast<double>(peer.uid) : -1.0);
+}
+
+// notify(socket, text): sends one datagram, as sd_notify(3) does. A name that begins with @ is an
+// abstract one, unix(7). Returns errno; 0: it was sent.
+Napi::Value Notify(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>();
+  const std::string text = info[1].As<Napi::String>();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return Napi::Number::New(info.Env(), ENAMETOOLONG);
+  }
+  path.copy(address.sun_path, path.size());
+  if (path.front() == '@') address.sun_path[0] = '\0';
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  const FileDescriptor socket_file(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const bool sent =
+      socket_file.valid() &&
+      sendto(socket_file.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+             reinterpret_cast<const sockaddr*>(&address), size) >= 0;
+  return Napi::Number::New(info.Env(), sent ? 0 : errno);
 }
 
 // openMemoryFile(size): the descriptor of a file that has no name. With a size it has so many
@@ -154,6 +178,7 @@ void InitSystem(Napi::Env env, Napi::Object exports) {
   exports["linkDescriptor"] = Napi::Function::New<LinkDescriptor>(env, "linkDescriptor");
   exports["lockDescriptor"] = Napi::Function::New<LockDescriptor>(env, "lockDescriptor");
   exports["peerUser"] = Napi::Function::New<PeerUser>(env, "peerUser");
+  exports["notify"] = Napi::Function::New<Notify>(env, "notify");
   exports["openMemoryFile"] = Napi::Function::New<OpenMemoryFile>(env, "openMemoryFile");
   exports["reopenReadOnly"] = Napi::Function::New<ReopenReadOnly>(env, "reopenReadOnly");
   exports["closeMemoryFile"] = Napi::Function::New<CloseMemoryFile>(env, "closeMemoryFile");

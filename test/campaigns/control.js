@@ -66,8 +66,8 @@ async function start() {
   await once(child.stdout, 'data');
 }
 
-/** What a process says of its handles; `undefined`: it has ended. */
-function handlesOf(child) {
+/** What a process says of itself; `undefined`: it has ended. */
+function describe(child) {
   const socketPath = join(run, `fleet-${child.pid}.sock`);
   return new Promise((resolve) => {
     const asked = request({ socketPath, path: '/v1/handles', agent: false }, (response) => {
@@ -75,7 +75,7 @@ function handlesOf(child) {
       response.setEncoding('utf8').on('data', (more) => {
         text += more;
       });
-      response.on('end', () => resolve(JSON.parse(text).handles));
+      response.on('end', () => resolve(JSON.parse(text)));
       response.on('error', () => resolve(undefined));
     });
     asked.on('error', () => resolve(undefined));
@@ -85,11 +85,11 @@ function handlesOf(child) {
 
 /** The builds that the live processes run, and whether one waits for something. */
 async function state() {
-  const all = (await Promise.all([...live].map(handlesOf))).filter((each) => each !== undefined);
-  const handles = all.flat();
+  const all = (await Promise.all([...live].map(describe))).filter((each) => each !== undefined);
+  const handles = all.flatMap((each) => each.handles);
   return {
     builds: [...new Set(handles.map(({ buildId }) => buildId))],
-    waits: handles.some(({ prepared }) => prepared),
+    waits: all.some(({ waiting }) => waiting > 0),
     handles: handles.length,
   };
 }
