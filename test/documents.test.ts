@@ -37,8 +37,9 @@ const somebodyReplaces = /^\/\/ … somebody replaces (\S+) .*$/gm;
 t.test('every block of code is in a language that is tested here', async (t) => {
   for (const { name, blocks } of documents) {
     for (const { language, line } of blocks) {
-      // recipes.test.ts and test/campaigns/test-runners.js are about the languages after `console`.
-      const languages = /^(ts|c|js (bun|deno|node-26)|console|cpp|rust|go|js)$/;
+      // recipes.test.ts, fleet.test.ts and test/campaigns/test-runners.js are about the languages after `console`; nobody
+      // runs what configures systemd, Ansible and Kubernetes.
+      const languages = /^(ts|c|js (bun|deno|node-26)|console|cpp|rust|go|js|sh|ini|yaml)$/;
       t.match(language, languages, `${name}:${line}`);
     }
   }
@@ -55,7 +56,7 @@ for (const { name, blocks } of written) {
     t.test(`the commands in ${name} exist`, async (t) => {
       for (const command of commands) {
         // cc compiles the block before, see below; observing.test.ts is about the others.
-        if (/^(cc|gdb|perf|c\+\+|rustc|go|npx|NODE_OPTIONS=.* npx) /.test(command)) continue;
+        if (/^(cc|curl|gdb|perf|c\+\+|rustc|go|npx|NODE_OPTIONS=.* npx) /.test(command)) continue;
         for (const part of command.split(' && ')) {
           const [, script] = /^npm (?:run )?(\w\S*)( soswap)?$/.exec(part) ?? [];
           const installs = script === 'install' || /^npm install (koffi|--save-dev )/.test(part);
