@@ -65,7 +65,7 @@ t.test('colour is for a terminal, and not with NO_COLOR', { skip: noTerminal }, 
   const seen = (environment: Record<string, string>) =>
     spawnSync('script', ['-qec', `'${process.execPath}' '${main}' inspect ./so1.so`, '/dev/null'], {
       cwd: directory,
-      env: { PATH: process.env['PATH'], TERM: 'xterm', ...environment },
+      env: { PATH: process.env.PATH, TERM: 'xterm', ...environment },
       encoding: 'utf8',
     }).stdout;
   t.match(seen({}), '\x1b[32munmaps cleanly');

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -78,10 +78,9 @@ Napi::Value Notify(const Napi::CallbackInfo& info) {
   if (path.front() == '@') address.sun_path[0] = '\0';
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
   const FileDescriptor socket_file(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const bool sent =
-      socket_file.valid() &&
-      sendto(socket_file.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
-             reinterpret_cast<const sockaddr*>(&address), size) >= 0;
+  const bool sent = socket_file.valid() &&
+                    sendto(socket_file.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT,
+                           reinterpret_cast<const sockaddr*>(&address), size) >= 0;
   return Napi::Number::New(info.Env(), sent ? 0 : errno);
 }
 
