@@ -128,6 +128,82 @@ t.test('a prepared swap that nobody commits', async (t) => {
   t.equal(so.generation, 1);
 });
 
+/** Asks twice at once for a swap that takes long to prepare: resolves when one was refused, and the other is under way. */
+async function preparing({
+  send,
+  path,
+}: Pick<Awaited<ReturnType<typeof served>>, 'send' | 'path'>) {
+  const body = { path, quarantine: true };
+  const both = [send('POST /v1/prepare', body), send('POST /v1/prepare', body)];
+  for (const each of both) each.catch(() => {});
+  const first = await Promise.race(both);
+  const other = both[(await Promise.race([both[0], undefined])) === first ? 1 : 0];
+  return { first, other: other as Promise<Awaited<ReturnType<typeof send>>> };
+}
+
+t.test('one deployment of a library at a time', async (t) => {
+  const { path, deploy, send, so } = await served(t);
+  deploy('so2');
+  const { first, other } = await preparing({ send, path });
+  const message = `another deployment of '${path}' is under way`;
+  t.match(first, { status: 409, body: { error: { code: 'ERR_SOSWAP_BUSY', message } } });
+  const { body, status } = await other;
+  t.equal(status, 200);
+  t.match(await send('POST /v1/prepare', { path: basename(path) }), { status: 409 });
+  t.match(await send('POST /v1/commit', { id: body.id }), { status: 200 });
+  t.equal(so.functions.version(), 'build 2222');
+});
+
+t.test('libraries of one name in two directories are deployed at the same time', async (t) => {
+  const both = short();
+  const paths = ['one', 'two'].map((name) => {
+    mkdirSync(join(both, name));
+    const path = join(both, name, 'so.so');
+    copyFileSync(join(directory, 'so1.so'), path);
+    return path;
+  });
+  const handles = paths.map((path) => SoHandle.open(path, definitions));
+  const { send } = await served(t, { handles });
+  t.teardown(() => {
+    for (const each of handles) each.close();
+  });
+  const all = paths.map((path) => send('POST /v1/prepare', { path, force: true }));
+  const prepared = await Promise.all(all);
+  t.match(prepared, [{ status: 200 }, { status: 200 }]);
+  for (const { body } of prepared) {
+    t.match(await send('POST /v1/commit', { id: body.id }), { status: 200 });
+  }
+  t.same(
+    handles.map(({ generation }) => generation),
+    [2, 2],
+  );
+});
+
+t.test('a socket that is closed while a swap is being prepared', async (t) => {
+  const { path, deploy, send, so, control } = await served(t);
+  deploy('so2');
+  const { other } = await preparing({ send, path });
+  await control.close();
+  await other.catch(() => {}); // nobody answers
+  const prepared = await so.prepare(); // ERR_SOSWAP_BUSY, if that one was still there
+  prepared.discard();
+  t.equal(so.functions.version(), 'build 1111');
+});
+
+t.test('what was swapped again since is not taken back', async (t) => {
+  const { path, deploy, send, so } = await served(t);
+  deploy('so2');
+  const { body } = await send('POST /v1/prepare', { path });
+  await send('POST /v1/commit', { id: body.id, lease: 60_000 });
+  deploy('so1');
+  await so.swap();
+  t.match(await send('POST /v1/discard', { id: body.id }), {
+    status: 409,
+    body: { error: { code: 'ERR_SOSWAP_STALE_PREPARATION', message: /it was swapped since/ } },
+  });
+  t.same([so.functions.version(), so.generation], ['build 1111', 3]);
+});
+
 t.test('a commit that finds calls in flight', async (t) => {
   const { so, path, deploy, send } = await served(t);
   deploy('so2');
@@ -145,7 +221,7 @@ t.test('a commit that finds calls in flight', async (t) => {
 });
 
 /** A worker that has the library open and has joined. */
-async function worker(path: string, before = '') {
+async function worker(path: string) {
   const text = `
     const { parentPort } = process.getBuiltinModule('node:worker_threads');
     (async () => {
@@ -154,20 +230,23 @@ async function worker(path: string, before = '') {
       const so = SoHandle.open(${JSON.stringify(path)}, { version: { return: 'string' } });
       globalThis.joined = joinControl();
       parentPort.on('message', (message) => {
-        if (message === 'block') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4000);
-        else parentPort.postMessage(so.functions.version());
+        if (message === 'version') parentPort.postMessage(so.functions.version());
+        if (message === 'leave') globalThis.joined[Symbol.dispose]();
+        if (message === 'prepare') {
+          so.prepare().then((swap) => swap.discard()).then(() => 'prepared', ({ code }) => code)
+            .then((outcome) => parentPort.postMessage(outcome));
+        }
       });
-      ${before}
       parentPort.postMessage('ready');
     })();
   `;
   const started = new Worker(text, { eval: true });
   await once(started, 'message');
-  const version = async () => {
-    started.postMessage('version');
+  const answer = async (message: 'version' | 'prepare') => {
+    started.postMessage(message);
     return (await once(started, 'message'))[0];
   };
-  return { started, version };
+  return { started, answer, version: () => answer('version') };
 }
 
 t.test('all threads of the process, or none', async (t) => {
@@ -210,6 +289,23 @@ t.test('all threads of the process, or none', async (t) => {
     body: { handles: { length: 2 } },
   });
   t.equal(await workers[1]?.version(), 'build 1111');
+});
+
+t.test('a worker that leaves while a swap is being prepared', async (t) => {
+  const { path, deploy, send } = await served(t);
+  const { started, answer, version } = await worker(path);
+  t.teardown(() => started.terminate());
+  const handles = async () => (await send('GET /v1/handles')).body.handles;
+  await until('it has joined', async () => (await handles()).length === 2);
+  deploy('so2');
+  const { other } = await preparing({ send, path });
+  started.postMessage('leave');
+  const { status, body } = await other;
+  t.match([status, body.handles], [200, [{ outcome: 'prepared' }]]);
+  t.equal(body.handles.length, 1);
+  await until('it waits for nobody', async () => (await answer('prepare')) === 'prepared');
+  t.match(await send('POST /v1/commit', { id: body.id }), { status: 200 });
+  t.equal(await version(), 'build 1111');
 });
 
 t.test('events, health and figures', async (t) => {
@@ -266,7 +362,7 @@ t.test('bad requests', async (t) => {
     ['POST /v1/commit', {}, 400, code],
     ['POST /v1/commit', { id: 'x' }, 409, 'ERR_SOSWAP_STALE_PREPARATION'],
     ['POST /v1/swap', `"${'x'.repeat(70_000)}"`, 413, code],
-    ['GET //[', undefined, 409, /ERR_/],
+    ['GET //[', undefined, 400, 'ERR_INVALID_URL'],
   ];
   for (const [route, body, status, expected] of wrong) {
     const answer = await send(route, body);

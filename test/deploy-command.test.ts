@@ -177,7 +177,7 @@ t.test('a commit that fails in one process takes the others back', async (t) => 
   const { body } = await ask(busy.socket, 'POST /v1/prepare', { path });
   t.match(await soswap('swap', path), {
     code: 1,
-    stderr: /nothing has changed: another deployment of .* waits for its commit/,
+    stderr: /nothing has changed: another deployment of .* is under way/,
   });
   t.same(await versions(), [ones, ones, ones]);
   t.match(await ask(busy.socket, 'POST /v1/discard', { id: body.id }), { status: 200 });

@@ -43,10 +43,11 @@ t.test('all machines take a build, or none does', async (t) => {
   const env: NodeJS.ProcessEnv = { ...process.env, REDIS_PORT: `${port}` };
   const children: ReturnType<typeof spawn>[] = [];
   t.teardown(async () => {
-    for (const child of children) {
+    // The agents, with the clients that they have started, before the broker that these would miss.
+    for (const child of children.toReversed()) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
       const ended = once(child, 'exit');
-      child.kill('SIGKILL');
+      process.kill(-(child.pid as number), 'SIGKILL');
       await ended;
     }
     rmSync(run, { recursive: true });
@@ -56,6 +57,7 @@ t.test('all machines take a build, or none does', async (t) => {
       cwd: run,
       env: { ...env, ...more },
       stdio: ['pipe', 'pipe', 'inherit'],
+      detached: true, // a process group of its own
     });
     children.push(child);
     return child;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { basename } from 'node:path';
 import { SoError } from '../internal/errors.js';
 import type { ControlError, HandleResult, RemoteSwapOptions, ThreadRequest } from './messages.js';
+import { means } from './names.js';
 import { hasPeer } from './peers.js';
 import type { ThreadAnswer, Threads } from './threads.js';
 
@@ -39,6 +39,12 @@ export interface CommitRequest {
   readonly peers: readonly string[];
 }
 
+/** A swap that is being prepared. */
+interface Preparing {
+  readonly path: string;
+  readonly outcome: Promise<StepOutcome>;
+}
+
 /** A swap with a lease. */
 interface Waiting extends Partial<Pick<CommitRequest, 'deployment' | 'peers'>> {
   readonly path: string;
@@ -54,22 +60,42 @@ export class Deployments {
   /** What waits for a commit, or for the word that the others have committed too, by id. */
   readonly #waiting = new Map<string, Waiting>();
 
+  /** What is being prepared. */
+  readonly #preparing = new Map<string, Preparing>();
+
   /** The deployments that were confirmed last. */
   readonly #confirmed = new Set<string>();
+  #isEnded = false;
 
   constructor(threads: Threads) {
     this.#threads = threads;
   }
 
-  async prepare({ path, options, force, lease, timeout }: PrepareRequest): Promise<StepOutcome> {
+  /** Prepares in all threads, or in none: one deployment of a library at a time. */
+  async prepare(request: PrepareRequest): Promise<StepOutcome> {
+    const message = this.#reasonToWait(request.path);
+    if (message !== undefined) return { handles: [], error: { code: 'ERR_SOSWAP_BUSY', message } };
     const id = randomUUID();
-    const other = [...this.#waiting.values()].find(
-      (each) => basename(each.path) === basename(path),
-    );
-    if (other !== undefined) {
-      const message = `another deployment of '${other.path}' waits for its ${other.state === 'prepared' ? 'commit' : 'end'}`;
-      return { handles: [], error: { code: 'ERR_SOSWAP_BUSY', message } };
+    const outcome = this.#prepare(id, request);
+    this.#preparing.set(id, { path: request.path, outcome });
+    try {
+      return await outcome;
+    } finally {
+      this.#preparing.delete(id);
     }
+  }
+
+  #reasonToWait(path: string): string | undefined {
+    if (this.#isEnded) return 'the control socket is being closed';
+    const isSame = (other: { path: string }) => means(path, other.path) || means(other.path, path);
+    const other = [...this.#waiting.values(), ...this.#preparing.values()].find(isSame);
+    return other && `another deployment of '${other.path}' is under way`;
+  }
+
+  async #prepare(
+    id: string,
+    { path, options, force, lease, timeout }: PrepareRequest,
+  ): Promise<StepOutcome> {
     const { handles, error } = await this.#all(
       { action: 'prepare', id, path, options, force },
       timeout,
@@ -150,8 +176,10 @@ export class Deployments {
     return { handles: [], error: { code: 'ERR_SOSWAP_NOT_FOUND', message } };
   }
 
-  /** Discards what is prepared; what was committed stays. */
+  /** Discards what is prepared or being prepared; what was committed stays. */
   async end(): Promise<void> {
+    this.#isEnded = true;
+    await Promise.all([...this.#preparing.values()].map(({ outcome }) => outcome));
     const all = [...this.#waiting].map(([id, { state }]) =>
       state === 'prepared' ? this.discard(id) : this.confirm(id),
     );

@@ -51,8 +51,8 @@ export interface RemoteSwapOptions {
 
 /** What a thread is asked to do. */
 export type ThreadRequest =
-  | { readonly action: 'handles' }
-  | { readonly action: 'metrics' }
+  /** `reads`: files may be read to tell the status. */
+  | { readonly action: 'handles'; readonly reads: boolean }
   | {
       readonly action: 'prepare';
       readonly id: string;
@@ -64,7 +64,7 @@ export type ThreadRequest =
   | { readonly action: 'commit' | 'discard' | 'undo'; readonly id: string }
   | { readonly action: 'rollback'; readonly path: string; readonly options: RemoteSwapOptions };
 
-/** What is told of one library since the thread began. */
+/** What is told of one library since the socket is served. */
 export interface LibraryCounts {
   readonly swaps: number;
   readonly rollbacks: number;
@@ -87,7 +87,6 @@ export const bounds = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5,
 export interface ThreadAnswers {
   readonly handles: readonly HandleFacts[];
   readonly results: readonly HandleResult[];
-  readonly counts: Readonly<Record<string, LibraryCounts>>;
 }
 
 /** Something that happened to a handle. */
@@ -95,5 +94,6 @@ export interface ControlEvent {
   readonly event: 'swap' | 'refused' | 'rolledback' | 'unmapped';
   readonly thread: number;
   readonly path: string;
+  /** As JSON has it: the report of a `swap`, the {@link ControlError} of what was `refused`, the image of an `unmapped`. */
   readonly data: object;
 }

@@ -6,7 +6,7 @@ import { loaded } from '../facts/loaded.js';
 import type { SoHandle } from '../handle/so-handle.js';
 import { SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
-import { sumOf } from './counts.js';
+import { Counts } from './counts.js';
 import { Deployments, type StepOutcome, silent } from './deployments.js';
 import { EventStreams } from './event-streams.js';
 import type { ControlError, HandleFacts } from './messages.js';
@@ -40,12 +40,16 @@ export class ControlServer {
   readonly #threads: Threads;
   readonly #deployments: Deployments;
   readonly #streams = new EventStreams();
+  readonly #counts = new Counts();
   readonly #server: Server;
   #path = '';
 
   constructor(plan: ServePlan) {
     this.#plan = plan;
-    this.#threads = new Threads(plan.handles, (event) => this.#streams.send(event));
+    this.#threads = new Threads(plan.handles, (event) => {
+      this.#counts.add(event);
+      this.#streams.send(event);
+    });
     this.#deployments = new Deployments(this.#threads);
     this.#server = createServer(
       {
@@ -136,7 +140,7 @@ export class ControlServer {
   }
 
   async handles(_request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answers = await this.#threads.ask({ action: 'handles' }, describeTimeout);
+    const answers = await this.#threads.ask({ action: 'handles', reads: true }, describeTimeout);
     const handles = answers.flatMap(({ answer }) => answer?.handles ?? []);
     const error = silent(answers, describeTimeout);
     const { name } = this.#plan;
@@ -145,7 +149,7 @@ export class ControlServer {
   }
 
   async health(_request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answers = await this.#threads.ask({ action: 'metrics' }, describeTimeout);
+    const answers = await this.#threads.ask({ action: 'handles', reads: false }, describeTimeout);
     const handles = answers.flatMap(({ answer }) => answer?.handles ?? []);
     const reasons = handles
       .filter(({ status }) => status === 'not-loaded')
@@ -164,11 +168,10 @@ export class ControlServer {
   }
 
   async metrics(_request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answers = await this.#threads.ask({ action: 'metrics' }, describeTimeout);
+    const answers = await this.#threads.ask({ action: 'handles', reads: false }, describeTimeout);
     const handles: HandleFacts[] = answers.flatMap(({ answer }) => answer?.handles ?? []);
-    const counts = sumOf(answers.map(({ answer }) => answer?.counts ?? {}));
     response.setHeader('Content-Type', 'text/plain; version=0.0.4; charset=utf-8');
-    response.end(metricsText(handles, counts, loaded()));
+    response.end(metricsText(handles, this.#counts.all, loaded()));
   }
 
   events(request: IncomingMessage, response: ServerResponse): void {
@@ -254,7 +257,7 @@ function reply(response: ServerResponse, outcome: StepOutcome): void {
 
 function statusOf({ code }: Partial<ControlError>): number {
   if (code === 'ERR_SOSWAP_NOT_FOUND') return 404;
-  return code?.startsWith('ERR_INVALID_ARG') || code === 'ERR_OUT_OF_RANGE' ? 400 : 409;
+  return code?.startsWith('ERR_INVALID_') || code === 'ERR_OUT_OF_RANGE' ? 400 : 409;
 }
 
 /** @param closes The rest of the request is not read. */

@@ -5,7 +5,6 @@ import type { SoHandle } from '../handle/so-handle.js';
 import { SoError } from '../internal/errors.js';
 import { native } from '../native/addon.js';
 import type { SwapReport } from '../swap/report.js';
-import { Counts } from './counts.js';
 import type {
   ControlError,
   ControlEvent,
@@ -15,12 +14,13 @@ import type {
   ThreadAnswers,
   ThreadRequest,
 } from './messages.js';
+import { means } from './names.js';
 
 /** A swap of this thread that waits for the commit of the whole process, or that was just committed. */
 interface Held {
   readonly prepared: readonly { readonly handle: SoHandle; readonly swap: PreparedSwap }[];
-  /** Those that took effect. */
-  readonly committed: SoHandle[];
+  /** Those that took effect, and their generations then. */
+  readonly committed: Map<SoHandle, number>;
 }
 
 /** Does what a deployment asks of the handles of this thread. */
@@ -29,7 +29,8 @@ export class ThreadControl {
   readonly #handles: () => Iterable<SoHandle>;
   readonly #tell: (event: ControlEvent) => void;
   readonly #held = new Map<string, Held>();
-  readonly #counts = new Counts();
+  /** The last step of each swap that has an id: the next one waits for it, whatever became of whoever asked for it. */
+  readonly #steps = new Map<string, Promise<HandleResult[]>>();
   readonly #listeners: Readonly<Record<string, (message: unknown) => void>>;
 
   /** @param tell Called with each event of a handle; must not throw. */
@@ -40,9 +41,14 @@ export class ThreadControl {
     this.#handles = handles ?? (() => openHandles() as Iterable<SoHandle>);
     this.#tell = tell;
     this.#listeners = {
-      'soswap:swap': (message) =>
-        this.#swapped(message as { handle: SoHandle; report: SwapReport }),
-      'soswap:refused': (message) => this.#refused(message as { handle: SoHandle; error: SoError }),
+      'soswap:swap': (message) => {
+        const { handle, report } = message as { handle: SoHandle; report: SwapReport };
+        this.#emit('swap', handle.path, report);
+      },
+      'soswap:refused': (message) => {
+        const { handle, error } = message as { handle: SoHandle; error: SoError };
+        this.#emit('refused', handle.path, errorOf(error));
+      },
       'soswap:unmapped': (message) => {
         const { handle, image } = message as { handle: SoHandle; image: object };
         this.#emit('unmapped', handle.path, image);
@@ -59,33 +65,42 @@ export class ThreadControl {
     for (const [name, listener] of Object.entries(this.#listeners)) subscribe(name, listener);
   }
 
-  /** Discards what waits for a commit, and listens no more. */
+  /** Discards what waits for a commit or is being prepared, and listens no more. */
   end(): void {
     for (const [name, listener] of Object.entries(this.#listeners)) unsubscribe(name, listener);
     for (const id of [...this.#held.keys()]) this.#discard(id);
+    for (const id of this.#steps.keys()) void this.#next(id, () => this.#discard(id));
   }
 
   /** Answers a request. Never rejects. */
   async answer(request: ThreadRequest): Promise<Partial<ThreadAnswers>> {
     switch (request.action) {
       case 'handles':
-        return { handles: await Promise.all(this.#open().map((each) => this.#describe(each))) };
-      case 'metrics':
-        return {
-          handles: await Promise.all(this.#open().map((each) => this.#describe(each, false))),
-          counts: this.#counts.all,
-        };
+        return { handles: await Promise.all(this.#open().map((each) => describe(each, request))) };
       case 'prepare':
-        return { results: await this.#prepare(request) };
+        return { results: await this.#next(request.id, () => this.#prepare(request)) };
       case 'commit':
-        return { results: await this.#commit(request.id) };
+        return { results: await this.#next(request.id, () => this.#commit(request.id)) };
       case 'undo':
-        return { results: await this.#undo(request.id) };
+        return { results: await this.#next(request.id, () => this.#undo(request.id)) };
+      case 'discard':
+        return { results: await this.#next(request.id, () => this.#discard(request.id)) };
       case 'rollback':
         return { results: await this.#rollback(request.path, request.options) };
-      case 'discard':
-        return { results: this.#discard(request.id) };
     }
+  }
+
+  /** Does a step of a swap after the step before it, which may have taken longer than anybody waited. */
+  async #next(
+    id: string,
+    step: () => HandleResult[] | Promise<HandleResult[]>,
+  ): Promise<HandleResult[]> {
+    const before = this.#steps.get(id) ?? Promise.resolve([]);
+    const last = before.then(step);
+    this.#steps.set(id, last);
+    const results = await last;
+    if (this.#steps.get(id) === last) this.#steps.delete(id);
+    return results;
   }
 
   #open(): SoHandle[] {
@@ -93,25 +108,7 @@ export class ThreadControl {
   }
 
   #of(path: string): SoHandle[] {
-    const isName = !path.includes('/');
-    return this.#open().filter(
-      (each) => each.path === path || (isName && each.path.endsWith(`/${path}`)),
-    );
-  }
-
-  async #describe(handle: SoHandle, reads = true): Promise<HandleFacts> {
-    const { path, generation, image, history } = handle;
-    const target = turnsOf(handle)?.target;
-    return {
-      thread: this.#thread,
-      path,
-      generation,
-      buildId: image?.buildId ?? null,
-      status: await statusOf(handle, reads),
-      history: history.map(({ generation, buildId }) => ({ generation, buildId })),
-      callsInFlight: target?.current?.image.callsInFlight ?? 0,
-      prepared: target?.prepared !== undefined,
-    };
+    return this.#open().filter((each) => means(path, each.path));
   }
 
   /** Prepares all handles of the library, or none. */
@@ -144,7 +141,7 @@ export class ThreadControl {
         each.outcome === 'prepared' ? { ...each, outcome: 'discarded' } : each,
       );
     }
-    this.#held.set(id, { prepared, committed: [] });
+    this.#held.set(id, { prepared, committed: new Map() });
     return results;
   }
 
@@ -161,7 +158,7 @@ export class ThreadControl {
       }
       try {
         const { pauseMicroseconds } = await swap.commit();
-        held.committed.push(handle);
+        held.committed.set(handle, handle.generation);
         results.push({ ...this.#result(handle, 'committed'), pauseMicroseconds });
       } catch (error) {
         results.push(this.#result(handle, 'refused', error));
@@ -172,9 +169,16 @@ export class ThreadControl {
 
   /** Goes back from what was committed, and forgets it. */
   async #undo(id: string): Promise<HandleResult[]> {
-    const committed = this.#held.get(id)?.committed ?? [];
+    const committed = [...(this.#held.get(id)?.committed ?? [])];
     this.#held.delete(id);
-    return Promise.all(committed.map((handle) => this.#goBack(handle, {})));
+    return Promise.all(
+      committed.map(([handle, generation]) => {
+        if (handle.generation === generation) return this.#goBack(handle, {});
+        const message = `cannot take back generation ${generation} of '${handle.path}': it was swapped since`;
+        const error = new SoError('ERR_SOSWAP_STALE_PREPARATION', message, handle.path);
+        return this.#result(handle, 'refused', error);
+      }),
+    );
   }
 
   async #rollback(path: string, options: RemoteSwapOptions): Promise<HandleResult[]> {
@@ -194,7 +198,7 @@ export class ThreadControl {
   #discard(id: string): HandleResult[] {
     const held = this.#held.get(id);
     this.#held.delete(id);
-    const waiting = held?.prepared.filter(({ handle }) => !held.committed.includes(handle)) ?? [];
+    const waiting = held?.prepared.filter(({ handle }) => !held.committed.has(handle)) ?? [];
     return waiting.map(({ handle, swap }) => {
       swap.discard();
       return this.#result(handle, 'discarded');
@@ -208,22 +212,29 @@ export class ThreadControl {
     return error === undefined ? result : { ...result, error: errorOf(error) };
   }
 
-  #swapped({ handle, report }: { handle: SoHandle; report: SwapReport }): void {
-    this.#counts.swapped(handle.path, report);
-    this.#emit('swap', handle.path, report);
-  }
-
-  #refused({ handle, error }: { handle: SoHandle; error: SoError }): void {
-    this.#counts.refused(handle.path, error.code);
-    this.#emit('refused', handle.path, errorOf(error));
-  }
-
   #emit(event: ControlEvent['event'], path: string, data: object): void {
     this.#tell({ event, thread: this.#thread, path, data: JSON.parse(JSON.stringify(data)) });
   }
 }
 
-/** @param reads Whether files may be read for it. */
+async function describe(
+  handle: SoHandle,
+  { reads }: { readonly reads: boolean },
+): Promise<HandleFacts> {
+  const { path, generation, image, history } = handle;
+  const target = turnsOf(handle)?.target;
+  return {
+    thread: native.threadId(),
+    path,
+    generation,
+    buildId: image?.buildId ?? null,
+    status: await statusOf(handle, reads),
+    history: history.map(({ generation, buildId }) => ({ generation, buildId })),
+    callsInFlight: target?.current?.image.callsInFlight ?? 0,
+    prepared: target?.prepared !== undefined,
+  };
+}
+
 async function statusOf(handle: SoHandle, reads: boolean): Promise<string> {
   const target = turnsOf(handle)?.target;
   if (target?.current === undefined) return 'closed';

@@ -32,13 +32,19 @@ export interface ThreadAnswer {
   readonly answer: Partial<ThreadAnswers> | undefined;
 }
 
+/** What a thread was asked. */
+interface Question {
+  readonly thread: number;
+  readonly resolve: (answer: Partial<ThreadAnswers> | 'ended') => void;
+}
+
 /** All threads of the process, seen from the main thread: it asks itself and those that have joined. */
 export class Threads {
   readonly #own: ThreadControl;
   readonly #thread = native.threadId();
   readonly #channel = new BroadcastChannel(channelName);
   readonly #joined = new Set<number>();
-  readonly #waiting = new Map<number, (answer: Partial<ThreadAnswers>) => void>();
+  readonly #waiting = new Map<number, Question>();
   #lastId = 0;
 
   constructor(
@@ -49,9 +55,9 @@ export class Threads {
     this.#channel.onmessage = (received) => {
       const message = (received as MessageEvent).data as Message;
       if (message.kind === 'hello') this.#joined.add(message.thread);
-      else if (message.kind === 'bye') this.#joined.delete(message.thread);
+      else if (message.kind === 'bye') this.#leave(message.thread);
       else if (message.kind === 'event') tell(message.event);
-      else if (message.kind === 'answer') this.#waiting.get(message.id)?.(message.answer);
+      else if (message.kind === 'answer') this.#waiting.get(message.id)?.resolve(message.answer);
     };
     unref(this.#channel);
     this.#post({ kind: 'look', thread: this.#thread }); // those that joined before say hello again
@@ -76,8 +82,8 @@ export class Threads {
   ): Promise<ThreadAnswer | undefined> {
     const id = ++this.#lastId;
     const over = new AbortController();
-    const answered = new Promise<Partial<ThreadAnswers>>((resolve) => {
-      this.#waiting.set(id, resolve);
+    const answered = new Promise<Partial<ThreadAnswers> | 'ended'>((resolve) => {
+      this.#waiting.set(id, { thread, resolve });
     });
     this.#post({ kind: 'ask', thread, id, request });
     try {
@@ -102,6 +108,12 @@ export class Threads {
       await sleep(20, undefined, { signal }).catch(() => {});
     }
     return 'expired';
+  }
+
+  /** A thread takes part no more, whatever it was asked. */
+  #leave(thread: number): void {
+    this.#joined.delete(thread);
+    for (const each of this.#waiting.values()) if (each.thread === thread) each.resolve('ended');
   }
 
   end(): void {

@@ -117,12 +117,13 @@ async function deploy(build, { killDeployer, killProcess } = {}) {
   const timers = [];
   if (killDeployer !== undefined)
     timers.push(setTimeout(() => deployer.kill('SIGKILL'), killDeployer));
-  if (killProcess !== undefined) {
-    const victim = [...live][below(live.size)];
+  const victim = killProcess === undefined ? undefined : [...live][below(live.size)];
+  if (victim !== undefined) {
     timers.push(setTimeout(() => victim.kill('SIGKILL'), killProcess));
   }
   const [code, signal] = await once(deployer, 'close');
   for (const timer of timers) clearTimeout(timer);
+  if (victim?.killed && live.has(victim)) await once(victim, 'exit');
   const last = stdout.trimEnd().split('\n').at(-1) ?? '';
   return { code, signal, last, stdout, stderr };
 }

@@ -96,8 +96,3 @@ export async function describe(
   if (error?.code !== 'ETIMEDOUT' || shown === undefined) return undefined;
   return { socket, pid: Number(number), name: shown, handles: [], isSilent: true };
 }
-
-/** Whether a handle is one of the library that is meant: a path, or the name of a file. */
-export function isOf(library: string, { path }: HandleFacts): boolean {
-  return path === library || (!library.includes('/') && path.endsWith(`/${library}`));
-}

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { StepOutcome } from '../../control/deployments.js';
 import type { ControlError, RemoteSwapOptions } from '../../control/messages.js';
-import { type Answer, describe, isOf, type ServiceProcess, send } from './client.js';
+import { means } from '../../control/names.js';
+import { type Answer, describe, type ServiceProcess, send } from './client.js';
 
 /** What is to be deployed. */
 export interface DeploymentPlan {
@@ -182,7 +183,7 @@ export class Deployment {
   async #runsAsBefore(before: ServiceProcess): Promise<boolean> {
     const builds = ({ handles }: ServiceProcess) =>
       handles
-        .filter((each) => isOf(this.#plan.library, each))
+        .filter((each) => means(this.#plan.library, each.path))
         .map(({ thread, path, buildId }) => `${thread} ${path} ${buildId}`)
         .sort()
         .join('\n');

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { means } from '../../control/names.js';
 import { wholeNumber } from '../arguments.js';
 import { UsageError } from '../usage-error.js';
-import { findProcesses, isOf, type Selection, type ServiceProcess } from './client.js';
+import { findProcesses, type Selection, type ServiceProcess } from './client.js';
 
 /** The options that say which processes are meant. */
 export const selectionOptions = {
@@ -41,6 +42,6 @@ export async function processesWith(
 ): Promise<ServiceProcess[]> {
   const all = await findProcesses(selection, Math.min(timeout, 5000));
   return all.filter(
-    ({ handles, isSilent }) => isSilent || handles.some((each) => isOf(library, each)),
+    ({ handles, isSilent }) => isSilent || handles.some((each) => means(library, each.path)),
   );
 }
