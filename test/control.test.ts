@@ -154,6 +154,28 @@ t.test('one deployment of a library at a time', async (t) => {
   t.equal(so.functions.version(), 'build 2222');
 });
 
+t.test('a deployment of a library whose commit is under way', async (t) => {
+  const { path, deploy, send, so } = await served(t);
+  deploy('so2');
+  const { body } = await send('POST /v1/prepare', { path });
+  const gate = new Gate();
+  const call = so.functions.pass(gate.words);
+  await gate.arrival();
+  // One is refused as soon as the other one is under way.
+  const commits = [0, 0].map(() => send('POST /v1/commit', { id: body.id, lease: 60_000 }));
+  t.match(await Promise.race(commits), { status: 409 });
+  const message = `another deployment of '${path}' is under way`;
+  t.match(await send('POST /v1/prepare', { path }), { status: 409, body: { error: { message } } });
+  t.match(await send('GET /v1/handles'), { body: { waiting: 1 } });
+  gate.open();
+  await call;
+  const ended = (await Promise.all(commits)).find(({ status }) => status === 200);
+  t.match(await send('POST /v1/prepare', { path }), { status: 409, body: { error: { message } } });
+  t.match(await send('POST /v1/confirm', { id: ended?.body.id }), { status: 200 });
+  t.match(await send('GET /v1/handles'), { body: { waiting: 0 } });
+  t.equal(so.functions.version(), 'build 2222');
+});
+
 t.test('libraries of one name in two directories are deployed at the same time', async (t) => {
   const both = short();
   const paths = ['one', 'two'].map((name) => {

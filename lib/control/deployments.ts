@@ -39,8 +39,8 @@ export interface CommitRequest {
   readonly peers: readonly string[];
 }
 
-/** A swap that is being prepared. */
-interface Preparing {
+/** A step that the threads have not all answered. */
+interface Step {
   readonly path: string;
   readonly outcome: Promise<StepOutcome>;
 }
@@ -59,10 +59,7 @@ export class Deployments {
   readonly #threads: Threads;
   /** What waits for a commit, or for the word that the others have committed too, by id. */
   readonly #waiting = new Map<string, Waiting>();
-
-  /** What is being prepared. */
-  readonly #preparing = new Map<string, Preparing>();
-
+  readonly #steps = new Set<Step>();
   /** The deployments that were confirmed last. */
   readonly #confirmed = new Set<string>();
   #isEnded = false;
@@ -75,20 +72,24 @@ export class Deployments {
   async prepare(request: PrepareRequest): Promise<StepOutcome> {
     const message = this.#reasonToWait(request.path);
     if (message !== undefined) return { handles: [], error: { code: 'ERR_SOSWAP_BUSY', message } };
-    const id = randomUUID();
-    const outcome = this.#prepare(id, request);
-    this.#preparing.set(id, { path: request.path, outcome });
+    return this.#step(request.path, () => this.#prepare(randomUUID(), request));
+  }
+
+  /** Does a step. Until it is over, no other deployment of the library begins. */
+  async #step(path: string, work: () => Promise<StepOutcome>): Promise<StepOutcome> {
+    const step = { path, outcome: work() };
+    this.#steps.add(step);
     try {
-      return await outcome;
+      return await step.outcome;
     } finally {
-      this.#preparing.delete(id);
+      this.#steps.delete(step);
     }
   }
 
   #reasonToWait(path: string): string | undefined {
     if (this.#isEnded) return 'the control socket is being closed';
     const isSame = (other: { path: string }) => means(path, other.path) || means(other.path, path);
-    const other = [...this.#waiting.values(), ...this.#preparing.values()].find(isSame);
+    const other = [...this.#waiting.values(), ...this.#steps].find(isSame);
     return other && `another deployment of '${other.path}' is under way`;
   }
 
@@ -117,8 +118,16 @@ export class Deployments {
   }
 
   /** Commits in all threads; if one of them fails, those go back that have committed. */
-  async commit({ id, lease, deployment, peers }: CommitRequest): Promise<StepOutcome> {
-    const { path, timeout } = this.#take(id, 'prepared');
+  async commit(request: CommitRequest): Promise<StepOutcome> {
+    const { path, timeout } = this.#take(request.id, 'prepared');
+    return this.#step(path, () => this.#commit(request, path, timeout));
+  }
+
+  async #commit(
+    { id, lease, deployment, peers }: CommitRequest,
+    path: string,
+    timeout: number,
+  ): Promise<StepOutcome> {
     const committed = await this.#all({ action: 'commit', id }, timeout);
     if (committed.error === undefined && lease !== undefined) {
       this.#wait(id, { path, state: 'committed', timeout, deployment, peers }, lease);
@@ -132,16 +141,16 @@ export class Deployments {
 
   /** Ends the lease of a commit: the other processes have committed too. */
   async confirm(id: string): Promise<StepOutcome> {
-    const { timeout, deployment } = this.#take(id, 'committed');
+    const { path, timeout, deployment } = this.#take(id, 'committed');
     if (deployment !== undefined) this.#confirmed.add(deployment);
     const [oldest] = this.#confirmed;
     if (this.#confirmed.size > mostRemembered) this.#confirmed.delete(oldest as string);
-    return this.#all({ action: 'discard', id }, timeout);
+    return this.#step(path, () => this.#all({ action: 'discard', id }, timeout));
   }
 
-  /** How many wait for their commit, or for the word that all have committed. */
+  /** How many deployments have begun and are not over. */
   get waiting(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + this.#steps.size;
   }
 
   /** What this process knows of a deployment. */
@@ -165,8 +174,9 @@ export class Deployments {
 
   /** Takes back what is prepared, or was committed and not confirmed. */
   async discard(id: string): Promise<StepOutcome> {
-    const { timeout, state } = this.#take(id);
-    return this.#all({ action: state === 'prepared' ? 'discard' : 'undo', id }, timeout);
+    const { path, timeout, state } = this.#take(id);
+    const action = state === 'prepared' ? 'discard' : 'undo';
+    return this.#step(path, () => this.#all({ action, id }, timeout));
   }
 
   async rollback(path: string, options: RemoteSwapOptions, timeout: number): Promise<StepOutcome> {
@@ -176,10 +186,10 @@ export class Deployments {
     return { handles: [], error: { code: 'ERR_SOSWAP_NOT_FOUND', message } };
   }
 
-  /** Discards what is prepared or being prepared; what was committed stays. */
+  /** Waits for what is under way, and discards what is prepared; what was committed stays. */
   async end(): Promise<void> {
     this.#isEnded = true;
-    await Promise.all([...this.#preparing.values()].map(({ outcome }) => outcome));
+    await Promise.all([...this.#steps].map(({ outcome }) => outcome));
     const all = [...this.#waiting].map(([id, { state }]) =>
       state === 'prepared' ? this.discard(id) : this.confirm(id),
     );
