@@ -112,9 +112,9 @@ export class ControlServer {
     await this.#deployments.end();
     this.#threads.end();
     const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#unlink(); // at once: another process may have the path as soon as nobody listens
     this.#server.closeAllConnections();
     await closed;
-    this.#unlink();
   }
 
   readonly #unlink = (): void => {
