@@ -2,7 +2,7 @@ import t from 'tap';
 import { root, runNode } from '../fixtures/child.js';
 
 const bench = (...args: string[]) =>
-  runNode(['--import', '@tapjs/typescript/import', 'bench/run.ts', ...args], { cwd: root });
+  runNode(['--import', './tools/typescript.js', 'bench/run.ts', ...args], { cwd: root });
 
 t.test('the bench of swaps measures every way beside C, and judges soswap by it', async (t) => {
   const ended = await bench('swap', '--quick', '--only', 'tiny-1', '--json', '-');

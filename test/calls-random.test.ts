@@ -15,7 +15,7 @@ t.test('random signatures and arguments arrive in C as they must', async (t) => 
 
 t.test('they do so from code that V8 has compiled', async (t) => {
   const campaign = join(root, 'test/campaigns/calls.ts');
-  const loader = ['--import', '@tapjs/typescript/import', '--no-warnings'];
+  const loader = ['--import', './tools/typescript.js', '--no-warnings'];
   const { stdout, ...ended } = await runNode(
     ['--allow-natives-syntax', ...loader, campaign, '1000', '20261126'],
     { cwd: root },

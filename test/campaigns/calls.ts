@@ -1,6 +1,6 @@
 // Random calls against a C oracle, as many as one likes:
 //
-//   node --allow-natives-syntax --import @tapjs/typescript/import test/campaigns/calls.ts [SIGNATURES [SEED]]
+//   node --allow-natives-syntax --import ./tools/typescript.js test/campaigns/calls.ts [SIGNATURES [SEED]]
 //
 // Default: 100,000 signatures, called four times each, and a seed of its own. V8 compiles the functions after two calls; without
 // --allow-natives-syntax it does as it likes. CC chooses the compiler. Exits with 1 if anything differed.

@@ -2,7 +2,7 @@
 // of the calls, and the signal that ended the process.
 //
 //   npm run build
-//   node --import @tapjs/typescript/import test/campaigns/comparison.ts [--write]
+//   node --import ./tools/typescript.js test/campaigns/comparison.ts [--write]
 //
 // With --write it puts the table into docs/comparison.md and the telling rows into README.md, between their markers.
 // Installs the runtimes first (tools/runtimes).

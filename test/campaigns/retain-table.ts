@@ -2,7 +2,7 @@
 // of soswap.
 //
 //   npm run build
-//   node --import @tapjs/typescript/import test/campaigns/retain-table.ts [--write]
+//   node --import ./tools/typescript.js test/campaigns/retain-table.ts [--write]
 //
 // With --write it puts the table into docs/old-images.md, between its markers. A missing compiler is an error.
 
