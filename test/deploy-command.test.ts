@@ -16,6 +16,7 @@ import t, { type Test } from 'tap';
 import { compile, twoBuilds } from '../fixtures/build.js';
 import {
   exitedCleanly,
+  killAtExit,
   main,
   plainNode,
   Running,
@@ -39,11 +40,6 @@ interface Served {
   version(): Promise<string>;
 }
 
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
-
 /** A library, and processes that serve it. */
 async function fleet(t: Test, count: number, workers = 0) {
   const run = mkdtempSync(join(tmpdir(), 'soswap-'));
@@ -60,7 +56,7 @@ async function fleet(t: Test, count: number, workers = 0) {
       env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    running.add(child);
+    killAtExit(child);
     await once(child.stdout!, 'data');
     const version = async () => {
       child.stdin?.write('version\n');
